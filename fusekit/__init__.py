@@ -1,0 +1,76 @@
+"""fusekit: multimodal medical image fusion from plugins.
+
+Importing this package is cheap; torch and the plugins' code are imported when something is first computed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fusekit.hookspecs import hookimpl
+from fusekit.spec import ModelSpec, WeightsSpec
+
+if TYPE_CHECKING:
+    from fusekit.errors import FusekitError
+    from fusekit.evaluation import evaluate
+    from fusekit.listing import (
+        list_edges,
+        list_encoders,
+        list_metrics,
+        list_models,
+        list_plugins,
+        list_rules,
+        list_weights,
+    )
+    from fusekit.loading import load
+    from fusekit.pipeline import Fused, fuse
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "FusekitError": "fusekit.errors",
+    "Fused": "fusekit.pipeline",
+    "evaluate": "fusekit.evaluation",
+    "fuse": "fusekit.pipeline",
+    "list_edges": "fusekit.listing",
+    "list_encoders": "fusekit.listing",
+    "list_metrics": "fusekit.listing",
+    "list_models": "fusekit.listing",
+    "list_plugins": "fusekit.listing",
+    "list_rules": "fusekit.listing",
+    "list_weights": "fusekit.listing",
+    "load": "fusekit.loading",
+}
+
+__all__ = [
+    "Fused",
+    "FusekitError",
+    "ModelSpec",
+    "WeightsSpec",
+    "__version__",
+    "evaluate",
+    "fuse",
+    "hookimpl",
+    "list_edges",
+    "list_encoders",
+    "list_metrics",
+    "list_models",
+    "list_plugins",
+    "list_rules",
+    "list_weights",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'fusekit' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

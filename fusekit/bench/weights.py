@@ -1,0 +1,136 @@
+"""How good a set of weights is: reconstruction of single images, and metrics of fused pairs, for model cards."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fusekit.color import luminance
+from fusekit.errors import InputError, OptionError
+from fusekit.evaluation import evaluate
+from fusekit.files import write_text_atomically
+from fusekit.io.folders import matched
+from fusekit.io.reading import read_image
+from fusekit.loading import load
+from fusekit.model import EncoderDecoder
+from fusekit.pipeline import Options, fuse_loaded
+from fusekit.ranges import output_to_unit, source_range, to_unit
+
+_BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
+
+
+def score_weights(
+    model: str,
+    folders: Sequence[Path],
+    names: str | None,
+    rules: Sequence[str],
+    metrics: Sequence[str] | None = None,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Score a model's weights on pairs of images.
+
+    Args:
+        model: name with weights, such as ``ehdran.ct-mri``.
+        folders: two or more, matched by file name.
+        names: list of file names, or ``None`` for all.
+        rules: fusion rules to fuse with.
+        metrics: names, or ``None`` for all registered ones.
+        device: as in :func:`fusekit.load`.
+
+    Returns:
+        ``reconstruction`` (folder → mean, least and count of the PSNR in dB) and ``fusion`` (rule → metric → mean and
+        standard deviation over the pairs), with the model, the weights' sha256, and the number of pairs.
+    """
+    network = load(model, device=device)
+    if not isinstance(network, EncoderDecoder):
+        raise OptionError(f"the model {model!r} does not reconstruct single images")
+    sets = {name: paths for name, paths in matched(folders, names).items() if all(paths)}
+    if names is not None and len(sets) < len(matched(folders, names)):
+        raise InputError(f"{names} lists pairs that are not in all of the folders")
+    pairs = [[path for path in paths if path is not None] for paths in sets.values()]
+    weights = network.provenance.weights if network.provenance else None
+    return {
+        "model": model,
+        "weights_sha256": weights.sha256 if weights else None,
+        "data": {"folders": ["/".join(folder.resolve().parts[-2:]) for folder in folders], "pairs": len(pairs)},
+        "reconstruction": {
+            folder.name: _reconstruction(network, [pair[index] for pair in pairs])
+            for index, folder in enumerate(folders)
+        },
+        "fusion": {rule: _fusion(network, pairs, rule, metrics) for rule in rules},
+    }
+
+
+def _reconstruction(network: EncoderDecoder, paths: Sequence[Path]) -> dict[str, float]:
+    values = [reconstruction_psnr(network, path) for path in paths]
+    return {"mean": statistics.fmean(values), "min": min(values), "count": len(values)}
+
+
+def reconstruction_psnr(network: EncoderDecoder, path: Path) -> float:
+    """Return the PSNR in dB, peak 1, of decode(encode(x)) against x, for x an image as the model's spec prepares it."""
+    image = read_image(path)
+    values = luminance(image.pixels) if image.is_color else image.pixels
+    unit = to_unit(values, source_range(values, image.depth, network.spec.normalization))
+    parameter = next(network.parameters())
+    with torch.inference_mode():
+        raw = network.reconstruct(torch.from_numpy(unit)[None, None].to(parameter.device, parameter.dtype))
+    error = np.square(output_to_unit(raw[0, 0].float().cpu().numpy(), network.spec.output) - unit).mean()
+    return -10 * math.log10(max(float(error), 1e-12))
+
+
+def _fusion(
+    network: EncoderDecoder, pairs: Sequence[Sequence[Path]], rule: str, metrics: Sequence[str] | None
+) -> dict[str, dict[str, float]]:
+    rows = [
+        evaluate(pair, fuse_loaded(list(pair), network, rule, options=Options(color="gray")).image, metrics)
+        for pair in pairs
+    ]
+    return {
+        metric: {
+            "mean": statistics.fmean(row[metric] for row in rows),
+            "std": statistics.stdev(row[metric] for row in rows) if len(rows) > 1 else 0.0,
+        }
+        for metric in rows[0]
+    }
+
+
+def markdown(scores: dict[str, Any]) -> str:
+    """Return the scores as two Markdown tables."""
+    lines = [
+        f"{scores['data']['pairs']} pairs of {' and '.join(scores['data']['folders'])}; "
+        f"weights sha256 `{scores['weights_sha256'][:16]}…`.",
+        "",
+        "| reconstruction | mean PSNR (dB) | least PSNR (dB) | images |",
+        "|---|---|---|---|",
+    ]
+    for name, row in scores["reconstruction"].items():
+        lines.append(f"| {name} | {row['mean']:.2f} | {row['min']:.2f} | {row['count']} |")
+    metrics = list(next(iter(scores["fusion"].values()), {}))
+    lines += ["", "| rule | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
+    for rule, row in scores["fusion"].items():
+        cells = [f"{row[metric]['mean']:.3f} ± {row[metric]['std']:.3f}" for metric in metrics]
+        lines.append(f"| {rule} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def write_card(card: Path, text: str) -> None:
+    """Put ``text`` between the figures' markers of a model card.
+
+    Raises:
+        InputError: the card has no such markers.
+    """
+    try:
+        old = card.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot read the model card {card}: {error.strerror or error}") from error
+    before, begin, rest = old.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise InputError(f"{card} has no lines {_BEGIN} and {_END} to put the figures between")
+    write_text_atomically(card, f"{before}{_BEGIN}\n{text}\n{_END}{after}")

@@ -1,0 +1,137 @@
+"""``fusekit fuse``: one set of sources, or folders of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fusekit.cli.options import load_chosen, model_options, rule_options
+from fusekit.errors import InputError, OptionError
+
+if TYPE_CHECKING:
+    from fusekit.batch import Job
+    from fusekit.pipeline import Options
+
+
+@click.command(short_help="Fuse images, or folders of them.")
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Output file; a folder with --pairs."
+)
+@click.option("--pairs", is_flag=True, help="SOURCES are folders whose images are matched by file name.")
+@click.option("--names", metavar="FILE", help="With --pairs: fuse only these; a name a line, or FILE.json#/key/key.")
+@model_options
+@rule_options
+@click.option("--color", default="keep", show_default=True, help="Chroma: keep, gray, or from:N (source N).")
+@click.option("--resize", help="'first' resamples sources of other sizes to the first one's.")
+@click.option("--bit-depth", help="8, 16 or float; the first source's by default.")
+@click.option("--no-record", is_flag=True, help="Write no OUT.json beside the output.")
+@click.option("--overwrite", is_flag=True, help="With --pairs: make again what is there already.")
+@click.option("--json", "as_json", is_flag=True, help="Print the record, or the summary of --pairs, as JSON.")
+def fuse(sources: tuple[Path, ...], output: Path, pairs: bool, names: str | None, **choices: Any) -> None:
+    """Fuse two or more registered images: fusekit fuse A B [C …] -o OUT.
+
+    \b
+    fusekit fuse ct.png mri.png -o fused.png
+    fusekit fuse --pairs ct/ mri/ -o fused/          all pairs of two folders, resumable
+    """
+    from fusekit.pipeline import Options
+
+    options = Options(choices["color"], choices["resize"], choices["bit_depth"])
+    if names is not None and not pairs:
+        raise OptionError("--names chooses among the pairs of folders; add --pairs")
+    if len(sources) < 2:
+        what = "folders" if pairs else "images"
+        raise InputError(f"fusing needs two or more {what}, and only {sources[0]} was given")
+    if pairs:
+        _fuse_folders(sources, output, names, options, choices)
+    else:
+        _fuse_files(sources, output, options, choices)
+
+
+def _fuse_files(sources: tuple[Path, ...], output: Path, options: Options, choices: dict[str, Any]) -> None:
+    from fusekit.files import check_writable
+    from fusekit.io.writing import check_format
+    from fusekit.pipeline import BIT_DEPTHS, fuse_loaded
+    from fusekit.record import check_not_a_source
+
+    asked = BIT_DEPTHS[options.bit_depth] if options.bit_depth else None
+    check_format(output, asked)
+    check_writable(output)
+    check_not_a_source(output, sources)
+    fused = fuse_loaded(list(sources), load_chosen(choices), options=options)
+    fused.save(output, record=not choices["no_record"])
+    if choices["as_json"]:
+        click.echo(json.dumps({"fused": str(output), **fused.record}, indent=2, ensure_ascii=False))
+    else:
+        click.echo(output)
+
+
+def _fuse_folders(
+    folders: tuple[Path, ...], output: Path, names: str | None, options: Options, choices: dict[str, Any]
+) -> None:
+    from fusekit.batch import find_jobs, fuse_jobs, prepare_output
+
+    jobs = find_jobs(folders, output, names)
+    prepare_output(output, folders)
+    model = load_chosen(choices)
+    with _Progress(jobs) as progress:
+        summary = fuse_jobs(
+            jobs,
+            model,
+            options,
+            record=not choices["no_record"],
+            overwrite=choices["overwrite"],
+            report=progress.advance,
+        )
+    if choices["as_json"]:
+        click.echo(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False))
+    else:
+        click.echo(summary.text(output))
+    for name, reason in summary.failed.items():
+        click.echo(f"fusekit: {name}: {reason}", err=True)
+    if summary.other_settings:
+        click.echo(
+            f"fusekit: warning: {len(summary.other_settings)} images that were there already, among them "
+            f"{summary.other_settings[0]}, were made with other settings; --overwrite makes them again",
+            err=True,
+        )
+    if summary.interrupted:
+        click.echo("fusekit: interrupted; the same command goes on where this one stopped", err=True)
+        raise SystemExit(130)
+    if summary.failed:
+        raise SystemExit(1)
+
+
+class _Progress:
+    """A progress bar on standard error, with images a second and the time left; silent where that is no terminal."""
+
+    def __init__(self, jobs: list[Job]) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("fusing"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("fusing", total=len(jobs), rate="")
+
+    def __enter__(self) -> _Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def advance(self, _: Job) -> None:
+        speed = self._bar.tasks[0].finished_speed or self._bar.tasks[0].speed
+        self._bar.update(self._task, advance=1, rate=f"{speed:.1f} images/s" if speed else "")

@@ -1,0 +1,90 @@
+"""``fusekit``: the group of commands, and how errors and warnings reach the terminal."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from typing import Any
+
+import click
+
+import fusekit
+from fusekit.errors import FusekitError, one_line
+from fusekit.warning import FusekitWarning
+
+_COMMANDS = {
+    "fuse": "fusekit.cli.fuse:fuse",
+    "demo": "fusekit.cli.demo:demo",
+    "list": "fusekit.cli.listing:list_",
+    "weights": "fusekit.cli.weights:weights",
+    "train": "fusekit.cli.train:train",
+    "bench": "fusekit.cli.bench:bench",
+    "doctor": "fusekit.cli.doctor:doctor",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        target = _COMMANDS.get(name)
+        if target is None:
+            return None
+        module, _, attribute = target.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(fusekit.__version__, prog_name="fusekit")
+def main() -> None:
+    """Fuse registered medical images of one patient into one.
+
+    \b
+    fusekit demo                                      fuse the embedded sample pair
+    fusekit fuse CT.png MRI.png -o fused.png          fuse your own
+    fusekit list models                               see what is there
+    """
+
+
+def run() -> None:
+    """Run the command line; errors are one line on standard error and exit code 2."""
+    warnings.showwarning = _show_warning
+    warnings.simplefilter("always", FusekitWarning)
+    try:
+        code = main(standalone_mode=False)
+    except FusekitError as error:
+        _say(f"error: {one_line(error)}")
+        code = 2
+    except click.ClickException as error:
+        _say(f"error: {' '.join(error.format_message().split())}{_help_hint(error)}")
+        code = 2
+    except (click.Abort, KeyboardInterrupt):
+        _say("interrupted")
+        code = 130
+    except BrokenPipeError:
+        # The reader of our output has gone, as with `| head`; a second error while closing helps nobody.
+        sys.stderr.close()
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(text: str) -> None:
+    click.echo(f"fusekit: {text}", err=True)
+
+
+def _help_hint(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    return f" (see '{context.command_path} --help')" if isinstance(context, click.Context) else ""
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *details: Any, **more: Any) -> None:
+    """Print our own warnings as one line; leave out other libraries' unless Python was asked to show them."""
+    if issubclass(category, FusekitWarning):
+        _say(f"warning: {' '.join(str(message).split())}")
+    elif sys.warnoptions:
+        click.echo(warnings.formatwarning(message, category, *details[:2]), err=True, nl=False)

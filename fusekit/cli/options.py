@@ -1,0 +1,84 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from fusekit.errors import OptionError
+
+if TYPE_CHECKING:
+    from fusekit.model import FusionModel
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def model_options(command: _Function) -> _Function:
+    """Add the options that choose and load a model."""
+    for option in reversed(
+        (
+            click.option("--model", default="ehdran", show_default=True, help="A model, or model.weights."),
+            click.option(
+                "--weights", help="Weights: a tag, a safetensors file, a folder, or hub:OWNER/NAME[@REVISION]."
+            ),
+            click.option("--edge", help="Edge operator in place of the one the weights were trained with."),
+            click.option(
+                "--encoder-option", "encoder_options", multiple=True, metavar="KEY=VALUE", help="Option of the encoder."
+            ),
+            click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
+            click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16 or float16."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def rule_options(command: _Function) -> _Function:
+    """Add the options that choose a fusion rule."""
+    command = click.option(
+        "--rule-option", "rule_options", multiple=True, metavar="KEY=VALUE", help="Option of the rule."
+    )(command)
+    return click.option("--rule", help="Fusion rule; the model's own by default.")(command)
+
+
+def load_chosen(choices: Mapping[str, Any]) -> FusionModel:
+    """Load the model that the options of :func:`model_options` and :func:`rule_options` describe."""
+    from fusekit.loading import load
+
+    return load(
+        choices["model"],
+        weights=choices["weights"],
+        rule=choices["rule"],
+        rule_options=parse_pairs(choices["rule_options"], "--rule-option"),
+        edge=choices["edge"],
+        encoder_options=parse_pairs(choices["encoder_options"], "--encoder-option"),
+        device=choices["device"],
+        dtype=choices["dtype"],
+    )
+
+
+def parse_pairs(pairs: Sequence[str], option: str) -> dict[str, Any]:
+    """Turn ``key=value`` texts into a dictionary; values are read as JSON, lists may be written ``1,3,5``.
+
+    Raises:
+        OptionError: a text has no ``=``.
+    """
+    parsed: dict[str, Any] = {}
+    for pair in pairs:
+        key, separator, text = pair.partition("=")
+        if not separator or not key:
+            raise OptionError(f"{option} takes KEY=VALUE, not {pair!r}")
+        parsed[key.replace("-", "_")] = _value(text)
+    return parsed
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        if "," in text:
+            return [_value(part.strip()) for part in text.split(",")]
+        return text

@@ -1,0 +1,43 @@
+"""``fusekit weights``: convert published checkpoints, verify digests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def weights() -> None:
+    """Convert and verify weights."""
+
+
+@weights.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--model", required=True, help="The model that the checkpoint belongs to.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Safetensors file to write.")
+def convert(file: Path, model: str, output: Path) -> None:
+    """Turn a published checkpoint into safetensors under fusekit's key names.
+
+    A pickled checkpoint is read with weights_only=True; one that holds anything but tensors is refused.
+    """
+    from fusekit.weights.convert import convert_checkpoint
+
+    tensors = convert_checkpoint(model, file, output)
+    click.echo(f"{output}: {tensors} tensors of the model {model}")
+
+
+@weights.command()
+@click.argument("name", required=False)
+def verify(name: str | None) -> None:
+    """Check the sha256 of installed weights: all, those of a MODEL, or MODEL.TAG."""
+    from fusekit.weights.verify import verify_all
+
+    checks = verify_all(name)
+    for check in checks:
+        click.echo(f"{check.name:<24} {check.state:<12} {check.sha256}")
+    for check in checks:
+        if check.error:
+            click.echo(f"fusekit: error: {check.error}", err=True)
+    if any(check.error for check in checks):
+        raise SystemExit(2)

@@ -1,0 +1,1 @@
+"""Built-in edge operators, one file each."""

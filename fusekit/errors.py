@@ -1,0 +1,79 @@
+"""The errors that fusekit raises on purpose.
+
+Every message says what was wrong, in which file or option, and what to do about it. The command line prints such an
+error as one line on standard error and exits with code 2; Python users can catch :class:`FusekitError` for all of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FusekitError(Exception):
+    """Base of all errors that fusekit raises on purpose."""
+
+
+class InputError(FusekitError):
+    """A source cannot be used: missing, unreadable, empty, too small, not finite, or of another size."""
+
+
+class OutputError(FusekitError):
+    """The result cannot be written as asked: folder, format, bit depth or permission."""
+
+
+class OptionError(FusekitError):
+    """An option or argument has a value that cannot be used."""
+
+
+class DeviceError(OptionError):
+    """The device, precision or backend asked for cannot serve on this machine."""
+
+
+class RuleError(OptionError):
+    """A fusion rule cannot be used with this model or these sources."""
+
+
+class WeightsError(FusekitError):
+    """Weights cannot be found, read, verified, or do not fit the model."""
+
+
+class PluginError(FusekitError):
+    """A plugin registered something that cannot be used."""
+
+
+class DuplicateNameError(PluginError):
+    """Two owners register one name; the message names both."""
+
+
+class MissingExtraError(FusekitError):
+    """A feature needs an optional extra that is not installed."""
+
+
+class TrainingError(FusekitError):
+    """Training cannot start, resume or go on."""
+
+
+class UnknownNameError(OptionError):
+    """A name is not in its registry; the message suggests the nearest ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], remedy: str | None = None) -> None:
+        self.kind, self.name, self.known = kind, name, sorted(known)
+        message = f"unknown {kind} {name!r}"
+        nearest = difflib.get_close_matches(name, self.known, n=3, cutoff=0.5)
+        if nearest:
+            message += "; did you mean " + " or ".join(repr(each) for each in nearest) + "?"
+        elif self.known:
+            shown = self.known if len(self.known) <= 20 else [*self.known[:20], "…"]
+            message += "; known: " + ", ".join(shown)
+        if remedy:
+            message += f" ({remedy})"
+        super().__init__(message)
+
+
+def one_line(error: BaseException) -> str:
+    """Return the message of ``error`` on one line, with its type where the message is empty or not ours."""
+    text = " ".join(str(error).split())
+    if isinstance(error, FusekitError) and text:
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,94 @@
+"""Reading and writing files so that nothing is ever half there."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from fusekit.errors import OutputError
+
+_PARTIAL = ".fusekit-partial"
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hexadecimal SHA-256 digest of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``target`` that takes its place if the block ends well, and vanishes otherwise.
+
+    The name keeps the target's extension, for writers that go by it. A process that is killed leaves the temporary
+    file behind; :func:`remove_stale_partials` clears those away.
+
+    Raises:
+        OutputError: the folder is missing or not writable.
+    """
+    target = Path(target)
+    check_writable(target)
+    partial = target.with_name(f".{target.stem}.{socket.gethostname()}-{os.getpid()}{_PARTIAL}{target.suffix}")
+    try:
+        yield partial
+        partial.replace(target)
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text_atomically(target: Path, text: str) -> None:
+    """Write ``text`` as UTF-8 to ``target`` in one step."""
+    with atomic_path(target) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def check_writable(target: Path) -> None:
+    """Raise :class:`OutputError` unless a file can be made at ``target``."""
+    folder = target.parent
+    if target.is_dir():
+        raise OutputError(f"cannot write {target}: it is a folder; name a file in it")
+    if not folder.is_dir():
+        raise OutputError(f"cannot write {target}: the folder {folder} does not exist; create it first")
+    if not can_create_in(folder):
+        raise OutputError(f"cannot write {target}: no permission to write in {folder}")
+
+
+def can_create_in(folder: Path) -> bool:
+    """Return whether a file can be made in ``folder``, by making one: permission bits alone do not tell."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".fusekit-", suffix=".probe"):
+            return True
+    except OSError:
+        return False
+
+
+def remove_stale_partials(folder: Path) -> int:
+    """Delete what killed processes of this machine left in ``folder``; return how many files."""
+    host, removed = socket.gethostname(), 0
+    for path in folder.glob(f".*{_PARTIAL}*"):
+        owner = path.name.split(_PARTIAL)[0].rpartition(".")[2]
+        name, _, process = owner.rpartition("-")
+        if name == host and process.isdigit() and not _alive(int(process)):
+            path.unlink(missing_ok=True)
+            removed += 1
+    return removed
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

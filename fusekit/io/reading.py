@@ -1,0 +1,141 @@
+"""Reading PNG, TIFF, JPEG and BMP: 8 and 16 bit, float TIFF, grey, RGB, palette, alpha.
+
+The format is told by the file's first bytes, never by its name.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fusekit.errors import InputError
+from fusekit.io.image import Array, Image, from_pixels
+
+_SIGNATURES = (
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"II*\x00", "TIFF"),
+    (b"MM\x00*", "TIFF"),
+    (b"II+\x00", "TIFF"),
+    (b"MM\x00+", "TIFF"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"BM", "BMP"),
+)
+
+#: File name extensions that folders are searched for.
+EXTENSIONS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
+
+
+def read_image(path: str | Path) -> Image:
+    """Read one image file.
+
+    Raises:
+        InputError: missing, empty, not one of the formats, damaged, of several pages, too small, or not finite.
+    """
+    import hashlib
+
+    path = Path(path)
+    data = _bytes_of(path)
+    kind = next((kind for signature, kind in _SIGNATURES if data.startswith(signature)), None)
+    if kind is None:
+        raise InputError(f"{path} is not an image that fusekit reads (PNG, TIFF, JPEG, BMP); check the file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", category=_bomb_warning())
+            pixels, notes = _DECODERS[kind](data)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    # Decoders raise whatever a damaged file makes them raise, struct.error and codec errors included.
+    except Exception as error:
+        raise InputError(
+            f"{path} is a damaged {kind} file ({_first_line(error)}); restore it from the original"
+        ) from error
+    return from_pixels(pixels, path=path, sha256=hashlib.sha256(data).hexdigest(), notes=notes)
+
+
+def _bytes_of(path: Path) -> bytes:
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name an image file, or fuse folders with --pairs")
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"there is no file {path}; check the path") from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    if not data:
+        raise InputError(f"{path} is empty (0 bytes); restore it from the original")
+    return data
+
+
+def _bomb_warning() -> type[Warning]:
+    from PIL import Image as Pillow
+
+    return Pillow.DecompressionBombWarning
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _decode_png(data: bytes) -> tuple[Array, tuple[str, ...]]:
+    # Bytes 24 and 25 of a PNG are its bit depth and colour type; Pillow would cut 16-bit colour and grey+alpha to 8.
+    if len(data) > 25 and data[24] == 16 and data[25] in (2, 4, 6):
+        import imagecodecs
+
+        return np.asarray(imagecodecs.png_decode(data)), ()
+    return _decode_with_pillow(data)
+
+
+def _decode_with_pillow(data: bytes) -> tuple[Array, tuple[str, ...]]:
+    """Decode what Pillow reads without loss."""
+    from PIL import Image as Pillow
+    from PIL import ImageOps
+
+    notes: list[str] = []
+    with Pillow.open(io.BytesIO(data)) as opened:
+        if getattr(opened, "n_frames", 1) > 1:
+            raise InputError(f"it holds {opened.n_frames} images; save the one to fuse as a file of its own")
+        opened.load()
+        picture: Any = ImageOps.exif_transpose(opened)
+        if picture.mode in ("P", "PA"):
+            notes.append("palette expanded")
+            picture = picture.convert("RGBA" if "transparency" in picture.info or picture.mode == "PA" else "RGB")
+        elif picture.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+            notes.append(f"{picture.mode} converted to RGB")
+            picture = picture.convert("RGB")
+        elif picture.mode in ("L", "RGB") and "transparency" in picture.info:
+            picture = picture.convert("RGBA" if picture.mode == "RGB" else "LA")
+        pixels = np.asarray(picture)
+    if picture.mode == "I" and pixels.min() >= 0 and pixels.max() <= 65535:
+        pixels = pixels.astype(np.uint16)
+    return pixels, tuple(notes)
+
+
+def _decode_tiff(data: bytes) -> tuple[Array, tuple[str, ...]]:
+    import tifffile
+
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        if len(tiff.pages) != 1:
+            raise InputError(f"it holds {len(tiff.pages)} pages; save the one to fuse as a file of its own")
+        page: Any = tiff.pages[0]
+        if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
+            return _decode_with_pillow(data)
+        pixels = np.asarray(page.asarray())
+        if page.axes.startswith("S"):
+            pixels = np.moveaxis(pixels, 0, -1)
+        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+            return _inverted(pixels), ("white-is-zero inverted",)
+    return pixels, ()
+
+
+def _inverted(pixels: Array) -> Array:
+    if pixels.dtype.kind == "b":
+        return ~pixels
+    top = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else pixels.max()
+    return np.asarray(top - pixels, dtype=pixels.dtype)
+
+
+_DECODERS = {"PNG": _decode_png, "TIFF": _decode_tiff, "JPEG": _decode_with_pillow, "BMP": _decode_with_pillow}

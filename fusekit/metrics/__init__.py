@@ -1,0 +1,1 @@
+"""Built-in fusion metrics, one file each."""

@@ -1,0 +1,136 @@
+"""What a fusion metric is, and the two kinds that most are: of the fused image alone, and source by source."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from fusekit.errors import InputError
+
+
+class Metric:
+    """Rates a fused image, given its N ≥ 1 sources.
+
+    Images are tensors (B, 1, H, W) of floats in [0, 1], with H, W ≥ 2; metrics that are defined on 8-bit grey levels
+    scale by 255 themselves. No metric returns NaN; what it returns for degenerate images stands at its class.
+
+    Subclasses derive from :class:`FusedMetric` or :class:`SourceMetric`, or define :meth:`__call__` themselves where
+    they look at all sources at once.
+
+    Attributes:
+        name: the name that it is registered under.
+        direction: ``"higher"`` or ``"lower"``, whichever is better.
+        range: least and greatest possible value of one comparison; ``inf`` is allowed.
+        data_range: the scale of grey values that it computes on.
+        combine: ``"mean"`` or ``"sum"`` over the sources, or ``"fused only"``.
+        reference: the paper that defines it.
+        look_alikes: other definitions in use under its name, and how their values differ.
+    """
+
+    name: ClassVar[str]
+    direction: ClassVar[str]
+    range: ClassVar[tuple[float, float]]
+    data_range: ClassVar[str]
+    combine: ClassVar[str]
+    reference: ClassVar[str]
+    look_alikes: ClassVar[str]
+
+    def __call__(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
+        """Return one value an image: N tensors (B, 1, H, W) and one fused of that shape → (B,).
+
+        Raises:
+            InputError: the shapes differ or are not those of images.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define __call__(sources, fused)")
+
+
+class FusedMetric(Metric):
+    """A metric that looks at the fused image only. Subclasses define :meth:`measure`."""
+
+    combine = "fused only"
+
+    def measure(self, fused: Tensor) -> Tensor:
+        """Rate the fused image alone: (B, 1, H, W) → (B,)."""
+        raise NotImplementedError(f"{type(self).__name__} must define measure(fused)")
+
+    def __call__(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
+        check_images(sources, fused)
+        return self.measure(fused)
+
+
+class SourceMetric(Metric):
+    """A metric that compares the fused image with each source. Subclasses define :meth:`compare`."""
+
+    combine = "mean"
+
+    def compare(self, source: Tensor, fused: Tensor) -> Tensor:
+        """Compare the fused image with one source: two (B, 1, H, W) → (B,)."""
+        raise NotImplementedError(f"{type(self).__name__} must define compare(source, fused)")
+
+    def per_source(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
+        """Return the comparison with each source: (N, B).
+
+        Raises:
+            InputError: there is no source, or the shapes differ or are not those of images.
+        """
+        if not sources:
+            raise InputError(f"the metric {self.name!r} compares with the sources; give at least one")
+        check_images(sources, fused)
+        return torch.stack([self.compare(source, fused) for source in sources])
+
+    def combined(self, values: Tensor) -> Tensor:
+        """Combine the values of :meth:`per_source`, (N, B) → (B,), by sum or mean as :attr:`combine` says."""
+        return values.sum(0) if self.combine == "sum" else values.mean(0)
+
+    def worst_of(self, values: Tensor) -> Tensor:
+        """Return the worst of the values of :meth:`per_source` by :attr:`direction`: (N, B) → (B,)."""
+        return values.amax(0) if self.direction == "lower" else values.amin(0)
+
+    def worst(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
+        """Return the value of the source that the fused image serves worst: (B,)."""
+        return self.worst_of(self.per_source(sources, fused))
+
+    def __call__(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
+        return self.combined(self.per_source(sources, fused))
+
+
+def check_images(sources: Sequence[Tensor], fused: Tensor) -> None:
+    """Check that all are (B, 1, H, W) of one shape, with H, W ≥ 2.
+
+    Raises:
+        InputError: they are not; the message names the shapes.
+    """
+    shape = tuple(fused.shape)
+    if len(shape) != 4 or shape[1] != 1 or min(shape[2:]) < 2:
+        raise InputError(f"metrics take images (batch, 1, height, width) of at least 2×2 pixels, not {shape}")
+    for source in sources:
+        if source.shape != fused.shape:
+            raise InputError(f"a source has shape {tuple(source.shape)}, the fused image {shape}; they must be equal")
+
+
+def precise(image: Tensor) -> Tensor:
+    """Return ``image`` in float64, or in float32 where the device has no float64."""
+    return image.to(torch.float32 if image.device.type == "mps" else torch.float64)
+
+
+def gray_levels(image: Tensor) -> Tensor:
+    """Return the 8-bit grey levels of [0, 1]: rounded to the nearest of 0…255, int64, same shape."""
+    return (precise(image) * 255).round().clamp(0, 255).long()
+
+
+def entropy_of_counts(counts: Tensor) -> Tensor:
+    """Return the Shannon entropy in bits of each histogram: (B, bins) counts → (B,), with 0·log 0 = 0."""
+    shares = precise(counts) / counts.sum(1, keepdim=True)
+    nats: Tensor = torch.special.entr(shares).sum(1)
+    return nats / math.log(2)
+
+
+def histogram(values: Tensor, bins: int) -> Tensor:
+    """Count each image's values: (B, …) of int64 in 0…bins−1 → (B, bins)."""
+    batch = len(values)
+    offsets = torch.arange(batch, device=values.device)[:, None] * bins
+    return torch.bincount((values.flatten(1) + offsets).flatten(), minlength=batch * bins).view(batch, bins)

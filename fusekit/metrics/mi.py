@@ -1,0 +1,40 @@
+"""``mi``: mutual information with the sources (Qu, Zhang and Yan, 2002)."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from fusekit.metrics.base import SourceMetric, entropy_of_counts, gray_levels, histogram
+
+
+def mutual_information(source: Tensor, fused: Tensor) -> Tensor:
+    """Return I(S; F) = H(S) + H(F) − H(S, F) in bits, of 256×256 grey levels: two (B, 1, H, W) in [0, 1] → (B,)."""
+    joint = histogram(gray_levels(source) * 256 + gray_levels(fused), 256 * 256)
+    counts = joint.view(-1, 256, 256)
+    marginals = entropy_of_counts(counts.sum(2)) + entropy_of_counts(counts.sum(1))
+    # Rounding may leave a negative 1e-16 where the images are independent.
+    return (marginals - entropy_of_counts(joint)).clamp_min(0)
+
+
+class MutualInformation(SourceMetric):
+    """Mutual information of the fused image with each source, in bits, summed over the sources.
+
+    A constant image shares nothing: 0. With itself an image shares its entropy. The sum grows with the number of
+    sources, so that values for different numbers of sources do not compare.
+    """
+
+    name = "mi"
+    direction = "higher"
+    range = (0.0, math.inf)
+    data_range = "grey levels 0-255, rounded"
+    combine = "sum"
+    reference = "Qu, Zhang, Yan: Information measure for performance of image fusion. Electronics Letters 38(7), 2002"
+    look_alikes = (
+        "In nats (VIFB): ln 2 times this value. The mean of two sources: half. Fewer bins: lower. An 8-bit sum in a "
+        "widespread MATLAB toolbox merges levels 254 and 255: up to a fifth higher on images that saturate."
+    )
+
+    def compare(self, source: Tensor, fused: Tensor) -> Tensor:
+        return mutual_information(source, fused)

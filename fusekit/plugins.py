@@ -1,0 +1,173 @@
+"""Discovery of plugins through the entry-point group ``fusekit``.
+
+A plugin is a module (or object) with functions marked ``@fusekit.hookimpl``. One that cannot be imported, or that
+registers a name twice, is left out whole and reported: by one warning line, by ``fusekit list plugins`` and, with its
+traceback, by ``fusekit doctor --tracebacks``. Everything else keeps working.
+
+The environment variable ``FUSEKIT_PLUGINS`` restricts loading to the entry points that it names, separated by commas;
+empty, it leaves out all of them. The built-in components are always there.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import pluggy
+
+from fusekit import builtin, hookspecs
+from fusekit.errors import PluginError, one_line
+from fusekit.registry import Entry, Registry
+from fusekit.spec import ModelSpec
+from fusekit.warning import FusekitWarning
+
+GROUP = "fusekit"
+BUILTIN_OWNER = "fusekit-imaging"
+
+
+@dataclass(frozen=True)
+class PluginReport:
+    """How the loading of one plugin went.
+
+    Attributes:
+        name: entry-point name.
+        distribution: the installed distribution that declares it, with its version.
+        target: module that the entry point names.
+        error: one line, empty where all went well.
+        traceback: the full traceback of ``error``.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    target: str
+    error: str = ""
+    traceback: str = ""
+
+
+class Registries:
+    """The five registries and how the plugins that filled them fared."""
+
+    def __init__(self) -> None:
+        self.models = Registry("model")
+        self.encoders = Registry("encoder")
+        self.edge_operators = Registry("edge operator")
+        self.fusion_rules = Registry("fusion rule")
+        self.metrics = Registry("metric")
+        self.reports: list[PluginReport] = []
+
+    def by_hook(self) -> dict[str, Registry]:
+        """Return each hook's name with the registry that it fills."""
+        return {
+            "register_models": self.models,
+            "register_encoders": self.encoders,
+            "register_edge_operators": self.edge_operators,
+            "register_fusion_rules": self.fusion_rules,
+            "register_metrics": self.metrics,
+        }
+
+
+@cache
+def registries() -> Registries:
+    """Return the registries, loading all plugins on the first call; each plugin left out is warned of in one line."""
+    found = load_plugins()
+    for report in found.reports:
+        if report.error:
+            warnings.warn(
+                f"the plugin {report.name!r} of {report.distribution} is left out: {report.error} "
+                "('fusekit doctor --tracebacks' shows more)",
+                FusekitWarning,
+                stacklevel=2,
+            )
+    return found
+
+
+def load_plugins(points: list[EntryPoint] | None = None) -> Registries:
+    """Fill new registries with the built-in components and then with each plugin's.
+
+    Args:
+        points: entry points to load instead of the installed ones.
+    """
+    manager = pluggy.PluginManager("fusekit")
+    manager.add_hookspecs(hookspecs)
+    found = Registries()
+    _call_hooks(manager, builtin, "builtin", BUILTIN_OWNER, found)
+    for point in _chosen(_installed() if points is None else points):
+        found.reports.append(_load_one(manager, point, found))
+    return found
+
+
+def _installed() -> list[EntryPoint]:
+    """Return the entry points of the group, our own distribution's first, then by distribution and name."""
+
+    def order(point: EntryPoint) -> tuple[bool, str, str]:
+        distribution = _distribution(point)
+        return distribution != BUILTIN_OWNER, distribution, point.name
+
+    unique = {(_distribution(point), point.name, point.value): point for point in entry_points(group=GROUP)}
+    return sorted(unique.values(), key=order)
+
+
+def _chosen(points: list[EntryPoint]) -> list[EntryPoint]:
+    wanted = os.environ.get("FUSEKIT_PLUGINS")
+    if wanted is None:
+        return points
+    names = {name.strip() for name in wanted.split(",") if name.strip()}
+    return [point for point in points if point.name in names]
+
+
+def _distribution(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else point.name
+
+
+def _load_one(manager: pluggy.PluginManager, point: EntryPoint, found: Registries) -> PluginReport:
+    """Import one plugin and let it register; undo all of its registrations if any of them fails."""
+    distribution = _distribution(point)
+    version = point.dist.version if point.dist is not None else ""
+    before = {hook: registry.snapshot() for hook, registry in found.by_hook().items()}
+    error, trace = "", ""
+    try:
+        plugin = point.load()
+        _call_hooks(manager, plugin, f"{distribution}:{point.name}", distribution, found)
+    # A plugin's import may raise anything, SystemExit included; none of it may stop the others.
+    except (Exception, SystemExit) as failure:
+        error, trace = one_line(failure), traceback.format_exc()
+        for hook, registry in found.by_hook().items():
+            registry.restore(before[hook])
+    return PluginReport(point.name, distribution, version, point.value, error, trace)
+
+
+def _call_hooks(manager: pluggy.PluginManager, plugin: Any, name: str, owner: str, found: Registries) -> None:
+    """Register ``plugin`` with pluggy and call its hooks alone, so that its errors are its own."""
+    manager.register(plugin, name=name)
+    unknown = [hook for hook in _marked(plugin) if hook not in found.by_hook()]
+    if unknown:
+        raise PluginError(
+            f"{owner} implements the hook {unknown[0]!r}, which this version of fusekit does not have; "
+            f"hooks: {', '.join(found.by_hook())}"
+        )
+    others = [each for each in manager.get_plugins() if each is not plugin]
+    for hook, registry in found.by_hook().items():
+        caller = manager.subset_hook_caller(hook, remove_plugins=others)
+        register = _model_registrar(registry, owner) if hook == "register_models" else registry.registrar(owner)
+        caller(register=register)
+
+
+def _marked(plugin: Any) -> list[str]:
+    """Return the names of the functions of ``plugin`` that carry the ``hookimpl`` mark."""
+    return [name for name in dir(plugin) if getattr(getattr(plugin, name, None), "fusekit_impl", None)]
+
+
+def _model_registrar(registry: Registry, owner: str) -> Callable[[ModelSpec], None]:
+    def register(spec: ModelSpec) -> None:
+        if not isinstance(spec, ModelSpec):
+            raise PluginError(f"{owner} registers a model as {type(spec).__name__}; pass a fusekit.ModelSpec")
+        registry.add(Entry(spec.id, spec.factory, spec.summary, owner, spec.citation, {"spec": spec}))
+
+    return register

@@ -1,0 +1,47 @@
+"""Value ranges: from an image's stored values to the [0, 1] that models take, and back to what is written."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fusekit.io.image import Array, full_scale
+from fusekit.spec import Normalization, OutputPolicy
+
+
+def source_range(values: Array, depth: str, policy: Normalization) -> tuple[float, float]:
+    """Return the stored values (low, high) that become 0 and 1.
+
+    ``minmax`` takes the image's own least and greatest value. ``unit`` takes 0 and the dtype's white; a float image
+    with values outside [0, 1] has no white of its own and is stretched. A constant image keeps the dtype's range, as
+    there is nothing to stretch.
+    """
+    low, high = float(values.min()), float(values.max())
+    white = full_scale(depth)
+    outside = depth == "float32" and (low < 0 or high > 1)
+    if low < high and (policy == "minmax" or outside):
+        return low, high
+    return 0.0, white
+
+
+def to_unit(values: Array, limits: tuple[float, float]) -> Array:
+    """Map stored values to float32 in [0, 1] by ``limits`` from :func:`source_range`."""
+    low, high = limits
+    unit = (values.astype(np.float64) - low) / (high - low)
+    return np.clip(unit, 0.0, 1.0).astype(np.float32)
+
+
+def output_to_unit(image: Array, policy: OutputPolicy) -> Array:
+    """Bring a network's raw output to [0, 1]: cut there (``clamp``) or stretch (``minmax``; a constant is cut)."""
+    if policy == "minmax":
+        low, high = float(image.min()), float(image.max())
+        if low < high:
+            image = (image - low) / (high - low)
+    return np.clip(image, 0.0, 1.0)
+
+
+def from_unit(image: Array, depth: str, limits: tuple[float, float]) -> Array:
+    """Turn [0, 1] into pixels of ``depth``: integers use their full range, floats the reference source's ``limits``."""
+    if depth == "float32":
+        low, high = limits
+        return np.asarray(image * (high - low) + low, dtype=np.float32)
+    return np.asarray(np.rint(image * full_scale(depth)), dtype=depth)

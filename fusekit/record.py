@@ -1,0 +1,170 @@
+"""The record beside every fused image: enough to say where each pixel came from, and to make it again."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import fusekit
+from fusekit.errors import OutputError
+from fusekit.files import atomic_path, check_writable
+from fusekit.io.image import Array, Image
+from fusekit.io.writing import check_format, encode_image
+from fusekit.plugins import registries
+from fusekit.rules.base import FusionRule
+
+if TYPE_CHECKING:
+    from fusekit.model import FusionModel
+    from fusekit.pipeline import Options
+
+
+def record_path(output: Path) -> Path:
+    """Return where the record of ``output`` goes: ``OUT.json`` beside it, its extension kept (``fused.png.json``)."""
+    return output.with_name(output.name + ".json")
+
+
+def save_with_record(output: Path, pixels: Array, record: Mapping[str, Any] | None) -> None:
+    """Write image and record so that an image is never without its record: the record first, then the image.
+
+    Raises:
+        OutputError: the format does not hold the pixels, or the folder is not writable.
+    """
+    check_format(output, str(pixels.dtype))
+    check_writable(output)
+    beside = record_path(output)
+    with atomic_path(output) as image:
+        image.write_bytes(encode_image(pixels, output.suffix))
+        if record is None:
+            beside.unlink(missing_ok=True)
+            return
+        with atomic_path(beside) as text:
+            text.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_record(output: Path) -> dict[str, Any] | None:
+    """Return the record beside ``output``, or ``None`` where there is no readable one."""
+    try:
+        record = json.loads(record_path(output).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def make_record(
+    model: FusionModel,
+    images: Sequence[Image],
+    limits: Sequence[tuple[float, float]],
+    rule: FusionRule | None,
+    weights: list[Tensor] | None,
+    options: Options,
+    chroma_of: int | None,
+    pixels: Array,
+    clock: Mapping[str, float],
+) -> dict[str, Any]:
+    """Return the JSON-able record of one fusion; ``clock`` holds the times start, read, fuse and end."""
+    return {
+        "sources": [_source(image, each) for image, each in zip(images, limits, strict=True)],
+        "output": {
+            "size": [int(side) for side in pixels.shape[:2]],
+            "channels": 3 if pixels.ndim == 3 else 1,
+            "depth": str(pixels.dtype),
+        },
+        **settings(model, rule, options),
+        "rule_weights": [_summary(each) for each in weights] if weights else None,
+        "chroma_from": None if chroma_of is None else chroma_of + 1,
+        **_machine(model),
+        "versions": versions(model),
+        "seconds": {
+            "read": round(clock["read"] - clock["start"], 4),
+            "fuse": round(clock["fuse"] - clock["read"], 4),
+            "total": round(clock["end"] - clock["start"], 4),
+        },
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def settings(model: FusionModel, rule: FusionRule | None, options: Options) -> dict[str, Any]:
+    """Return the part of a record that two outputs of the same settings have in common."""
+    made_of = model.provenance
+    weights = made_of.weights if made_of is not None else None
+    return {
+        "model": {
+            "name": model.spec.id,
+            "config": dict(made_of.config) if made_of is not None else {},
+            "notes": list(made_of.notes) if made_of is not None else [],
+            "citation": model.spec.citation,
+        },
+        "weights": None
+        if weights is None
+        else {"name": weights.name, "sha256": weights.sha256, "origin": weights.origin},
+        "rule": None if rule is None else {"name": rule.name or type(rule).__name__, "options": dict(rule.options)},
+        "normalization": model.spec.normalization,
+        "output_policy": model.spec.output,
+        "color": options.color,
+        "resize": options.resize,
+    }
+
+
+def _source(image: Image, limits: tuple[float, float]) -> dict[str, Any]:
+    return {
+        "path": None if image.path is None else str(image.path),
+        "sha256": image.sha256 or None,
+        "size": list(image.size),
+        "depth": image.depth,
+        "color": image.is_color,
+        "range": list(limits),
+        "notes": list(image.notes),
+    }
+
+
+def _summary(weights: Tensor) -> dict[str, Any]:
+    """Return a rule's weights (N, B, …): each source's value where it is one number, else its mean, least and most."""
+    values = weights.detach().float().cpu().flatten(1).numpy()
+    mean = [round(float(each), 6) for each in values.mean(1, dtype=np.float64)]
+    if values.shape[1] == 1:
+        return {"per": "source", "mean": mean}
+    per = "channel" if all(side == 1 for side in weights.shape[3:]) else "pixel" if weights.shape[2] == 1 else "element"
+    return {
+        "per": per,
+        "mean": mean,
+        "min": [round(float(each), 6) for each in values.min(1)],
+        "max": [round(float(each), 6) for each in values.max(1)],
+    }
+
+
+def _machine(model: FusionModel) -> dict[str, Any]:
+    parameter = next(model.parameters(), None)
+    device = parameter.device if parameter is not None else torch.device("cpu")
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    dtype = str(parameter.dtype if parameter is not None else torch.float32).removeprefix("torch.")
+    return {"device": str(device), "device_name": name, "dtype": dtype, "backend": "torch"}
+
+
+def versions(model: FusionModel) -> dict[str, str]:
+    """Return the versions that a result depends on, with that of the distribution which owns the model."""
+    found = {"fusekit": fusekit.__version__, "python": platform.python_version(), "torch": str(torch.__version__)}
+    found["numpy"] = np.__version__
+    models = registries().models
+    owner = models.entry(model.spec.id).owner if model.spec.id in models else ""
+    if owner and owner != "fusekit-imaging":
+        try:
+            found[owner] = version(owner)
+        except PackageNotFoundError:
+            found[owner] = "unknown"
+    return found
+
+
+def check_not_a_source(output: Path, sources: Sequence[Any]) -> None:
+    """Raise :class:`OutputError` if writing ``output`` would destroy one of the sources."""
+    for source in sources:
+        if isinstance(source, (str, Path)) and output.exists() and Path(source).exists() and output.samefile(source):
+            raise OutputError(f"the output {output} is one of the sources; choose another name")

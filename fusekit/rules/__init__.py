@@ -1,0 +1,1 @@
+"""Built-in fusion rules, one file each."""

@@ -1,0 +1,21 @@
+"""``energy``: the feature energy ratio of MSRPAN (Fu et al., 2021): Σ Fᵢ³ / Σ Fⱼ² element by element."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fusekit.rules.base import WeightedRule
+
+
+class Energy(WeightedRule):
+    """A weight an element: wᵢ = Fᵢ² / Σⱼ Fⱼ²; where all features are 0 the weights, and so the result, are 0."""
+
+    def weights(self, features: Sequence[Tensor]) -> Tensor:
+        stacked = torch.stack([feature.float() for feature in features])
+        peak = stacked.abs().amax(0, keepdim=True)
+        # Dividing by the peak first keeps the squares of very small and very large features in range.
+        squares = torch.where(peak > 0, stacked / peak.where(peak > 0, 1.0), 0.0).square()
+        return squares / squares.sum(0, keepdim=True).clamp_min(1.0)

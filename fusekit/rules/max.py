@@ -1,0 +1,18 @@
+"""``max``: the element-wise maximum, as in IFCNN (Zhang et al., Information Fusion 54, 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+
+import torch
+from torch import Tensor
+
+from fusekit.rules.base import FusionRule
+
+
+class Max(FusionRule):
+    """The element-wise maximum of the sources' features."""
+
+    def fuse(self, features: Sequence[Tensor]) -> Tensor:
+        return reduce(torch.maximum, features)

@@ -1,0 +1,17 @@
+"""``mean``: every source counts the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fusekit.rules.base import FusionRule
+
+
+class Mean(FusionRule):
+    """The element-wise mean of the sources' features."""
+
+    def fuse(self, features: Sequence[Tensor]) -> Tensor:
+        return torch.stack(list(features)).mean(0)

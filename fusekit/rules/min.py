@@ -1,0 +1,18 @@
+"""``min``: the element-wise minimum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+
+import torch
+from torch import Tensor
+
+from fusekit.rules.base import FusionRule
+
+
+class Min(FusionRule):
+    """The element-wise minimum of the sources' features."""
+
+    def fuse(self, features: Sequence[Tensor]) -> Tensor:
+        return reduce(torch.minimum, features)

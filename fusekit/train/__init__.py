@@ -1,0 +1,1 @@
+"""Training of autoencoders that fuse: data, objectives, the trainer."""

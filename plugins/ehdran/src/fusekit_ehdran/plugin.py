@@ -1,0 +1,88 @@
+"""What this package adds to fusekit. Importing it is cheap: everything else is named by strings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fusekit import ModelSpec, WeightsSpec, hookimpl
+
+PAPER = (
+    "Zhou, Zhang, Xu, Wang, Khalvati: Edge-Enhanced Dilated Residual Attention Network for Multimodal Medical Image "
+    "Fusion. IEEE BIBM 2024, arXiv:2411.11799"
+)
+DILRAN_PAPER = (
+    "Zhou, Xu, Zhang, et al.: An Attention-based Multi-Scale Feature Learning Network for Multimodal Medical Image "
+    "Fusion. 2022, arXiv:2212.04661"
+)
+
+EHDRAN = ModelSpec(
+    id="ehdran",
+    factory="fusekit_ehdran.model:EHDRAN",
+    summary="dilated residual attention encoder with the DRGO edge enhancer",
+    config={"encoder": "dran", "edge": "drgo"},
+    default_rule="sfnn",
+    weights=(
+        WeightsSpec(
+            "ct-mri", "ct-mri.safetensors", licence="Apache-2.0", summary="Harvard Whole Brain Atlas CT and MRI"
+        ),
+    ),
+    normalization="minmax",
+    output="clamp",
+    licence="Apache-2.0",
+    citation=PAPER,
+)
+
+DILRAN = ModelSpec(
+    id="dilran",
+    factory="fusekit_ehdran.model:DILRAN",
+    summary="dilated residual attention encoder without edge enhancer, linear decoder",
+    config={"encoder": "dran", "edge": "none"},
+    default_rule="sfnn",
+    weights=(
+        WeightsSpec(
+            "ct-mri", "ct-mri.safetensors", licence="Apache-2.0", summary="Harvard Whole Brain Atlas CT and MRI"
+        ),
+    ),
+    normalization="unit",
+    output="clamp",
+    licence="Apache-2.0",
+    citation=DILRAN_PAPER,
+)
+
+
+@hookimpl
+def register_models(register: Callable[..., None]) -> None:
+    register(EHDRAN)
+    register(DILRAN)
+
+
+@hookimpl
+def register_encoders(register: Callable[..., None]) -> None:
+    register(
+        "dran",
+        "fusekit_ehdran.encoder:DilatedResidualAttention",
+        summary="multiscale dilated convolutions, residual attention, pooling gates",
+        citation=PAPER,
+    )
+
+
+@hookimpl
+def register_edge_operators(register: Callable[..., None]) -> None:
+    register(
+        "drgo",
+        "fusekit_ehdran.drgo:DenseResidualGradient",
+        summary="dense residual path plus trainable Sobel gradient (trained with ehdran)",
+        citation=PAPER,
+    )
+
+
+@hookimpl
+def register_fusion_rules(register: Callable[..., None]) -> None:
+    variants = {
+        "sfnn": ("SFNN", "softmax nuclear norm, maximum over channels, squared: the authors' code, a weight a source"),
+        "sfnn-mean": ("SFNNMean", "softmax nuclear norm, mean over channels, a weight a source"),
+        "sfnn-sum": ("SFNNSum", "softmax nuclear norm, sum over channels, a weight a source"),
+        "sfnn-channel": ("SFNNChannel", "softmax nuclear norm, a weight a source and channel"),
+    }
+    for name, (class_name, summary) in variants.items():
+        register(name, f"fusekit_ehdran.sfnn:{class_name}", summary=summary, citation=PAPER)
