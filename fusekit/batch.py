@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,7 +98,7 @@ def fuse_jobs(
     """Fuse every job, go on past those that fail, and stop in good order when interrupted.
 
     Args:
-        jobs: from :func:`find_jobs`.
+        jobs: from `find_jobs`.
         model: loaded, with its rule.
         options: of the pipeline.
         record: whether to write records.
@@ -137,7 +138,5 @@ def _fuse_one(job: Job, model: FusionModel, options: Options, record: bool, summ
 def _same_settings(output: Path, ours: dict[str, Any]) -> bool:
     """Return whether the record beside ``output`` shows these settings; an output without record passes."""
     theirs = read_record(output)
-    return theirs is None or (
-        all(theirs.get(key) == value for key, value in ours.items() if key != "model")
-        and (theirs.get("model", {}).get("name") == ours["model"]["name"])
-    )
+    # Through JSON and back, as theirs came: tuples become lists.
+    return theirs is None or all(theirs.get(key) == value for key, value in json.loads(json.dumps(ours)).items())

@@ -1,7 +1,7 @@
 """The errors that fusekit raises on purpose.
 
 Every message says what was wrong, in which file or option, and what to do about it. The command line prints such an
-error as one line on standard error and exits with code 2; Python users can catch :class:`FusekitError` for all of them.
+error as one line on standard error and exits with code 2; Python users can catch `FusekitError` for all of them.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def evaluate(
 def evaluate_detailed(
     sources: Sequence[ImageLike], fused: ImageLike, metrics: str | Sequence[str] | None = None
 ) -> dict[str, Rating]:
-    """Rate one fused image and tell each source's share; arguments and errors as for :func:`evaluate`."""
+    """Rate one fused image and tell each source's share; arguments and errors as for `evaluate`."""
     chosen = _load_metrics(metrics)
     if isinstance(sources, (str, Path, np.ndarray, Tensor)):
         raise InputError("the sources come as a list of images, one entry each, also where there is only one")
@@ -110,7 +110,7 @@ def _rate(metric: Metric, sources: list[Tensor], fused: Tensor) -> Rating:
 
 
 def _read(given: ImageLike, role: str) -> Image:
-    """Return ``given`` as an :class:`Image` whose floats are in [0, 1]; messages call it ``role``."""
+    """Return ``given`` as an `Image` whose floats are in [0, 1]; messages call it ``role``."""
     if isinstance(given, (str, Path)):
         image = read_image(given)
     else:

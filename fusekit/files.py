@@ -28,15 +28,16 @@ def sha256_of(path: Path) -> str:
 def atomic_path(target: Path) -> Iterator[Path]:
     """Give a temporary path beside ``target`` that takes its place if the block ends well, and vanishes otherwise.
 
-    The name keeps the target's extension, for writers that go by it. A process that is killed leaves the temporary
-    file behind; :func:`remove_stale_partials` clears those away.
+    A process that is killed leaves the temporary file behind, hidden and without the target's extension, so that
+    nobody takes it for an image; `remove_stale_partials` clears those away.
 
     Raises:
         OutputError: the folder is missing or not writable.
     """
     target = Path(target)
     check_writable(target)
-    partial = target.with_name(f".{target.stem}.{socket.gethostname()}-{os.getpid()}{_PARTIAL}{target.suffix}")
+    # The name is cut so that what stands behind it is sure to fit; its end tells an image from its record.
+    partial = target.with_name(f".{target.name[-40:]}~{socket.gethostname()}-{os.getpid()}{_PARTIAL}")
     try:
         yield partial
         partial.replace(target)
@@ -53,9 +54,13 @@ def write_text_atomically(target: Path, text: str) -> None:
 
 
 def check_writable(target: Path) -> None:
-    """Raise :class:`OutputError` unless a file can be made at ``target``."""
+    """Raise `OutputError` unless a file can be made at ``target``."""
     folder = target.parent
-    if target.is_dir():
+    try:
+        is_folder = target.is_dir()
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+    if is_folder:
         raise OutputError(f"cannot write {target}: it is a folder; name a file in it")
     if not folder.is_dir():
         raise OutputError(f"cannot write {target}: the folder {folder} does not exist; create it first")
@@ -75,8 +80,8 @@ def can_create_in(folder: Path) -> bool:
 def remove_stale_partials(folder: Path) -> int:
     """Delete what killed processes of this machine left in ``folder``; return how many files."""
     host, removed = socket.gethostname(), 0
-    for path in folder.glob(f".*{_PARTIAL}*"):
-        owner = path.name.split(_PARTIAL)[0].rpartition(".")[2]
+    for path in folder.glob(f".*~*{_PARTIAL}"):
+        owner = path.name.removesuffix(_PARTIAL).rpartition("~")[2]
         name, _, process = owner.rpartition("-")
         if name == host and process.isdigit() and not _alive(int(process)):
             path.unlink(missing_ok=True)

@@ -51,7 +51,7 @@ def resize_to(image: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def check_sources(sources: Sequence[Tensor], dims: Sequence[int], min_size: int) -> None:
-    """Raise :class:`InputError` unless ``sources`` are (B, 1, *S) float tensors of one shape that a model can take."""
+    """Raise `InputError` unless ``sources`` are (B, 1, *S) float tensors of one shape that a model can take."""
     for index, source in enumerate(sources, start=1):
         if source.dim() - 2 not in dims or source.shape[1] != 1 or not source.is_floating_point():
             axes = " or ".join({2: "(B, 1, H, W)", 3: "(B, 1, D, H, W)"}[each] for each in dims)

@@ -88,7 +88,7 @@ def list_plugins() -> list[dict[str, Any]]:
 
 
 def listing(kind: str) -> list[dict[str, Any]]:
-    """Return the rows of one of :data:`KINDS`."""
+    """Return the rows of one of `KINDS`."""
     functions = {
         "models": list_models,
         "encoders": list_encoders,

@@ -206,8 +206,8 @@ def _model_of(config: Mapping[str, Any], name: str) -> str:
 
 
 def _without_model(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep the factory's keyword arguments of a configuration."""
-    return {key: config[key] for key in ("encoder", "edge", "decoder", "encoder_options") if key in config}
+    """Keep the factory's keyword arguments of a configuration: all but the model's name and how it was trained."""
+    return {key: value for key, value in config.items() if key not in ("model", "training")}
 
 
 def _with_choices(

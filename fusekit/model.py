@@ -3,11 +3,11 @@
 ============  =====================================================  =========================================
 family        what it is                                             the rule
 ============  =====================================================  =========================================
-free rule     :class:`EncoderDecoder`: encode each source, apply a    any registered rule
+free rule     `EncoderDecoder`: encode each source, apply a    any registered rule
               rule to the features, decode
-bound rule    :class:`BoundRule`: the same with a fusion network      its own only
+bound rule    `BoundRule`: the same with a fusion network      its own only
               that was trained with it
-joint         :class:`Joint`: one network sees all sources            none
+joint         `Joint`: one network sees all sources            none
 ============  =====================================================  =========================================
 
 A model takes and gives plain float tensors; files, colour, ranges and records are the pipeline's business.
@@ -85,9 +85,9 @@ class FusionModel(
     reads them. Pickled checkpoints are never read here: ``fusekit weights convert`` turns them into safetensors.
     """
 
-    #: Set by each class; :func:`fusekit.load` replaces it on the instance by the spec that was registered.
+    #: Set by each class; `fusekit.load` replaces it on the instance by the spec that was registered.
     spec: ModelSpec
-    #: Set by :func:`fusekit.load`: what the model was made of.
+    #: Set by `fusekit.load`: what the model was made of.
     provenance: Provenance | None = None
 
     def fuse(self, sources: Sequence[Tensor], rule: RuleLike = None) -> Tensor:
@@ -107,7 +107,7 @@ class FusionModel(
         return self.fuse_with_weights(sources, rule)[0]
 
     def fuse_with_weights(self, sources: Sequence[Tensor], rule: RuleLike = None) -> tuple[Tensor, list[Tensor] | None]:
-        """Do as :meth:`fuse` and also return the rule's weights.
+        """Do as `fuse` and also return the rule's weights.
 
         Returns:
             the fused image (B, 1, *S), and for a weighted rule one tensor (N, B, …) per feature map, else ``None``.
@@ -124,7 +124,7 @@ class FusionModel(
         raise NotImplementedError(f"{type(self).__name__} belongs to none of the three families of models")
 
     def choose_rule(self, rule: RuleLike, options: Mapping[str, Any] | None = None) -> FusionRule | None:
-        """Return the rule object that :meth:`fuse` would use, ``None`` for a model that has no rule to choose.
+        """Return the rule object that `fuse` would use, ``None`` for a model that has no rule to choose.
 
         Raises:
             RuleError: this model cannot use that rule, or the rule not these options.
@@ -132,7 +132,7 @@ class FusionModel(
         raise NotImplementedError(f"{type(self).__name__} belongs to none of the three families of models")
 
     def check_count(self, count: int) -> None:
-        """Raise :class:`InputError` unless the model fuses that many sources."""
+        """Raise `InputError` unless the model fuses that many sources."""
         least, most = self.spec.n_sources
         if count < least or (most is not None and count > most):
             wanted = f"{least} or more" if most is None else str(least) if least == most else f"{least} to {most}"
@@ -205,10 +205,10 @@ class FusionModel(
 class EncoderDecoder(FusionModel):
     """Free-rule family: ``encode`` every source, let any rule fuse the features, ``decode``.
 
-    Subclasses set ``self.encoder`` and ``self.decoder``, or override :meth:`encode` and :meth:`decode`.
+    Subclasses set ``self.encoder`` and ``self.decoder``, or override `encode` and `decode`.
 
     Attributes:
-        rule: rule used where :meth:`fuse` names none; ``None`` means ``spec.default_rule``.
+        rule: rule used where `fuse` names none; ``None`` means ``spec.default_rule``.
     """
 
     encoder: nn.Module
@@ -228,7 +228,7 @@ class EncoderDecoder(FusionModel):
         return self.decode(self.encode(x), [x])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Same as :meth:`reconstruct`."""
+        """Same as `reconstruct`."""
         return self.reconstruct(x)
 
     def _fuse(self, sources: list[Tensor], rule: RuleLike) -> tuple[Tensor, list[Tensor] | None]:

@@ -8,7 +8,7 @@
       → chroma      restored
       → pixels      size and depth of the first source, with a record of all that was done
 
-:func:`fuse` is that list as code.
+`fuse` is that list as code.
 """
 
 from __future__ import annotations
@@ -107,10 +107,10 @@ def fuse(
     Args:
         sources: two or more paths, arrays (H, W[, channels]) or tensors ([1, ]C, H, W) or (H, W); integers at their
             full range, floats preferably in [0, 1].
-        model: a name, or a model that :func:`fusekit.load` returned (then the choices of loading do not apply).
+        model: a name, or a model that `fusekit.load` returned (then the choices of loading do not apply).
         rule: fusion rule; ``None`` for the model's default.
-        weights, rule_options, edge, encoder_options, device, dtype: as in :func:`fusekit.load`.
-        color, resize, bit_depth: as in :class:`Options`.
+        weights, rule_options, edge, encoder_options, device, dtype: as in `fusekit.load`.
+        color, resize, bit_depth: as in `Options`.
 
     Returns:
         the fused image with its record.
@@ -140,7 +140,7 @@ def fuse_loaded(
     *,
     started: float | None = None,
 ) -> Fused:
-    """Do as :func:`fuse` with a model that is loaded: the steps of the data's way, one a line."""
+    """Do as `fuse` with a model that is loaded: the steps of the data's way, one a line."""
     options = options or Options()
     clock = {"start": started if started is not None else time.perf_counter()}
     model.check_count(len(sources))
@@ -159,15 +159,16 @@ def fuse_loaded(
     clock["fuse"] = time.perf_counter()
     unit = output_to_unit(raw, model.spec.output)
     if chroma_of is not None:
-        unit = np.clip(bt601.restore(unit, _chroma(images[chroma_of])), 0.0, 1.0)
-    pixels = from_unit(unit, depth, limits[0])
+        pixels = _colored(unit, _chroma(images[chroma_of]), depth, images[0], limits[0])
+    else:
+        pixels = from_unit(unit, depth, limits[0])
     clock["end"] = time.perf_counter()
     record = make_record(model, images, limits, chosen, rule_weights, options, chroma_of, pixels, clock)
     return Fused(_in_layout_of(sources[0], pixels), record)
 
 
 def read(source: Source) -> Image:
-    """Return a path, array or tensor as an :class:`~fusekit.io.image.Image`."""
+    """Return a path, array or tensor as an `Image`."""
     if isinstance(source, (str, Path)):
         return read_image(source)
     if isinstance(source, Tensor):
@@ -231,6 +232,19 @@ def _chroma(image: Image) -> Array:
     """Return the chroma of a coloured image on a scale where white is 1."""
     low, high = source_range(image.pixels, image.depth, "unit")
     return bt601.chroma((image.pixels.astype(np.float64) - low) / (high - low))
+
+
+def _colored(unit: Array, cbcr: Array, depth: str, first: Image, limits: tuple[float, float]) -> Array:
+    """Return RGB pixels of a luminance in [0, 1] and a chroma on the scale where white is 1.
+
+    Floats have two scales: ``limits``, the range of the first source's luminance, and its black and white, to which the
+    chroma belongs; the luminance is brought from the one to the other.
+    """
+    if depth != "float32":
+        return from_unit(np.clip(bt601.restore(unit, cbcr), 0.0, 1.0), depth, limits)
+    black, white = source_range(first.pixels, first.depth, "unit")
+    luminance = (from_unit(unit, depth, limits) - black) / (white - black)
+    return from_unit(np.clip(bt601.restore(luminance, cbcr), 0.0, 1.0), depth, (black, white))
 
 
 def _resampled(image: Image, size: tuple[int, int]) -> Image:

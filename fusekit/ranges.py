@@ -24,7 +24,7 @@ def source_range(values: Array, depth: str, policy: Normalization) -> tuple[floa
 
 
 def to_unit(values: Array, limits: tuple[float, float]) -> Array:
-    """Map stored values to float32 in [0, 1] by ``limits`` from :func:`source_range`."""
+    """Map stored values to float32 in [0, 1] by ``limits`` from `source_range`."""
     low, high = limits
     unit = (values.astype(np.float64) - low) / (high - low)
     return np.clip(unit, 0.0, 1.0).astype(np.float32)
@@ -43,5 +43,5 @@ def from_unit(image: Array, depth: str, limits: tuple[float, float]) -> Array:
     """Turn [0, 1] into pixels of ``depth``: integers use their full range, floats the reference source's ``limits``."""
     if depth == "float32":
         low, high = limits
-        return np.asarray(image * (high - low) + low, dtype=np.float32)
+        return np.asarray(image.astype(np.float64) * (high - low) + low, dtype=np.float32)
     return np.asarray(np.rint(image * full_scale(depth)), dtype=depth)

@@ -111,6 +111,7 @@ def settings(model: FusionModel, rule: FusionRule | None, options: Options) -> d
         "output_policy": model.spec.output,
         "color": options.color,
         "resize": options.resize,
+        "bit_depth": None if options.bit_depth is None else str(options.bit_depth),
     }
 
 
@@ -164,7 +165,7 @@ def versions(model: FusionModel) -> dict[str, str]:
 
 
 def check_not_a_source(output: Path, sources: Sequence[Any]) -> None:
-    """Raise :class:`OutputError` if writing ``output`` would destroy one of the sources."""
+    """Raise `OutputError` if writing ``output`` would destroy one of the sources."""
     for source in sources:
         if isinstance(source, (str, Path)) and output.exists() and Path(source).exists() and output.samefile(source):
             raise OutputError(f"the output {output} is one of the sources; choose another name")

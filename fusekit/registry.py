@@ -28,7 +28,7 @@ class Entry:
         summary: one line for listings.
         owner: the distribution, or else the plugin, that registered it.
         citation: the paper that defines it, or an empty string.
-        details: further facts for listings; for a model, its :class:`~fusekit.spec.ModelSpec` under ``"spec"``.
+        details: further facts for listings; for a model, its `ModelSpec` under ``"spec"``.
     """
 
     name: str
@@ -84,11 +84,11 @@ class Registry:
         return register
 
     def snapshot(self) -> dict[str, Entry]:
-        """Return a copy of the entries, to go back to with :meth:`restore`."""
+        """Return a copy of the entries, to go back to with `restore`."""
         return dict(self._entries)
 
     def restore(self, entries: dict[str, Entry]) -> None:
-        """Replace all entries by those of an earlier :meth:`snapshot`."""
+        """Replace all entries by those of an earlier `snapshot`."""
         self._entries = dict(entries)
 
     def names(self) -> list[str]:

@@ -42,7 +42,7 @@ class ModelSpec:
 
     Attributes:
         id: short lower-case name.
-        factory: ``"package.module:Class"`` of a :class:`fusekit.model.FusionModel`.
+        factory: ``"package.module:Class"`` of a `fusekit.model.FusionModel`.
         summary: one line for listings.
         config: keyword arguments of the factory; for an encoder-decoder the names of its parts.
         default_rule: fusion rule used when none is named; empty for joint models.

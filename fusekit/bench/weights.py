@@ -41,7 +41,7 @@ def score_weights(
         names: list of file names, or ``None`` for all.
         rules: fusion rules to fuse with.
         metrics: names, or ``None`` for all registered ones.
-        device: as in :func:`fusekit.load`.
+        device: as in `fusekit.load`.
 
     Returns:
         ``reconstruction`` (folder → mean, least and count of the PSNR in dB) and ``fusion`` (rule → metric → mean and

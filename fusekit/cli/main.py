@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 import warnings
 from typing import Any
@@ -55,6 +56,8 @@ def run() -> None:
     """Run the command line; errors are one line on standard error and exit code 2."""
     warnings.showwarning = _show_warning
     warnings.simplefilter("always", FusekitWarning)
+    # It logs every oddity of a damaged file; what matters of it comes as our one line.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     try:
         code = main(standalone_mode=False)
     except FusekitError as error:

@@ -45,7 +45,7 @@ def rule_options(command: _Function) -> _Function:
 
 
 def load_chosen(choices: Mapping[str, Any]) -> FusionModel:
-    """Load the model that the options of :func:`model_options` and :func:`rule_options` describe."""
+    """Load the model that the options of `model_options` and `rule_options` describe."""
     from fusekit.loading import load
 
     return load(

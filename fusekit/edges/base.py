@@ -25,7 +25,7 @@ class GradientOperator(EdgeOperator):
     """|∂x F| + |∂y F| channel by channel, for a 3×3 derivative filter and its transpose, the border repeated.
 
     The filter is scaled so that a ramp of slope 1 a pixel answers with 1, whatever the operator, which makes operators
-    comparable. Subclasses set :attr:`kernel`, the derivative along x (columns), as it is printed in textbooks.
+    comparable. Subclasses set `kernel`, the derivative along x (columns), as it is printed in textbooks.
     """
 
     kernel: ClassVar[tuple[tuple[float, float, float], ...]]

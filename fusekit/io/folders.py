@@ -34,7 +34,7 @@ def matched(folders: Sequence[Path], names: str | Path | None = None) -> dict[st
 
     Args:
         folders: two or more.
-        names: a list as :func:`read_names` takes it; only these are matched, and each must be in some folder.
+        names: a list as `read_names` takes it; only these are matched, and each must be in some folder.
 
     Returns:
         for each name one path a folder, ``None`` where a folder lacks it.

@@ -58,7 +58,7 @@ def full_scale(depth: str) -> float:
 
 
 def from_pixels(pixels: Array, *, path: Path | None = None, sha256: str = "", notes: tuple[str, ...] = ()) -> Image:
-    """Make an :class:`Image` of whatever array a reader or a user gives.
+    """Make an `Image` of whatever array a reader or a user gives.
 
     Grey (H, W) or (H, W, 1), grey with alpha (H, W, 2), RGB (H, W, 3) and RGBA (H, W, 4); bool, integers and floats.
     Alpha is composited over black, the background of medical images. Three equal channels become one. 8 and 16 bit

@@ -6,6 +6,8 @@ The format is told by the file's first bytes, never by its name.
 from __future__ import annotations
 
 import io
+import math
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ _SIGNATURES = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"BM", "BMP"),
 )
+
+_PNG_END = b"IEND\xaeB`\x82"
 
 #: File name extensions that folders are searched for.
 EXTENSIONS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
@@ -57,10 +61,10 @@ def read_image(path: str | Path) -> Image:
 
 
 def _bytes_of(path: Path) -> bytes:
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name an image file, or fuse folders with --pairs")
     try:
         data = path.read_bytes()
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder; name an image file, or fuse folders with --pairs") from None
     except FileNotFoundError:
         raise InputError(f"there is no file {path}; check the path") from None
     except OSError as error:
@@ -81,6 +85,9 @@ def _first_line(error: Exception) -> str:
 
 
 def _decode_png(data: bytes) -> tuple[Array, tuple[str, ...]]:
+    # Decoders stop reading where the pixels end and would not miss it.
+    if _PNG_END not in data:
+        raise ValueError("it ends before its last chunk")
     # Bytes 24 and 25 of a PNG are its bit depth and colour type; Pillow would cut 16-bit colour and grey+alpha to 8.
     if len(data) > 25 and data[24] == 16 and data[25] in (2, 4, 6):
         import imagecodecs
@@ -121,6 +128,7 @@ def _decode_tiff(data: bytes) -> tuple[Array, tuple[str, ...]]:
         if len(tiff.pages) != 1:
             raise InputError(f"it holds {len(tiff.pages)} pages; save the one to fuse as a file of its own")
         page: Any = tiff.pages[0]
+        _check_extent(page, len(data))
         if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
             return _decode_with_pillow(data)
         pixels = np.asarray(page.asarray())
@@ -129,6 +137,19 @@ def _decode_tiff(data: bytes) -> tuple[Array, tuple[str, ...]]:
         if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
             return _inverted(pixels), ("white-is-zero inverted",)
     return pixels, ()
+
+
+def _check_extent(page: Any, length: int) -> None:
+    """Raise for a size that the file cannot have: decoders would fill up with zeros whatever they do not find."""
+    from PIL import Image as Pillow
+
+    most = (Pillow.MAX_IMAGE_PIXELS or sys.maxsize) * min(page.samplesperpixel, 4)
+    if page.size > most or math.prod(page.chunks) > most:
+        raise ValueError(f"it says that it holds {page.size} values")
+    if math.prod(page.chunked) != len(page.dataoffsets):
+        raise ValueError("it lacks parts of its pixels")
+    if any(start + count > length for start, count in zip(page.dataoffsets, page.databytecounts, strict=True)):
+        raise ValueError("it ends before its pixels do")
 
 
 def _inverted(pixels: Array) -> Array:

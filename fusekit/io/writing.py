@@ -20,7 +20,7 @@ _OPTION = {"uint8": "8", "uint16": "16", "float32": "float"}
 
 
 def check_format(path: Path, depth: str | None = None) -> None:
-    """Raise :class:`OutputError` unless the extension names a format that holds this depth (any, where ``None``)."""
+    """Raise `OutputError` unless the extension names a format that holds this depth (any, where ``None``)."""
     allowed = _DEPTHS_OF.get(path.suffix.lower())
     if allowed is None:
         raise OutputError(f"cannot write {path}: name the output .png, .tif, .tiff, .jpg, .jpeg or .bmp")

@@ -18,7 +18,7 @@ class Metric:
     Images are tensors (B, 1, H, W) of floats in [0, 1], with H, W ≥ 2; metrics that are defined on 8-bit grey levels
     scale by 255 themselves. No metric returns NaN; what it returns for degenerate images stands at its class.
 
-    Subclasses derive from :class:`FusedMetric` or :class:`SourceMetric`, or define :meth:`__call__` themselves where
+    Subclasses derive from `FusedMetric` or `SourceMetric`, or define `__call__` themselves where
     they look at all sources at once.
 
     Attributes:
@@ -49,7 +49,7 @@ class Metric:
 
 
 class FusedMetric(Metric):
-    """A metric that looks at the fused image only. Subclasses define :meth:`measure`."""
+    """A metric that looks at the fused image only. Subclasses define `measure`."""
 
     combine = "fused only"
 
@@ -63,7 +63,7 @@ class FusedMetric(Metric):
 
 
 class SourceMetric(Metric):
-    """A metric that compares the fused image with each source. Subclasses define :meth:`compare`."""
+    """A metric that compares the fused image with each source. Subclasses define `compare`."""
 
     combine = "mean"
 
@@ -83,11 +83,11 @@ class SourceMetric(Metric):
         return torch.stack([self.compare(source, fused) for source in sources])
 
     def combined(self, values: Tensor) -> Tensor:
-        """Combine the values of :meth:`per_source`, (N, B) → (B,), by sum or mean as :attr:`combine` says."""
+        """Combine the values of `per_source`, (N, B) → (B,), by sum or mean as `combine` says."""
         return values.sum(0) if self.combine == "sum" else values.mean(0)
 
     def worst_of(self, values: Tensor) -> Tensor:
-        """Return the worst of the values of :meth:`per_source` by :attr:`direction`: (N, B) → (B,)."""
+        """Return the worst of the values of `per_source` by `direction`: (N, B) → (B,)."""
         return values.amax(0) if self.direction == "lower" else values.amin(0)
 
     def worst(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from fusekit.errors import RuleError
 class FusionRule:
     """Combines the features of N ≥ 2 sources into one.
 
-    Subclasses override :meth:`fuse`; rules that are weighted sums derive from :class:`WeightedRule` instead.
+    Subclasses override `fuse`; rules that are weighted sums derive from `WeightedRule` instead.
 
     Attributes:
         name: the registered name, where it was built by one.
@@ -31,7 +31,7 @@ class FusionRule:
         raise NotImplementedError(f"{type(self).__name__} must define fuse(features)")
 
     def fuse_with_weights(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
-        """Do as :meth:`fuse` and also return the weights (N, B, …), or ``None`` for a rule that has none."""
+        """Do as `fuse` and also return the weights (N, B, …), or ``None`` for a rule that has none."""
         return self.fuse(features), None
 
     def __call__(self, features: Sequence[Tensor]) -> Tensor:
@@ -39,7 +39,7 @@ class FusionRule:
 
 
 class WeightedRule(FusionRule):
-    """A rule of the form Σᵢ wᵢ·Fᵢ. Subclasses override :meth:`weights`."""
+    """A rule of the form Σᵢ wᵢ·Fᵢ. Subclasses override `weights`."""
 
     def weights(self, features: Sequence[Tensor]) -> Tensor:
         """Return the weights (N, B, 1 or C, 1 or *S), which broadcast against the stacked features (N, B, C, *S)."""

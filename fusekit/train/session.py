@@ -38,10 +38,10 @@ def start_training(
         recipe: how to train.
         model: a registered encoder-decoder.
         edge: edge operator in place of the model's own.
-        names: list of file names to train on (see :func:`fusekit.io.folders.read_names`); all by default.
+        names: list of file names to train on (see `fusekit.io.folders.read_names`); all by default.
         validation_names: list of file names to validate on; none may be trained on.
         perceptual: weights of the perceptual network.
-        device: as in :func:`fusekit.load`.
+        device: as in `fusekit.load`.
 
     Raises:
         TrainingError: the model does not reconstruct, images are missing, or trained and validated names overlap.

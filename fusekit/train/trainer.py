@@ -98,7 +98,9 @@ class Trainer:
                 "the perceptual term needs a network: give --perceptual FILE, or set --perceptual-weight 0"
             )
         self.device = torch.device(device)
-        self.model: EncoderDecoder = model.to(self.device)
+        self.model = model.to(self.device)
+        # Channels-last weights make the convolutions faster; torch's stub of Module.to lacks the argument.
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.images, self.validation = images, validation or []
         self.recipe, self.folder = recipe, folder
         self.perceptual = perceptual.to(self.device) if perceptual is not None else None
@@ -211,6 +213,7 @@ class Trainer:
 
     def _resume(self) -> None:
         if not self.checkpoint.exists():
+            self._trim_log()
             return
         metadata, tensors = read_metadata(self.checkpoint), read_tensors(self.checkpoint)
         recipe = json.loads(metadata.get("recipe", "{}"))
@@ -253,7 +256,7 @@ class Trainer:
         path = self.folder / "log.csv"
         if not path.exists():
             return
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines() or [",".join(_COLUMNS)]
         kept = [line for line in lines[1:] if int(line.split(",")[0]) <= self.step]
         write_text_atomically(path, "\n".join([lines[0], *kept]) + "\n")
 

@@ -84,7 +84,7 @@ def read_weights(model: FusionModel, path: Path, *, strict: bool = True) -> tupl
 def fit_state_dict(
     model: FusionModel, state: Mapping[str, Tensor], path: Path, *, strict: bool = True
 ) -> tuple[list[str], list[str]]:
-    """Load tensors that were read from ``path`` into ``model``; arguments and errors as :func:`read_weights`."""
+    """Load tensors that were read from ``path`` into ``model``; arguments and errors as `read_weights`."""
     own = model.state_dict()
     missing = sorted(own.keys() - state.keys())
     unexpected = sorted(state.keys() - own.keys())

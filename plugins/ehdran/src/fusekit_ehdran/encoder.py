@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fusekit.errors import OptionError
 from fusekit.model import Encoder
 from fusekit.plugins import registries
 
@@ -66,7 +67,9 @@ class DilatedResidualAttention(Encoder):
         self, edge: str = "drgo", channels: int = 64, dilations: Sequence[int] = (1, 3, 5), edge_gain: float = 1.0
     ) -> None:
         super().__init__()
-        self.edge_gain = edge_gain
+        if not all(isinstance(dilation, int) and dilation > 0 for dilation in dilations):
+            raise OptionError(f"the encoder 'dran' needs dilations of 1 or more, not {list(dilations)}")
+        self.edge_gain = float(edge_gain)
         self.shallow = nn.Conv2d(1, channels, 1)
         self.multiscale = Multiscale(channels, dilations)
         self.residual_attention = ResidualAttention(channels)

@@ -78,7 +78,7 @@ class EHDRAN(_DilatedResidualAttentionNetwork):
 class DILRAN(_DilatedResidualAttentionNetwork):
     """The network that EH-DRAN grew from: no edge operator, and a decoder without activations.
 
-    Args: as :class:`EHDRAN`.
+    Args: as `EHDRAN`.
     """
 
     spec = plugin.DILRAN

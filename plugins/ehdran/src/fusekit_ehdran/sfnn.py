@@ -68,7 +68,7 @@ class SFNNMean(SoftmaxNuclearNormRule):
 class SFNNSum(SoftmaxNuclearNormRule):
     """φ = sum: the sum over the channels, not squared.
 
-    As every source has as many channels, normalisation makes its weights equal those of :class:`SFNNMean`; both names
+    As every source has as many channels, normalisation makes its weights equal those of `SFNNMean`; both names
     exist because the paper lists both.
     """
 
