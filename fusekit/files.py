@@ -71,7 +71,7 @@ def check_writable(target: Path) -> None:
 def can_create_in(folder: Path) -> bool:
     """Return whether a file can be made in ``folder``, by making one: permission bits alone do not tell."""
     try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".fusekit-", suffix=".probe"):
+        with tempfile.TemporaryFile(dir=folder, prefix=".fusekit-"):
             return True
     except OSError:
         return False
@@ -90,6 +90,9 @@ def remove_stale_partials(folder: Path) -> int:
 
 
 def _alive(process: int) -> bool:
+    if os.name == "nt":
+        # Signal 0 asks on POSIX and kills on Windows; there a leftover stays until the user removes it.
+        return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:

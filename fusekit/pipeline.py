@@ -213,8 +213,16 @@ def run_model(model: FusionModel, units: Sequence[Array], rule: FusionRule | Non
     device = parameter.device if parameter is not None else torch.device("cpu")
     dtype = parameter.dtype if parameter is not None else torch.float32
     tensors = [torch.from_numpy(unit)[None, None].to(device, dtype) for unit in units]
-    with torch.inference_mode():
-        fused, weights = model.fuse_with_weights(tensors, rule)
+    try:
+        with torch.inference_mode():
+            fused, weights = model.fuse_with_weights(tensors, rule)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "memory" not in str(error):
+            raise
+        raise InputError(
+            f"the memory of {device} does not suffice for {len(units)} sources of {size_text(units[0].shape)} pixels; "
+            "use smaller images, another device, or dtype bfloat16"
+        ) from error
     output = fused[0, 0].float().cpu().numpy()
     if not np.isfinite(output).all():
         raise InputError(

@@ -77,6 +77,13 @@ class Registries:
 def registries() -> Registries:
     """Return the registries, loading all plugins on the first call; each plugin left out is warned of in one line."""
     found = load_plugins()
+    absent = _wanted() - {report.name for report in found.reports}
+    if absent:
+        warnings.warn(
+            f"FUSEKIT_PLUGINS names {', '.join(sorted(absent))}, which no installed package declares",
+            FusekitWarning,
+            stacklevel=2,
+        )
     for report in found.reports:
         if report.error:
             warnings.warn(
@@ -115,11 +122,14 @@ def _installed() -> list[EntryPoint]:
 
 
 def _chosen(points: list[EntryPoint]) -> list[EntryPoint]:
-    wanted = os.environ.get("FUSEKIT_PLUGINS")
-    if wanted is None:
+    if "FUSEKIT_PLUGINS" not in os.environ:
         return points
-    names = {name.strip() for name in wanted.split(",") if name.strip()}
-    return [point for point in points if point.name in names]
+    return [point for point in points if point.name in _wanted()]
+
+
+def _wanted() -> set[str]:
+    """Return the entry points that ``FUSEKIT_PLUGINS`` names."""
+    return {name.strip() for name in os.environ.get("FUSEKIT_PLUGINS", "").split(",") if name.strip()}
 
 
 def _distribution(point: EntryPoint) -> str:
@@ -145,6 +155,9 @@ def _load_one(manager: pluggy.PluginManager, point: EntryPoint, found: Registrie
 
 def _call_hooks(manager: pluggy.PluginManager, plugin: Any, name: str, owner: str, found: Registries) -> None:
     """Register ``plugin`` with pluggy and call its hooks alone, so that its errors are its own."""
+    known_as = manager.get_name(plugin)
+    if known_as is not None:
+        raise PluginError(f"it is loaded already, as {known_as}; keep one of the distributions that declare it")
     manager.register(plugin, name=name)
     unknown = [hook for hook in _marked(plugin) if hook not in found.by_hook()]
     if unknown:

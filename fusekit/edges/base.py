@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class EdgeOperator(nn.Module):
-    """Extracts edges from shallow features: (B, C, *S) → (B, C, *S).
+    """Extracts edges from shallow features: (B, C, *S) → (B, C, *S). The built-in ones take two spatial axes.
 
     Args:
         channels: C, which trainable operators need.

@@ -109,7 +109,7 @@ def _difference(missing: list[str], unexpected: list[str]) -> str:
         parts.append(f"{len(missing)} tensors are missing, the first {missing[0]!r}")
     if unexpected:
         parts.append(f"{len(unexpected)} are unknown to it, the first {unexpected[0]!r}")
-    return " and ".join(parts) + "; name the model that these weights belong to"
+    return " and ".join(parts) + "; name the model that these weights belong to, and check the encoder options"
 
 
 def _check_file(path: Path) -> None:

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fusekit.errors import OptionError, RuleError
+from fusekit.model import EncoderDecoder, build_rule
+from fusekit_ehdran.encoder import DilatedResidualAttention, pooling_gate
+from fusekit_ehdran.model import DILRAN, EHDRAN
+from fusekit_ehdran.sfnn import nuclear_norms
+
+SFNN = ("sfnn", "sfnn-mean", "sfnn-sum", "sfnn-channel")
+
+
+@pytest.fixture(params=[EHDRAN, DILRAN])
+def network(request: pytest.FixtureRequest) -> EncoderDecoder:
+    torch.manual_seed(0)
+    made: EncoderDecoder = request.param()
+    # Statistics as after training, so that normalisation does something.
+    norm = made.encoder.norm
+    norm.running_mean.normal_(0, 0.1)
+    norm.running_var.uniform_(0.5, 1.5)
+    return made.eval()
+
+
+def images(count: int, *shape: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    return [torch.rand(shape, generator=generator) for _ in range(count)]
+
+
+@pytest.mark.parametrize("size", [(2, 2), (7, 5), (33, 50), (2, 9), (16, 16)])
+@torch.inference_mode()
+def test_any_size_is_kept(network: EncoderDecoder, size: tuple[int, int]) -> None:
+    first, second = images(2, 1, 1, *size)
+    assert network.encode(first).shape == (1, 64, *size)
+    for found in (network.reconstruct(first), network.fuse([first, second])):
+        assert found.shape == (1, 1, *size)
+        assert found.isfinite().all()
+
+
+@torch.inference_mode()
+def test_a_batch_equals_its_images_one_by_one(network: EncoderDecoder) -> None:
+    sources = images(2, 3, 1, 13, 10)
+    alone = [network.fuse([source[i : i + 1] for source in sources]) for i in range(3)]
+    torch.testing.assert_close(network.fuse(sources), torch.cat(alone), atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+def test_three_sources_are_fused_in_any_order(network: EncoderDecoder) -> None:
+    a, b, c = images(3, 1, 1, 12, 11)
+    fused, weights = network.fuse_with_weights([a, b, c])
+    assert weights[0].shape == (3, 1, 1, 1, 1)
+    torch.testing.assert_close(network.fuse([c, a, b]), fused, atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+def test_a_source_fused_with_itself_is_its_reconstruction(network: EncoderDecoder) -> None:
+    (image,) = images(1, 1, 1, 9, 12)
+    torch.testing.assert_close(network.fuse([image, image]), network.reconstruct(image), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("network_class", "count"), [(EHDRAN, 414_081), (DILRAN, 216_001)])
+def test_every_parameter_is_counted_and_used(network_class: type[EncoderDecoder], count: int) -> None:
+    torch.manual_seed(0)
+    network = network_class().train()
+    assert sum(each.numel() for each in network.parameters()) == count
+    network(torch.rand(2, 1, 16, 16)).square().mean().backward()
+    unused = [name for name, each in network.named_parameters() if each.grad is None or not each.grad.any()]
+    assert unused == []
+
+
+def test_weights_do_not_depend_on_dilations_and_gain() -> None:
+    given = EHDRAN(encoder_options={"dilations": [2, 4, 6], "edge_gain": 0.5})
+    assert given.state_dict().keys() == EHDRAN().state_dict().keys()
+    assert given.encoder.edge_gain == 0.5
+
+
+@torch.inference_mode()
+def test_the_edge_gain_scales_the_edge_branch() -> None:
+    torch.manual_seed(0)
+    encoder, x = DilatedResidualAttention().eval(), torch.rand(1, 1, 8, 8)
+    edges = encoder.edge(encoder.shallow(x))
+    with_edges = encoder(x)
+    encoder.edge_gain = 0.0
+    torch.testing.assert_close(encoder(x) + edges, with_edges)
+
+
+def test_encoder_options_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(OptionError, match="'dran' does not take these options"):
+        EHDRAN(encoder_options={"depth": 3})
+    with pytest.raises(OptionError, match="dilations of 1 or more"):
+        EHDRAN(encoder_options={"dilations": [1, 0, 5]})
+
+
+@pytest.mark.parametrize("size", [(4, 6), (5, 7), (2, 2), (3, 2)])
+def test_the_pooling_gate_against_a_loop(size: tuple[int, int]) -> None:
+    x = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(4))
+    wanted = torch.empty_like(x)
+    for row in range(size[0]):
+        for column in range(size[1]):
+            block = x[:, :, row // 2 * 2 : row // 2 * 2 + 2, column // 2 * 2 : column // 2 * 2 + 2]
+            wanted[:, :, row, column] = F.relu(block.mean((2, 3)))
+    torch.testing.assert_close(pooling_gate(x), wanted)
+
+
+def naive_norms(features: Tensor) -> Tensor:
+    """Return the nuclear norms of (B, C, H, W), in float64 and one matrix at a time."""
+    shares = features.double().exp() / features.double().exp().sum(1, keepdim=True)
+    return torch.tensor([[torch.linalg.matrix_norm(each, "nuc").item() for each in image] for image in shares])
+
+
+ACTIVITIES: dict[str, Callable[[Tensor], Tensor]] = {
+    "sfnn": lambda norms: norms.max().square(),
+    "sfnn-mean": lambda norms: norms.mean(),
+    "sfnn-sum": lambda norms: norms.sum(),
+}
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("name", SFNN)
+def test_the_sfnn_rules_against_a_loop(name: str, count: int) -> None:
+    generator = torch.Generator().manual_seed(5)
+    features = [scale * torch.randn(2, 4, 6, 7, generator=generator) for scale in (1.0, 3.0, 0.2)[:count]]
+    fused, weights = build_rule(name).fuse_with_weights(features)
+    assert weights.shape == (count, 2, 4 if name == "sfnn-channel" else 1, 1, 1)
+    torch.testing.assert_close(weights.sum(0), torch.ones_like(weights[0]))
+    norms = [naive_norms(each) for each in features]
+    for image in range(2):
+        for channel in range(4):
+            if name == "sfnn-channel":
+                activities = [each[image, channel] for each in norms]
+            else:
+                activities = [ACTIVITIES[name](each[image]) for each in norms]
+            wanted = sum(
+                activity / sum(activities) * feature[image, channel]
+                for activity, feature in zip(activities, features, strict=True)
+            )
+            torch.testing.assert_close(fused[image, channel], wanted.float(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", SFNN)
+def test_features_in_half_precision_keep_their_type(name: str) -> None:
+    features = [each.bfloat16() for each in images(2, 1, 4, 6, 6)]
+    fused, weights = build_rule(name).fuse_with_weights(features)
+    assert fused.dtype == torch.bfloat16
+    assert weights.dtype == torch.float32
+
+
+def test_nuclear_norms_leave_the_number_of_threads_alone() -> None:
+    before = torch.get_num_threads()
+    nuclear_norms(torch.rand(1, 2, 4, 4))
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("name", SFNN)
+def test_three_dimensional_features_are_refused(name: str) -> None:
+    with pytest.raises(RuleError, match=r"two-dimensional features \(B, C, H, W\), not on shape \(1, 2, 4, 4, 4\)"):
+        build_rule(name).fuse([torch.ones(1, 2, 4, 4, 4)] * 2)
