@@ -14,7 +14,7 @@ from fusekit.color import luminance
 from fusekit.errors import InputError, PluginError
 from fusekit.io.image import Array, Image, from_pixels, full_scale
 from fusekit.io.reading import read_image
-from fusekit.metrics.base import Metric, SourceMetric
+from fusekit.metrics.base import Metric
 
 #: A path, an array (H, W) or (H, W, 3), or a tensor (H, W), (1, H, W) or (1, 1, H, W).
 ImageLike = str | Path | Array | Tensor
@@ -99,13 +99,11 @@ def _load_metrics(names: str | Sequence[str] | None) -> dict[str, Metric]:
 
 
 def _rate(metric: Metric, sources: list[Tensor], fused: Tensor) -> Rating:
-    if not isinstance(metric, SourceMetric):
-        return {"value": float(metric(sources, fused)), "per_source": None, "worst": None}
-    values = metric.per_source(sources, fused)
+    value, values = metric.rate(sources, fused)
     return {
-        "value": float(metric.combined(values)),
-        "per_source": [float(value) for value in values],
-        "worst": float(metric.worst_of(values)),
+        "value": float(value),
+        "per_source": None if values is None else [float(each) for each in values],
+        "worst": None if values is None else float(metric.worst_of(values)),
     }
 
 

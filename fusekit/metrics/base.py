@@ -1,4 +1,4 @@
-"""What a fusion metric is, and the two kinds that most are: of the fused image alone, and source by source."""
+"""What a fusion metric is, and its three kinds: of the fused image alone, source by source, of all sources at once."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ class Metric:
     Images are tensors (B, 1, H, W) of floats in [0, 1], with H, W ≥ 2; metrics that are defined on 8-bit grey levels
     scale by 255 themselves. No metric returns NaN; what it returns for degenerate images stands at its class.
 
-    Subclasses derive from `FusedMetric` or `SourceMetric`, or define `__call__` themselves where
-    they look at all sources at once.
+    Subclasses derive from `FusedMetric`, `SourceMetric` or `AllSourcesMetric`.
 
     Attributes:
         name: the name that it is registered under.
         direction: ``"higher"`` or ``"lower"``, whichever is better.
         range: least and greatest possible value of one comparison; ``inf`` is allowed.
         data_range: the scale of grey values that it computes on.
-        combine: ``"mean"`` or ``"sum"`` over the sources, or ``"fused only"``.
+        combine: ``"mean"`` or ``"sum"`` over the sources, ``"all at once"``, or ``"fused only"``.
         reference: the paper that defines it.
         look_alikes: other definitions in use under its name, and how their values differ.
     """
@@ -39,13 +38,31 @@ class Metric:
     reference: ClassVar[str]
     look_alikes: ClassVar[str]
 
-    def __call__(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
-        """Return one value an image: N tensors (B, 1, H, W) and one fused of that shape → (B,).
+    def rate(self, sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return one value an image, (B,), and the sources' own values, (N, B), or ``None`` where there are none.
+
+        Args:
+            sources: N tensors (B, 1, H, W).
+            fused: a tensor of that shape.
 
         Raises:
-            InputError: the shapes differ or are not those of images.
+            InputError: the shapes differ or are not those of images, or the metric is not defined for N sources.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define __call__(sources, fused)")
+        raise NotImplementedError(f"{type(self).__name__} must define rate(sources, fused)")
+
+    def check(self, sources: Sequence[Tensor], fused: Tensor) -> None:
+        """Raise `InputError` unless there are sources, and all images are of one shape."""
+        if not sources:
+            raise InputError(f"the metric {self.name!r} compares with the sources; give at least one")
+        check_images(sources, fused)
+
+    def worst_of(self, values: Tensor) -> Tensor:
+        """Return the worst of the sources' own values by `direction`: (N, B) → (B,)."""
+        return values.amax(0) if self.direction == "lower" else values.amin(0)
+
+    def __call__(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
+        """Return one value an image, (B,); arguments and errors as for `rate`."""
+        return self.rate(sources, fused)[0]
 
 
 class FusedMetric(Metric):
@@ -57,9 +74,9 @@ class FusedMetric(Metric):
         """Rate the fused image alone: (B, 1, H, W) → (B,)."""
         raise NotImplementedError(f"{type(self).__name__} must define measure(fused)")
 
-    def __call__(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
+    def rate(self, sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, Tensor | None]:
         check_images(sources, fused)
-        return self.measure(fused)
+        return self.measure(fused), None
 
 
 class SourceMetric(Metric):
@@ -77,25 +94,48 @@ class SourceMetric(Metric):
         Raises:
             InputError: there is no source, or the shapes differ or are not those of images.
         """
-        if not sources:
-            raise InputError(f"the metric {self.name!r} compares with the sources; give at least one")
-        check_images(sources, fused)
+        self.check(sources, fused)
         return torch.stack([self.compare(source, fused) for source in sources])
 
     def combined(self, values: Tensor) -> Tensor:
         """Combine the values of `per_source`, (N, B) → (B,), by sum or mean as `combine` says."""
         return values.sum(0) if self.combine == "sum" else values.mean(0)
 
-    def worst_of(self, values: Tensor) -> Tensor:
-        """Return the worst of the values of `per_source` by `direction`: (N, B) → (B,)."""
-        return values.amax(0) if self.direction == "lower" else values.amin(0)
-
     def worst(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
         """Return the value of the source that the fused image serves worst: (B,)."""
         return self.worst_of(self.per_source(sources, fused))
 
-    def __call__(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
-        return self.combined(self.per_source(sources, fused))
+    def rate(self, sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, Tensor | None]:
+        values = self.per_source(sources, fused)
+        return self.combined(values), values
+
+
+class AllSourcesMetric(Metric):
+    """A metric that weighs all sources against each other. Subclasses define `measure`, and `per_source` if they can.
+
+    Attributes:
+        max_sources: the most sources that its definition extends to; ``None`` for any number.
+    """
+
+    combine = "all at once"
+    max_sources: ClassVar[int | None] = None
+
+    def measure(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
+        """Rate the fused image against N checked sources: (B, 1, H, W) each → (B,)."""
+        raise NotImplementedError(f"{type(self).__name__} must define measure(sources, fused)")
+
+    def per_source(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor | None:
+        """Return what the metric says of each source alone, (N, B), or ``None`` where that has no meaning."""
+        return None
+
+    def rate(self, sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, Tensor | None]:
+        self.check(sources, fused)
+        if self.max_sources is not None and len(sources) > self.max_sources:
+            raise InputError(
+                f"the metric {self.name!r} is defined for {self.max_sources} sources, and {len(sources)} were given; "
+                "rate pairs of them"
+            )
+        return self.measure(sources, fused), self.per_source(sources, fused)
 
 
 def check_images(sources: Sequence[Tensor], fused: Tensor) -> None:
