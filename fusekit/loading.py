@@ -207,8 +207,8 @@ def _model_of(config: Mapping[str, Any], name: str) -> str:
 
 
 def _without_model(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep the factory's keyword arguments of a configuration: all but the model's name and how it was trained."""
-    return {key: value for key, value in config.items() if key not in ("model", "training")}
+    """Keep the factory's keyword arguments of a configuration: all but the model's name, its training and its weights."""
+    return {key: value for key, value in config.items() if key not in ("model", "training", "weights")}
 
 
 def _with_choices(

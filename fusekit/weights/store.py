@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from fusekit.errors import WeightsError
@@ -32,8 +32,9 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[st
     should be equal files.
     """
     header = {"fusekit": json.dumps(metadata, sort_keys=True)}
+    # save_file would make a file that only its owner can read.
     with atomic_path(path) as partial:
-        save_file(dict(tensors), partial, metadata=header)
+        partial.write_bytes(save(dict(tensors), metadata=header))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -23,7 +23,11 @@ EHDRAN = ModelSpec(
     default_rule="sfnn",
     weights=(
         WeightsSpec(
-            "ct-mri", "ct-mri.safetensors", licence="Apache-2.0", summary="Harvard Whole Brain Atlas CT and MRI"
+            "ct-mri",
+            "ct-mri.safetensors",
+            sha256="23358b83193540f0200c840146eca48cf2404ce1065cabad289aa2f66eef52e4",
+            licence="Apache-2.0",
+            summary="Harvard Whole Brain Atlas CT and MRI",
         ),
     ),
     normalization="minmax",
