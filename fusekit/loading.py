@@ -134,7 +134,8 @@ def _locate(
         spec = _spec(model)
         found = resolve(spec, name)
         return spec, found, _header_config(found, spec)
-    split = _split_name(name)
+    # A file called ehdran.safetensors is a file, not the weights "safetensors" of ehdran.
+    split = None if name.endswith(".safetensors") else _split_name(name)
     if split is not None:
         spec, tag = split
         if tag and weights is not None:

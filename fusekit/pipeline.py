@@ -158,10 +158,12 @@ def fuse_loaded(
     raw, rule_weights = run_model(model, units, chosen)
     clock["fuse"] = time.perf_counter()
     unit = output_to_unit(raw, model.spec.output)
+    # A float output lies on the range of a float source; where the first source is of integers, on [0, 1].
+    scale = limits[0] if images[0].depth == "float32" else (0.0, 1.0)
     if chroma_of is not None:
-        pixels = _colored(unit, _chroma(images[chroma_of]), depth, images[0], limits[0])
+        pixels = _colored(unit, _chroma(images[chroma_of]), depth, images[0], scale)
     else:
-        pixels = from_unit(unit, depth, limits[0])
+        pixels = from_unit(unit, depth, scale)
     clock["end"] = time.perf_counter()
     record = make_record(model, images, limits, chosen, rule_weights, options, chroma_of, pixels, clock)
     return Fused(_in_layout_of(sources[0], pixels), record)
@@ -245,10 +247,10 @@ def _chroma(image: Image) -> Array:
 def _colored(unit: Array, cbcr: Array, depth: str, first: Image, limits: tuple[float, float]) -> Array:
     """Return RGB pixels of a luminance in [0, 1] and a chroma on the scale where white is 1.
 
-    Floats have two scales: ``limits``, the range of the first source's luminance, and its black and white, to which the
-    chroma belongs; the luminance is brought from the one to the other.
+    A float source has two scales: ``limits``, the range of its luminance, and its black and white, to which the chroma
+    belongs; the luminance is brought from the one to the other.
     """
-    if depth != "float32":
+    if depth != "float32" or first.depth != "float32":
         return from_unit(np.clip(bt601.restore(unit, cbcr), 0.0, 1.0), depth, limits)
     black, white = source_range(first.pixels, first.depth, "unit")
     luminance = (from_unit(unit, depth, limits) - black) / (white - black)

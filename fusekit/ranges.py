@@ -40,7 +40,7 @@ def output_to_unit(image: Array, policy: OutputPolicy) -> Array:
 
 
 def from_unit(image: Array, depth: str, limits: tuple[float, float]) -> Array:
-    """Turn [0, 1] into pixels of ``depth``: integers use their full range, floats the reference source's ``limits``."""
+    """Turn [0, 1] into pixels of ``depth``: integers use their full range, floats lie within ``limits``."""
     if depth == "float32":
         low, high = limits
         return np.asarray(image.astype(np.float64) * (high - low) + low, dtype=np.float32)

@@ -137,7 +137,7 @@ class Trainer:
             if report is not None:
                 report(row)
         final = self.folder / "weights.safetensors"
-        save_weights(self.model, final, {"training": json.dumps({**asdict(self.recipe), **self.about})})
+        save_weights(self.model, final, {"training": {**asdict(self.recipe), **self.about}})
         return final
 
     def train_step(self) -> dict[str, Any]:
@@ -208,7 +208,7 @@ class Trainer:
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"adam.{key}.{name}"] = value
         tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-        state = {"step": str(self.step), "recipe": json.dumps(asdict(self.recipe)), "model": self.model.spec.id}
+        state = {"step": self.step, "recipe": asdict(self.recipe), "model": self.model.spec.id}
         save_tensors(tensors, self.checkpoint, state)
 
     def _resume(self) -> None:
@@ -216,7 +216,7 @@ class Trainer:
             self._trim_log()
             return
         metadata, tensors = read_metadata(self.checkpoint), read_tensors(self.checkpoint)
-        recipe = json.loads(metadata.get("recipe", "{}"))
+        recipe = metadata.get("recipe", {})
         changed = [key for key, value in asdict(self.recipe).items() if recipe.get(key) != value]
         if metadata.get("model") != self.model.spec.id:
             changed.insert(0, "model")

@@ -19,16 +19,21 @@ if TYPE_CHECKING:
     from fusekit.model import FusionModel
 
 
-def save_weights(model: FusionModel, path: Path, extra: Mapping[str, str] | None = None) -> None:
+def save_weights(model: FusionModel, path: Path, extra: Mapping[str, Any] | None = None) -> None:
     """Write ``model``'s state dict to ``path`` atomically; the header names the model and its configuration."""
-    metadata = {"format": "pt", "model": model.spec.id, "config": json.dumps(model.config), **(extra or {})}
+    metadata = {"model": model.spec.id, "config": model.config, **(extra or {})}
     save_tensors({key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}, path, metadata)
 
 
-def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
-    """Write tensors and header to a safetensors file atomically."""
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, Any]) -> None:
+    """Write tensors and header to a safetensors file atomically.
+
+    The header is one JSON text: safetensors writes several in an order that changes from run to run, and equal weights
+    should be equal files.
+    """
+    header = {"fusekit": json.dumps(metadata, sort_keys=True)}
     with atomic_path(path) as partial:
-        save_file(dict(tensors), partial, metadata=dict(metadata))
+        save_file(dict(tensors), partial, metadata=header)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -45,7 +50,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """Return the header of a safetensors file: ``model``, ``config`` (decoded) and whatever else was written.
+    """Return what `save_tensors` wrote into the header of a safetensors file; empty for a file of others.
 
     Raises:
         WeightsError: the file is missing, damaged, or no safetensors at all.
@@ -53,15 +58,11 @@ def read_metadata(path: Path) -> dict[str, Any]:
     _check_file(path)
     try:
         with safe_open(path, framework="pt") as file:
-            metadata: dict[str, Any] = dict(file.metadata() or {})
+            header = (file.metadata() or {}).get("fusekit", "{}")
+            metadata = json.loads(header)
     except (SafetensorError, ValueError, OSError) as error:
         raise WeightsError(_damaged(path, error)) from error
-    if "config" in metadata:
-        try:
-            metadata["config"] = json.loads(metadata["config"])
-        except ValueError as error:
-            raise WeightsError(f"{path} has a header whose config is not JSON: {error}") from error
-    return metadata
+    return metadata if isinstance(metadata, dict) else {}
 
 
 def read_weights(model: FusionModel, path: Path, *, strict: bool = True) -> tuple[list[str], list[str]]:
