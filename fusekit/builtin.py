@@ -9,6 +9,14 @@ from fusekit.hookspecs import hookimpl
 _DENSEFUSE = "Li, Wu: DenseFuse. IEEE Transactions on Image Processing 28(5), 2019"
 _IFCNN = "Zhang et al.: IFCNN. Information Fusion 54, 2020"
 _MSRPAN = "Fu et al.: A multiscale residual pyramid attention network for medical image fusion. BSPC 66, 2021"
+_CUI = "Cui et al.: Detail preserved fusion of visible and infrared images. Optics Communications 341, 2015"
+_ESKICIOGLU = "Eskicioglu, Fisher: Image quality measures and their performance. IEEE Trans. Communications 43(12), 1995"
+_RAJALINGAM = "Rajalingam, Priya: Hybrid multimodality medical image fusion technique. IJESI, 2018"
+_ZHENG = "Zheng et al.: A new metric based on extended spatial frequency. Information Fusion 8(2), 2007"
+_XYDEAS = "Xydeas, Petrović: Objective image fusion performance measure. Electronics Letters 36(4), 2000"
+_PETROVIC = "Petrović, Xydeas: Objective image fusion performance characterisation. ICCV 2005"
+_KUMAR = "Shreyamsha Kumar: Multifocus and multispectral image fusion. Signal, Image and Video Processing 7, 2013"
+_LIU = "Liu et al.: Objective assessment of multiresolution image fusion algorithms. IEEE TPAMI 34(1), 2012"
 
 _RULES = (
     ("mean", "mean:Mean", "element-wise mean", ""),
@@ -52,6 +60,108 @@ _METRICS = (
         "mutual information with the sources, bits, summed",
         "Qu, Zhang, Yan: Information measure for performance of image fusion. Electronics Letters 38(7), 2002",
     ),
+    (
+        "mi.nats",
+        "mi:MutualInformationInNats",
+        "mutual information with the sources, nats, summed (VIFB)",
+        "Qu, Zhang, Yan: Information measure for performance of image fusion. Electronics Letters 38(7), 2002",
+    ),
+    (
+        "mi.mean",
+        "mi:MeanMutualInformation",
+        "mutual information with the sources, bits, mean",
+        "Qu, Zhang, Yan: Information measure for performance of image fusion. Electronics Letters 38(7), 2002",
+    ),
+    (
+        "nmi",
+        "nmi:NormalizedMutualInformation",
+        "normalised mutual information 2·I / (H + H), summed",
+        "Hossny, Nahavandi, Creighton: Comments on 'Information measure for performance of image fusion'. Electronics Letters 44(18), 2008",
+    ),
+    (
+        "nmi.mean",
+        "nmi:MeanNormalizedMutualInformation",
+        "normalised mutual information 2·I / (H + H), mean (scikit-learn)",
+        "Hossny, Nahavandi, Creighton: Comments on 'Information measure for performance of image fusion'. Electronics Letters 44(18), 2008",
+    ),
+    (
+        "nmi.joint",
+        "nmi:JointNormalizedInformation",
+        "normalised mutual information (H + H) / H(joint), mean",
+        "Studholme, Hill, Hawkes: An overlap invariant entropy measure of 3D medical image alignment. Pattern Recognition 32(1), 1999",
+    ),
+    (
+        "ce",
+        "ce:CrossEntropy",
+        "cross entropy of the histograms, bits, mean; lower is better",
+        "Bulanon, Burks, Alchanatis: Image fusion of visible and thermal images for fruit detection. Biosystems Engineering 103(1), 2009",
+    ),
+    (
+        "en.float",
+        "en:FloatEntropy",
+        "Shannon entropy of the distinct float values, bits (EH-DRAN)",
+        "Zhou et al.: Edge-Enhanced Dilated Residual Attention Network for Multimodal Medical Image Fusion. IEEE BIBM, 2024",
+    ),
+    (
+        "mse",
+        "mse:MSE",
+        "mean squared error, [0, 1], mean; lower is better",
+        "Jagalingam, Hegde: A Review of Quality Metrics for Fused Image. Aquatic Procedia 4, 2015",
+    ),
+    (
+        "mse.255",
+        "mse:MSE255",
+        "mean squared error, grey levels of 0-255, mean; lower is better",
+        "Jagalingam, Hegde: A Review of Quality Metrics for Fused Image. Aquatic Procedia 4, 2015",
+    ),
+    (
+        "rmse",
+        "mse:RMSE",
+        "root mean squared error, [0, 1], mean; lower is better",
+        "Jagalingam, Hegde: A Review of Quality Metrics for Fused Image. Aquatic Procedia 4, 2015",
+    ),
+    (
+        "psnr.vifb",
+        "psnr:VifbPSNR",
+        "PSNR by VIFB's code: of √SSE / (H·W)",
+        "Zhang, Ye, Xiao: VIFB: A Visible and Infrared Image Fusion Benchmark. CVPR Workshops, 2020",
+    ),
+    (
+        "psnr.cddfuse",
+        "psnr:CddfusePSNR",
+        "PSNR by CDDFuse's code: peak = the fused image's maximum",
+        "Zhao et al.: CDDFuse. CVPR, 2023",
+    ),
+    (
+        "ssim.sum",
+        "ssim:SumSSIM",
+        "structural similarity, sum over the sources (VIFB)",
+        "Wang et al.: Image quality assessment. IEEE Transactions on Image Processing 13(4), 2004",
+    ),
+    (
+        "uqi",
+        "uqi:UniversalQuality",
+        "universal image quality index, mean",
+        "Wang, Bovik: A universal image quality index. IEEE Signal Processing Letters 9(3), 2002",
+    ),
+    (
+        "cc",
+        "cc:Correlation",
+        "linear correlation, mean",
+        "Deshmukh, Bhosale: Image fusion and image quality assessment of fused images. International Journal of Image Processing 4(5), 2010",
+    ),
+    (
+        "scd",
+        "cc:DifferenceCorrelation",
+        "sum of the correlations of differences",
+        "Aslantas, Bendes: A new image quality metric for image fusion. AEU International Journal of Electronics and Communications 69(12), 2015",
+    ),
+    (
+        "gmsd",
+        "gmsd:GradientSimilarityDeviation",
+        "gradient magnitude similarity deviation, mean; lower is better",
+        "Xue et al.: Gradient magnitude similarity deviation. IEEE Transactions on Image Processing 23(2), 2014",
+    ),
     ("sd", "sd:StandardDeviation", "standard deviation, grey levels of 0-255", ""),
     (
         "sf",
@@ -65,6 +175,17 @@ _METRICS = (
         "average gradient, grey levels of 0-255",
         "Cui et al.: Detail preserved fusion of visible and infrared images. Optics Communications 341, 2015",
     ),
+    ("ag.mn", "ag:AverageGradientPerPixel", "average gradient, divided by the number of pixels", _CUI),
+    ("sf.diff", "sf:DifferenceFrequency", "spatial frequency, divided by the number of differences", _ESKICIOGLU),
+    ("ei", "ei:EdgeIntensity", "edge intensity: mean Sobel magnitude, grey levels of 0-255", _RAJALINGAM),
+    ("qsf", "qsf:FrequencyError", "ratio of spatial frequency error, 0 is ideal", _ZHENG),
+    ("qsf.metricslab", "qsf:FrequencyErrorMetricsLab", "ratio of spatial frequency error, halved diagonals", _ZHENG),
+    ("qabf", "qabf:EdgePreservation", "edge information that the fused image keeps", _XYDEAS),
+    ("qabf.kumar", "qabf:EdgePreservationKumar", "edges kept; with labf and nabf it adds up to 1", _PETROVIC),
+    ("labf", "nabf:FusionLoss", "edges lost; lower is better", _PETROVIC),
+    ("nabf", "nabf:FusionArtefacts", "edges added that no source has; lower is better", _KUMAR),
+    ("nabf.petrovic", "nabf:FusionArtefactsPetrovic", "edges added, each source counted twice", _PETROVIC),
+    ("qg", "qg:LocalEdgePreservation", "edges kept, the mean of local ratios", _LIU),
 )
 
 
