@@ -4,7 +4,8 @@ from __future__ import annotations
 
 #: What we recommend: 8-bit definitions of the defining papers, several views of fusion quality, fast.
 STANDARD = (
-    "en", "sd", "sf", "ag", "mi", "cc", "psnr", "ssim", "ms-ssim", "vif", "scd", "fmi.gradient", "qabf", "nabf", "qcb", "qcv",
+    "en", "sd", "sf", "ag", "mi", "cc", "psnr", "ssim", "ms-ssim", "vif", "scd", "fmi.gradient",
+    "qabf", "nabf", "qcb", "qcv",
 )  # fmt: skip
 
 #: The definitions by which the EH-DRAN authors computed their tables (Zhou et al., BIBM 2024).

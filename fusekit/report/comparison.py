@@ -44,7 +44,7 @@ class Comparison:
         return list(next(iter(self.ratings.values()), {}))
 
     def values(self, method: str, metric: str, part: str = "value") -> list[float]:
-        """Return one number an image: the metric's ``value``, or its ``worst`` source's (the value where there is none)."""
+        """Return one number an image: the metric's ``value``, or its ``worst`` source's if there is one."""
         rows = [rating[metric] for rating in self.ratings[method].values()]
         return [row["worst"] if part == "worst" and row["worst"] is not None else row["value"] for row in rows]
 

@@ -21,10 +21,12 @@ _SIDE = 192
 _STYLE = """
 :root{color-scheme:light dark;--line:#8884;--dim:#888}
 body{font:15px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem}
-table{border-collapse:collapse;margin:1rem 0}th,td{padding:.25rem .7rem;border-bottom:1px solid var(--line);text-align:right}
+table{border-collapse:collapse;margin:1rem 0}
+th,td{padding:.25rem .7rem;border-bottom:1px solid var(--line);text-align:right}
 th:first-child,td:first-child{text-align:left}small,.dim{color:var(--dim)}
 figure{margin:0;display:inline-block;vertical-align:top}figcaption{font-size:12px;color:var(--dim)}
-.row{display:flex;flex-wrap:wrap;gap:.6rem;margin:.3rem 0 1.4rem}img{display:block;image-rendering:pixelated;background:#000}
+.row{display:flex;flex-wrap:wrap;gap:.6rem;margin:.3rem 0 1.4rem}
+img{display:block;image-rendering:pixelated;background:#000}
 svg text{font-size:11px;fill:currentColor}.plots{display:flex;flex-wrap:wrap;gap:1.2rem}
 """
 
@@ -70,7 +72,9 @@ def _table(comparison: Comparison) -> str:
         summary = html.escape(registries().metrics.entry(metric).summary)
         cells = []
         for method in comparison.methods:
-            text = f"{number(comparison.mean(method, metric))} <small>± {number(comparison.std(method, metric))}</small>"
+            text = (
+                f"{number(comparison.mean(method, metric))} <small>± {number(comparison.std(method, metric))}</small>"
+            )
             best = len(comparison.methods) > 1 and method == comparison.best(metric)
             cells.append(f"<td>{'<b>' if best else ''}{text}{'</b>' if best else ''}</td>")
         rows.append(f"<tr><td title='{summary}'>{metric} {arrow(metric)}</td>{''.join(cells)}</tr>")
@@ -97,7 +101,9 @@ def _plot(comparison: Comparison, metric: str) -> str:
         for image, value in zip(comparison.images, comparison.values(method, metric), strict=True):
             if math.isfinite(value):
                 title = f"<title>{html.escape(image)}: {number(value)}</title>"
-                marks.append(f"<circle cx={place(value):.1f} cy={y} r=3.5 fill=#3b7dd8 fill-opacity=.45>{title}</circle>")
+                marks.append(
+                    f"<circle cx={place(value):.1f} cy={y} r=3.5 fill=#3b7dd8 fill-opacity=.45>{title}</circle>"
+                )
         mean = comparison.mean(method, metric)
         if math.isfinite(mean):
             x = place(mean)
@@ -151,4 +157,6 @@ def _figure(pixels: Array, caption: str) -> str:
     scale = _SIDE / max(height, width)
     size = f"width={width * scale:.0f} height={height * scale:.0f}"
     text = html.escape(caption)
-    return f"<figure><img {size} alt='{text}' src='data:image/png;base64,{data}'><figcaption>{text}</figcaption></figure>"
+    return (
+        f"<figure><img {size} alt='{text}' src='data:image/png;base64,{data}'><figcaption>{text}</figcaption></figure>"
+    )

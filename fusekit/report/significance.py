@@ -14,8 +14,8 @@ _DRAWS = 20_000
 def randomization_test(first: Sequence[float], second: Sequence[float], seed: int = 0) -> float:
     """Return the two-sided p-value of the mean of paired differences under random exchange within pairs.
 
-    Fisher's randomisation test (The Design of Experiments, 1935): if the methods did not differ, each difference might as
-    well have had the other sign. Exact up to 13 pairs; beyond, of 20,000 seeded draws, with the observed one counted.
+    Fisher's randomisation test (The Design of Experiments, 1935): if the methods did not differ, each difference might
+    as well have had the other sign. Exact up to 13 pairs; beyond, of 20,000 seeded draws with the observed one counted.
 
     Args:
         first: a value an image.
@@ -41,7 +41,7 @@ def randomization_test(first: Sequence[float], second: Sequence[float], seed: in
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for their number (Holm, Scandinavian Journal of Statistics 6, 1979), in the given order."""
+    """Return p-values adjusted for their number, in the given order (Holm, Scand. Journal of Statistics 6, 1979)."""
     adjusted = [0.0] * len(p_values)
     running = 0.0
     for position, index in enumerate(sorted(range(len(p_values)), key=lambda each: p_values[each])):

@@ -26,7 +26,9 @@ def print_comparison(comparison: Comparison, *, worst: bool = False) -> None:
         table.add_column(method, justify="right", no_wrap=True)
     for metric in comparison.metrics:
         table.add_row(f"{metric} {arrow(metric)}", *_cells(comparison, metric, "value", mark=several))
-        if worst and any(rating[metric]["worst"] is not None for rating in comparison.ratings[_first(comparison)].values()):
+        if worst and any(
+            rating[metric]["worst"] is not None for rating in comparison.ratings[_first(comparison)].values()
+        ):
             table.add_row("  worse source", *_cells(comparison, metric, "worst", mark=several), style="dim")
     if several:
         table.add_section()
