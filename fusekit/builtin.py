@@ -10,7 +10,9 @@ _DENSEFUSE = "Li, Wu: DenseFuse. IEEE Transactions on Image Processing 28(5), 20
 _IFCNN = "Zhang et al.: IFCNN. Information Fusion 54, 2020"
 _MSRPAN = "Fu et al.: A multiscale residual pyramid attention network for medical image fusion. BSPC 66, 2021"
 _CUI = "Cui et al.: Detail preserved fusion of visible and infrared images. Optics Communications 341, 2015"
-_ESKICIOGLU = "Eskicioglu, Fisher: Image quality measures and their performance. IEEE Trans. Communications 43(12), 1995"
+_ESKICIOGLU = (
+    "Eskicioglu, Fisher: Image quality measures and their performance. IEEE Trans. Communications 43(12), 1995"
+)
 _RAJALINGAM = "Rajalingam, Priya: Hybrid multimodality medical image fusion technique. IJESI, 2018"
 _ZHENG = "Zheng et al.: A new metric based on extended spatial frequency. Information Fusion 8(2), 2007"
 _XYDEAS = "Xydeas, Petrović: Objective image fusion performance measure. Electronics Letters 36(4), 2000"
@@ -178,8 +180,8 @@ _METRICS = (
     ("ag.mn", "ag:AverageGradientPerPixel", "average gradient, divided by the number of pixels", _CUI),
     ("sf.diff", "sf:DifferenceFrequency", "spatial frequency, divided by the number of differences", _ESKICIOGLU),
     ("ei", "ei:EdgeIntensity", "edge intensity: mean Sobel magnitude, grey levels of 0-255", _RAJALINGAM),
-    ("qsf", "qsf:FrequencyError", "ratio of spatial frequency error, 0 is ideal", _ZHENG),
-    ("qsf.metricslab", "qsf:FrequencyErrorMetricsLab", "ratio of spatial frequency error, halved diagonals", _ZHENG),
+    ("qsf", "qsf:FrequencyRatio", "ratio of spatial frequency error, 0 is ideal", _ZHENG),
+    ("qsf.metricslab", "qsf:FrequencyRatioMetricsLab", "ratio of spatial frequency error, halved diagonals", _ZHENG),
     ("qabf", "qabf:EdgePreservation", "edge information that the fused image keeps", _XYDEAS),
     ("qabf.kumar", "qabf:EdgePreservationKumar", "edges kept; with labf and nabf it adds up to 1", _PETROVIC),
     ("labf", "nabf:FusionLoss", "edges lost; lower is better", _PETROVIC),
