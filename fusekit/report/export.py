@@ -44,9 +44,10 @@ def to_csv(comparison: Comparison) -> str:
     )
     for method in comparison.methods:
         for image, row in comparison.ratings[method].items():
-            details: list[float | str | None] = []
+            details: list[float | None] = []
             for metric in comparison.metrics:
-                details += [*(row[metric]["per_source"] or [""] * count), row[metric]["worst"]]
+                details += row[metric]["per_source"] or [None] * count
+                details.append(row[metric]["worst"])
             values = [row[metric]["value"] for metric in comparison.metrics]
             writer.writerow([image, method, *values, *("" if each is None else each for each in details)])
     return buffer.getvalue()
