@@ -19,6 +19,9 @@ _XYDEAS = "Xydeas, Petrović: Objective image fusion performance measure. Electr
 _PETROVIC = "Petrović, Xydeas: Objective image fusion performance characterisation. ICCV 2005"
 _KUMAR = "Shreyamsha Kumar: Multifocus and multispectral image fusion. Signal, Image and Video Processing 7, 2013"
 _LIU = "Liu et al.: Objective assessment of multiresolution image fusion algorithms. IEEE TPAMI 34(1), 2012"
+_PIELLA = "Piella, Heijmans: A new quality metric for image fusion. ICIP 2003"
+_CHEN_BLUM = "Chen, Blum: A new automated quality assessment algorithm for image fusion. IVC 27(10), 2009"
+_CHEN_VARSHNEY = "Chen, Varshney: A human perception inspired quality metric for image fusion. Information Fusion 8(2), 2007"
 
 _RULES = (
     ("mean", "mean:Mean", "element-wise mean", ""),
@@ -188,6 +191,12 @@ _METRICS = (
     ("nabf", "nabf:FusionArtefacts", "edges added that no source has; lower is better", _KUMAR),
     ("nabf.petrovic", "nabf:FusionArtefactsPetrovic", "edges added, each source counted twice", _PETROVIC),
     ("qg", "qg:LocalEdgePreservation", "edges kept, the mean of local ratios", _LIU),
+    ("qs", "qs:Structural", "structural similarity, sources weighed by local variance", _PIELLA),
+    ("qw", "qs:StructuralWeighted", "qs with windows weighed by their variance", _PIELLA),
+    ("qe", "qs:StructuralEdges", "qw times qw of the edge images", _PIELLA),
+    ("qe.metricslab", "qs:StructuralEdgesOnly", "qw of the edge images alone", _PIELLA),
+    ("qcb", "qcb:ContrastPreservation", "local contrast kept, as the eye sees it", _CHEN_BLUM),
+    ("qcv", "qcv:PerceivedError", "perceived error, weighed by regional saliency; lower is better", _CHEN_VARSHNEY),
 )
 
 

@@ -36,8 +36,8 @@ class AverageGradient(FusedMetric):
         "extraction and multi-scale image decomposition. Optics Communications 341, 2015"
     )
     look_alikes = (
-        "Divided by H·W instead of (H − 1)·(W − 1) (ag.mn): lower, by 0.8 % at 256×256. With forward differences: higher "
-        "on noisy images."
+        "Divided by H·W instead of (H − 1)·(W − 1) (ag.mn): lower, by 0.8 % at 256×256. With forward differences: "
+        "higher on noisy images."
     )
 
     def measure(self, fused: Tensor) -> Tensor:
