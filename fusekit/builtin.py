@@ -144,6 +144,12 @@ _METRICS = (
         "Wang et al.: Image quality assessment. IEEE Transactions on Image Processing 13(4), 2004",
     ),
     (
+        "ms-ssim",
+        "ms_ssim:MultiScaleSSIM",
+        "structural similarity at five scales, mean",
+        "Wang, Simoncelli, Bovik: Multiscale structural similarity for image quality assessment. Asilomar Conference, 2003",
+    ),
+    (
         "uqi",
         "uqi:UniversalQuality",
         "universal image quality index, mean",
@@ -160,6 +166,36 @@ _METRICS = (
         "cc:DifferenceCorrelation",
         "sum of the correlations of differences",
         "Aslantas, Bendes: A new image quality metric for image fusion. AEU International Journal of Electronics and Communications 69(12), 2015",
+    ),
+    (
+        "vif",
+        "vif:VisualInformationFidelity",
+        "visual information fidelity in the pixel domain, summed",
+        "Sheikh, Bovik: Image information and visual quality. IEEE Transactions on Image Processing 15(2), 2006",
+    ),
+    (
+        "vif.mean",
+        "vif:MeanVisualInformationFidelity",
+        "visual information fidelity in the pixel domain, mean",
+        "Sheikh, Bovik: Image information and visual quality. IEEE Transactions on Image Processing 15(2), 2006",
+    ),
+    (
+        "viff",
+        "viff:FusionInformationFidelity",
+        "visual information fidelity for fusion",
+        "Han et al.: A new image fusion performance metric based on visual information fidelity. Information Fusion 14(2), 2013",
+    ),
+    (
+        "fsim",
+        "fsim:FeatureSimilarity",
+        "feature similarity: phase congruency and gradients, mean",
+        "Zhang, Zhang, Mou, Zhang: FSIM: A feature similarity index for image quality assessment. IEEE Transactions on Image Processing 20(8), 2011",
+    ),
+    (
+        "fsim.ehdran",
+        "fsim:EhdranFeatureSimilarity",
+        "feature similarity by EH-DRAN's code: nearly phase congruency alone, mean",
+        "Zhou et al.: Edge-Enhanced Dilated Residual Attention Network for Multimodal Medical Image Fusion. IEEE BIBM, 2024",
     ),
     (
         "gmsd",
