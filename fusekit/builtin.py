@@ -21,7 +21,13 @@ _KUMAR = "Shreyamsha Kumar: Multifocus and multispectral image fusion. Signal, I
 _LIU = "Liu et al.: Objective assessment of multiresolution image fusion algorithms. IEEE TPAMI 34(1), 2012"
 _PIELLA = "Piella, Heijmans: A new quality metric for image fusion. ICIP 2003"
 _CHEN_BLUM = "Chen, Blum: A new automated quality assessment algorithm for image fusion. IVC 27(10), 2009"
-_CHEN_VARSHNEY = "Chen, Varshney: A human perception inspired quality metric for image fusion. Information Fusion 8(2), 2007"
+_CHEN_VARSHNEY = (
+    "Chen, Varshney: A human perception inspired quality metric for image fusion. Information Fusion 8(2), 2007"
+)
+_YANG = "Yang et al.: A novel similarity based quality metric for image fusion. Information Fusion 9(2), 2008"
+_CVEJIC = "Cvejic et al.: A similarity metric for assessment of image fusion algorithms. IJSP 2(3), 2005"
+_WANG = "Wang, Liu: A novel image fusion metric based on multi-scale analysis. ICSP 2008"
+_ZHAO = "Zhao, Laganière, Liu: Performance assessment of combinative pixel-level image fusion. IJICIC 3(6A), 2007"
 
 _RULES = (
     ("mean", "mean:Mean", "element-wise mean", ""),
@@ -233,6 +239,11 @@ _METRICS = (
     ("qe.metricslab", "qs:StructuralEdgesOnly", "qw of the edge images alone", _PIELLA),
     ("qcb", "qcb:ContrastPreservation", "local contrast kept, as the eye sees it", _CHEN_BLUM),
     ("qcv", "qcv:PerceivedError", "perceived error, weighed by regional saliency; lower is better", _CHEN_VARSHNEY),
+    ("qy", "qy:Similarity", "structural similarity, or the better source where sources differ", _YANG),
+    ("qc", "qc:CovarianceSimilarity", "similarity, sources weighed by covariance with the fused image", _CVEJIC),
+    ("qc.liu", "qc:CovarianceSimilarityLiu", "qc with windows of opposite covariances set to 0 or 1", _CVEJIC),
+    ("qm", "qm:WaveletEdges", "Haar wavelet details kept, two scales", _WANG),
+    ("qp", "qp:PhaseCongruency", "phase congruency features kept", _ZHAO),
 )
 
 

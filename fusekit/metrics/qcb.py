@@ -15,7 +15,7 @@ _P, _Q, _Z = 3, 2, 0.0001
 
 
 def stretched(planes: Tensor) -> Tensor:
-    """Stretch each image of (…, H, W) from its extremes to whole levels 0…255, half rounded up; a constant becomes 0."""
+    """Stretch each image of (…, H, W) from its extremes to whole levels 0…255, half rounded up; constants become 0."""
     low, high = planes.amin((-2, -1), keepdim=True), planes.amax((-2, -1), keepdim=True)
     return ((planes - low) / (high - low).where(high > low, 1) * 255 + 0.5).floor()
 

@@ -37,7 +37,7 @@ def local_quality(planes: Tensor) -> tuple[Tensor, Tensor]:
     window = window_within(planes, 11, 1.5)
     count = len(planes) - 1
     moments = symmetric_filter(torch.cat([planes, planes.square(), planes[:-1] * planes[-1:]]), window)
-    mean, square, product = moments.split([count + 1, count + 1, count])
+    mean, square, product = torch.tensor_split(moments, [count + 1, 2 * count + 2])
     variance = square - mean.square()
     covariance = product - mean[:-1] * mean[-1:]
     luminance = (2 * mean[:-1] * mean[-1:] + _C1) / (mean[:-1].square() + mean[-1:].square() + _C1)
