@@ -53,8 +53,8 @@ class CovarianceSimilarity(SharedWorkMetric):
     )
     look_alikes = (
         "qc.liu sets the window's quality, not the share, to 0 or 1: differs by some hundredths. Implementations "
-        "return NaN where a window is flat, values up to some hundred, or count such windows as 0 (MetricsLab), which halves "
-        "the value of images with black surroundings."
+        "return NaN where a window is flat, values up to some hundred, or count such windows as 0 (MetricsLab), "
+        "which halves the value of images with black surroundings."
     )
 
     def both(self, sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, Tensor]:
