@@ -117,8 +117,8 @@ class FusionArtefactsPetrovic(SharedWorkMetric):
 class FusionLoss(SharedWorkMetric):
     """L^{AB/F}: edges of the sources that the fused image lost, as a share of the sources' edges.
 
-    With ``qabf.kumar`` and ``nabf`` it adds up to 1. Where an image is compared with itself 2e-4 remain, because the
-    preservation saturates below 1; constant images have 1: where neither has an edge nothing counts as preserved. The
+    With ``qabf.kumar`` and ``nabf`` it adds up to 1. Where an image is compared with itself 3.5e-4 remain, because
+    the preservation saturates below 1; constant images have 0.991: where neither has an edge little is preserved. The
     definition extends to N sources as it is; a source's own value takes it for the only one.
     """
 

@@ -61,7 +61,8 @@ class EdgePreservation(SharedWorkMetric):
 class EdgePreservationKumar(SharedWorkMetric):
     """Q^{AB/F} as Shreyamsha Kumar's widespread code computes it: with ``labf`` and ``nabf`` it adds up to 1.
 
-    Where neither has an edge, 0.7 % of 1e-3 is kept: constant images have about 0. N sources as they are.
+    The preservation saturates at 0.99965, and where neither image has an edge it is 0.0087: constant images have that.
+    The definition extends to N sources as it is; a source's own value takes it for the only one.
     """
 
     name = "qabf.kumar"

@@ -62,7 +62,10 @@ class CovarianceSimilarity(SharedWorkMetric):
 
 
 class CovarianceSimilarityLiu(CovarianceSimilarity):
-    """`CovarianceSimilarity` as Liu's toolbox and MetricsLab have it: a share below 0 gives 0, one above 1 gives 1."""
+    """`CovarianceSimilarity` as Liu's toolbox and MetricsLab have it: a share below 0 gives 0, one above 1 gives 1.
+
+    The value depends on the order of the sources.
+    """
 
     name = "qc.liu"
     look_alikes = "qc, the paper's, cuts the share itself to [0, 1]: differs by some hundredths."
