@@ -114,6 +114,36 @@ _METRICS = (
         "Zhou et al.: Edge-Enhanced Dilated Residual Attention Network for Multimodal Medical Image Fusion. IEEE BIBM, 2024",
     ),
     (
+        "fmi.pixel",
+        "fmi:PixelFMI",
+        "feature mutual information of grey values, mean",
+        "Haghighat, Razian: Fast-FMI: non-reference image fusion metric. AICT, 2014",
+    ),
+    (
+        "fmi.gradient",
+        "fmi:GradientFMI",
+        "feature mutual information of horizontal gradients, mean",
+        "Haghighat, Razian: Fast-FMI: non-reference image fusion metric. AICT, 2014",
+    ),
+    (
+        "fmi.dct",
+        "fmi:CosineFMI",
+        "feature mutual information of the discrete cosine transform, mean",
+        "Haghighat, Razian: Fast-FMI: non-reference image fusion metric. AICT, 2014",
+    ),
+    (
+        "fmi.wavelet",
+        "fmi:WaveletFMI",
+        "feature mutual information of the Meyer wavelet transform, mean",
+        "Haghighat, Razian: Fast-FMI: non-reference image fusion metric. AICT, 2014",
+    ),
+    (
+        "fmi.edge",
+        "fmi:EdgeFMI",
+        "feature mutual information of Sobel edge maps, mean",
+        "Haghighat, Razian: Fast-FMI: non-reference image fusion metric. AICT, 2014",
+    ),
+    (
         "mse",
         "mse:MSE",
         "mean squared error, [0, 1], mean; lower is better",
