@@ -157,13 +157,15 @@ def test_similarity_where_flat_windows_are_left_out(ours, published) -> None:
 def test_covariance_similarity_where_flat_windows_count_as_zero(ours, published, flat) -> None:
     """MetricsLab takes windows that are flat in both sources for 0; we leave them out.
 
-    Where one source is flat, but not black, the sign of a rounding error decides in its code.
+    In its code a window where one source is flat, but not black, has 0 or 1 by the sign of a rounding error: up to 3 %
+    of the CT pair's value. The SPECT pair has hardly any.
     """
     compared = 0
     for triple, values in ours.items():
         known = published[triple]["QC"]["python:MetricsLab.q_c_metric"]
         if triple.startswith("med_"):
-            assert values["qc.liu"] * (1 - flat[triple][0]) == pytest.approx(known, rel=2e-2), triple
+            tolerance = 1e-6 if triple.startswith("med_spect") else 3e-2
+            assert values["qc.liu"] * (1 - flat[triple][0]) == pytest.approx(known, rel=tolerance), triple
             compared += 1
     assert compared >= 6
 
