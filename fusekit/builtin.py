@@ -108,6 +108,30 @@ _METRICS = (
         "Bulanon, Burks, Alchanatis: Image fusion of visible and thermal images for fruit detection. Biosystems Engineering 103(1), 2009",
     ),
     (
+        "qncie",
+        "qncie:NonlinearCorrelation",
+        "nonlinear correlation information entropy of all images",
+        "Wang, Shen, Jin: Performance evaluation of image fusion techniques. In Stathaki (ed.): Image Fusion, Academic Press, 2008",
+    ),
+    (
+        "qte",
+        "qte:TsallisInformation",
+        "Tsallis mutual information of order 1.85 with the sources, summed",
+        "Cvejic, Canagarajah, Bull: Image fusion metric based on mutual information and Tsallis entropy. Electronics Letters 42(11), 2006",
+    ),
+    (
+        "qte.liu",
+        "qte:SwappedTsallisInformation",
+        "qte with swapped marginals, as a widespread toolbox has it",
+        "Cvejic, Canagarajah, Bull: Image fusion metric based on mutual information and Tsallis entropy. Electronics Letters 42(11), 2006",
+    ),
+    (
+        "qte.nava",
+        "qte:NormalizedTsallisInformation",
+        "Tsallis information of order 0.43137, normalised, as that toolbox has it",
+        "Nava, Cristóbal, Escalante-Ramírez: Mutual information improves image fusion quality assessments. SPIE Newsroom, 2007",
+    ),
+    (
         "en.float",
         "en:FloatEntropy",
         "Shannon entropy of the distinct float values, bits (EH-DRAN)",
@@ -184,6 +208,12 @@ _METRICS = (
         "ms_ssim:MultiScaleSSIM",
         "structural similarity at five scales, mean",
         "Wang, Simoncelli, Bovik: Multiscale structural similarity for image quality assessment. Asilomar Conference, 2003",
+    ),
+    (
+        "mef-ssim",
+        "mef_ssim:MefSSIM",
+        "structural similarity with all sources' strongest structures at once, three scales",
+        "Ma, Zeng, Wang: Perceptual quality assessment for multi-exposure image fusion. IEEE Transactions on Image Processing 24(11), 2015",
     ),
     (
         "uqi",
