@@ -20,7 +20,8 @@ _CUTOFF, _GAIN, _EPSILON = 0.5, 10, 1e-4
 _FEATURE, _STABILIZER = 0.1, 1e-4
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
+@torch.inference_mode(False)
 def log_gabor(height: int, width: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Return the filters of an image size: (4, H, W) by scale, (6, H, W) by orientation, (6,) noise energies.
 
@@ -131,22 +132,23 @@ def feature_preservation(sources: Sequence[Tensor], fused: Tensor) -> tuple[Tens
         strongest = torch.where(each[0] > strongest[0], each, strongest)
     candidates = torch.cat([own, strongest[:, None]], 1)
     mask = candidates[0] > _FEATURE
-    correlation = _correlation(candidates * mask, of_fused) * mask
+    # One map after the other: less memory at a time is twice as fast.
+    correlation = torch.stack([_correlation(*each) for each in zip(candidates * mask, of_fused, strict=True)]) * mask
     alone, features = pixel_sum(correlation), pixel_sum(mask.to(maps.dtype))
     joint = pixel_sum(correlation.amax(1))
     return ratio_or(joint, features[-1], 0.0).prod(0), ratio_or(alone[:, :-1], features[:-1], 0.0).prod(0)
 
 
 def _correlation(candidates: Tensor, of_fused: Tensor) -> Tensor:
-    """Correlate locally (3, M, B, H, W) with (3, 1, B, H, W) → (3, M, B, H, W)."""
-    both = torch.cat([candidates, of_fused], 1)
-    count = candidates.shape[1]
+    """Correlate locally (M, B, H, W) with (1, B, H, W) → (M, B, H, W)."""
+    both = torch.cat([candidates, of_fused])
+    count = len(candidates)
     window = gaussian_half(11, 1.5)
-    moments = symmetric_filter(torch.cat([both, both.square(), candidates * of_fused], 1), window, "zero")
-    mean, square, product = torch.tensor_split(moments, [count + 1, 2 * count + 2], 1)
+    moments = symmetric_filter(torch.cat([both, both.square(), candidates * of_fused]), window, "zero")
+    mean, square, product = torch.tensor_split(moments, [count + 1, 2 * count + 2])
     variance = square - mean.square()
-    covariance = product - mean[:, :-1] * mean[:, -1:]
-    deviations = (variance[:, :-1] * variance[:, -1:]).abs().sqrt()
+    covariance = product - mean[:-1] * mean[-1:]
+    deviations = (variance[:-1] * variance[-1:]).abs().sqrt()
     return (covariance + _STABILIZER) / (deviations + _STABILIZER)
 
 
