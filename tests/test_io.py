@@ -276,3 +276,14 @@ def test_a_tiff_that_claims_more_than_it_holds(tmp_path: Path) -> None:
     data[place : place + 4] = (2**31 - 1).to_bytes(4, "little")
     with pytest.raises(InputError, match="damaged TIFF"):
         read_bytes(tmp_path, bytes(data))
+
+
+def test_images_beyond_the_limit_are_named_as_such(tmp_path, monkeypatch):
+    from PIL import Image as Pillow
+
+    path = tmp_path / "large.png"
+    write_image(path, np.zeros((30, 30), np.uint8))
+    for limit in (600, 200):
+        monkeypatch.setattr(Pillow, "MAX_IMAGE_PIXELS", limit)
+        with pytest.raises(InputError, match=r"large\.png has more pixels than fusekit opens"):
+            read_image(path)

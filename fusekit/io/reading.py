@@ -46,12 +46,15 @@ def read_image(path: str | Path) -> Image:
     kind = next((kind for signature, kind in _SIGNATURES if data.startswith(signature)), None)
     if kind is None:
         raise InputError(f"{path} is not an image that fusekit reads (PNG, TIFF, JPEG, BMP); check the file")
+    too_large = _too_large()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", category=_bomb_warning())
+            warnings.simplefilter("error", category=too_large[0])
             pixels, notes = _DECODERS[kind](data)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    except too_large as error:
+        raise InputError(f"{path} has more pixels than fusekit opens ({error}); resample or cut it first") from error
     # Decoders raise whatever a damaged file makes them raise, struct.error and codec errors included.
     except Exception as error:
         raise InputError(
@@ -74,10 +77,11 @@ def _bytes_of(path: Path) -> bytes:
     return data
 
 
-def _bomb_warning() -> type[Warning]:
+def _too_large() -> tuple[type[Warning], type[Exception]]:
+    """Return what Pillow says of images so large that a small file may exhaust the memory."""
     from PIL import Image as Pillow
 
-    return Pillow.DecompressionBombWarning
+    return Pillow.DecompressionBombWarning, Pillow.DecompressionBombError
 
 
 def _first_line(error: Exception) -> str:
