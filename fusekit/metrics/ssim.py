@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from fusekit.metrics.base import SourceMetric, precise
@@ -46,9 +47,9 @@ class SSIM(SourceMetric):
         "IEEE Transactions on Image Processing 13(4), 2004"
     )
     look_alikes = (
-        "ssim.sum: the sum of the sources (VIFB), twice this value for two. A padded border (MATLAB, torchmetrics), or "
-        "a uniform 7×7 window with sample variances (scikit-image's default): differs by up to some hundredths. L = 1 "
-        "on grey levels 0-255: far lower."
+        "ssim.sum: the sum of the sources (VIFB), twice this value for two. ssim.padded: the border mirrored "
+        "(torchmetrics, MetricsLab); MATLAB repeats it. A uniform 7×7 window with sample variances (scikit-image's "
+        "default): differs by up to some hundredths. L = 1 on grey levels 0-255: far lower."
     )
 
     def compare(self, source: Tensor, fused: Tensor) -> Tensor:
@@ -61,3 +62,15 @@ class SumSSIM(SSIM):
     name = "ssim.sum"
     combine = "sum"
     look_alikes = "ssim: the mean of the sources. CDDFuse sums uniform 7×7 windows with L = 2: about two thirds."
+
+
+class PaddedSSIM(SSIM):
+    """``ssim`` with as many windows as pixels, the border mirrored: torchmetrics' value, and the EH-DRAN authors'."""
+
+    name = "ssim.padded"
+    look_alikes = "ssim: windows within the image only."
+
+    def compare(self, source: Tensor, fused: Tensor) -> Tensor:
+        radius = fitting_side(_WINDOW, *source.shape[2:]) // 2
+        padded = (F.pad(precise(image), (radius,) * 4, mode="reflect") for image in (source, fused))
+        return structural_similarity(*padded)
