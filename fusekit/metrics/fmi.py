@@ -23,6 +23,10 @@ _SIDE = 3
 _CELLS = _SIDE**2
 # Windows at once: what fits into a processor's cache.
 _CHUNK = 8192
+_PUBLISHED = (
+    "The published code meets the second source with a window that it has normalised for the first one, and gives 0 "
+    "for 1 where both equal it and one pixel alone differs: lower by up to 0.02 on images with flat regions."
+)
 
 
 @dataclass
@@ -190,7 +194,9 @@ class PixelFMI(FeatureMutualInformation):
 
     name = "fmi.pixel"
     data_range = "grey levels 0-255, not rounded; the scale cancels"
-    look_alikes = "fmi.edge, which code that leaves out the feature's name computes and often calls FMI_pixel."
+    look_alikes = (
+        "fmi.edge, which code that leaves out the feature's name computes and often calls FMI_pixel. " + _PUBLISHED
+    )
 
     def feature(self, images: Tensor) -> Tensor:
         return levels(images)
@@ -201,7 +207,7 @@ class GradientFMI(FeatureMutualInformation):
 
     name = "fmi.gradient"
     data_range = "grey levels 0-255, not rounded; the scale cancels"
-    look_alikes = "Of the gradient magnitude (MetricsLab): lower."
+    look_alikes = "Of the gradient magnitude (MetricsLab): lower. " + _PUBLISHED
 
     def feature(self, images: Tensor) -> Tensor:
         return horizontal_gradient(images)
