@@ -204,6 +204,12 @@ _METRICS = (
         "Wang et al.: Image quality assessment. IEEE Transactions on Image Processing 13(4), 2004",
     ),
     (
+        "ssim.padded",
+        "ssim:PaddedSSIM",
+        "structural similarity, border mirrored, mean over the sources (torchmetrics)",
+        "Wang et al.: Image quality assessment. IEEE Transactions on Image Processing 13(4), 2004",
+    ),
+    (
         "ms-ssim",
         "ms_ssim:MultiScaleSSIM",
         "structural similarity at five scales, mean",
