@@ -34,22 +34,14 @@ class _Windows:
     """Windows of a feature map as distributions over their nine pixels, column by column; all are (9, n) or (n,).
 
     Attributes:
-        raw: the features.
-        flat: whether all nine are equal; the distribution is uniform then.
         share: the features stretched to 0…1 and divided by their sum.
-        log: the logarithm of `share`, 0 where that is 0.
-        below: cumulative sums of `share`.
         spread: Σ (share − 1/9)².
         mean: Σ k·share, k = 1…9.
         deviation: √(Σ k²·share − mean²).
         entropy: −Σ share·log share, in nats.
     """
 
-    raw: Tensor
-    flat: Tensor
     share: Tensor
-    log: Tensor
-    below: Tensor
     spread: Tensor
     mean: Tensor
     deviation: Tensor
@@ -57,59 +49,54 @@ class _Windows:
 
 
 def _distributions(raw: Tensor) -> _Windows:
-    """Describe windows (9, n)."""
+    """Describe windows (9, n), none of them flat."""
     least, most = raw.aminmax(dim=0)
-    flat = least == most
-    share = ((raw - least) / torch.where(flat, 1, most - least)).masked_fill_(flat, 1)
-    share = share / share.sum(0)
-    log = torch.where(share > 0, share, 1).log()
+    share = (raw - least).div_(most - least)
+    share /= share.sum(0)
     ranks = torch.arange(1, _CELLS + 1, dtype=raw.dtype, device=raw.device)
     mean = ranks @ share
     variance = ranks.square() @ share - mean.square()
     return _Windows(
-        raw=raw,
-        flat=flat,
         share=share,
-        log=log,
-        below=_cumulated(share),
-        spread=(share.square().sum(0) - 1 / _CELLS).clamp_min(0).masked_fill(flat, 0),
+        spread=share.square().sum(0) - 1 / _CELLS,
         mean=mean,
         # A single pixel with all the weight leaves rounding only.
         deviation=variance.where(variance > 1e-13, 0).sqrt(),
-        entropy=-(share * log).sum(0),
+        entropy=-_weighted_log(share).sum(0),
     )
 
 
-def _cumulated(share: Tensor) -> Tensor:
-    below = share.cumsum(0).clamp_max_(1)
-    below[-1] = 1
-    return below
+def _weighted_log(shares: Tensor) -> Tensor:
+    """Return x·log |x|, 0 at 0; negative "shares" occur where a correlation exceeds the bound's."""
+    return shares.abs().add_(torch.finfo(shares.dtype).tiny).log_().mul_(shares)
 
 
 def _overlaps(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Walk the coupling of two distributions that keeps their order (Fréchet's upper bound).
 
     Args:
-        first: cumulative sums, (9, n), the last 1.
+        first: shares, (9, n).
         second: likewise.
 
     Returns:
         for at most 17 cells of the joint distribution: the rows and the columns, (17, n), and the weights there.
     """
-    count = first.shape[1]
-    row = torch.zeros(1, count, dtype=torch.int64, device=first.device)
+    ends = [share.cumsum(0).clamp_max_(1) for share in (first, second)]
+    for end in ends:
+        end[-1] = 1
+    row = torch.zeros_like(first[:1], dtype=torch.int64)
     column = torch.zeros_like(row)
     start = torch.zeros_like(first[:1])
     rows, columns, weights = [], [], []
     for _ in range(2 * _CELLS - 1):
         rows.append(row)
         columns.append(column)
-        end_row, end_column = first.gather(0, row), second.gather(0, column)
+        end_row, end_column = ends[0].gather(0, row), ends[1].gather(0, column)
         end = torch.minimum(end_row, end_column)
         weights.append(end - start)
         start = end
-        row = (row + (end_row <= end_column)).clamp_max_(_CELLS - 1)
-        column = (column + (end_column <= end_row)).clamp_max_(_CELLS - 1)
+        row = (row + (end_row == end)).clamp_max_(_CELLS - 1)
+        column = (column + (end_column == end)).clamp_max_(_CELLS - 1)
     return torch.cat(rows), torch.cat(columns), torch.cat(weights)
 
 
@@ -121,35 +108,30 @@ def _information(source: _Windows, fused: _Windows) -> Tensor:
     one with one side's pixels in reverse order.
     """
     overlap = (source.share * fused.share).sum(0) - 1 / _CELLS
-    product = source.spread * fused.spread
-    correlation = overlap / torch.where(product > 0, product, 1).sqrt()
+    correlation = overlap / (source.spread * fused.spread).sqrt()
     backward = correlation < 0
     share = torch.where(backward, source.share.flip(0), source.share)
-    log = torch.where(backward, source.log.flip(0), source.log)
     mean = torch.where(backward, _CELLS + 1 - source.mean, source.mean)
-    rows, columns, weights = _overlaps(fused.below, torch.where(backward, _cumulated(share), source.below))
-    bound = ((rows + 1) * (columns + 1) * weights).sum(0) - fused.mean * mean
+    rows, columns, weights = _overlaps(fused.share, share)
+    products = (rows + 1).mul_(columns + 1).to(weights)
+    bound = products.mul_(weights).sum(0) - fused.mean * mean
     deviations = source.deviation * fused.deviation
-    defined = (product > 0) & (deviations > 0) & (bound > 0)
+    defined = (deviations > 0) & (bound > 0)
     mixed = (correlation.abs() * deviations / torch.where(defined, bound, 1)).where(defined, 0)
     rest = 1 - mixed
+    independent = fused.share.gather(0, rows).mul_(share.gather(0, columns)).mul_(rest)
+    joint = weights.mul_(mixed).add_(independent)
+    # All cells as if independent, then those on the bound put right.
+    on_bound = (_weighted_log(joint) - _weighted_log(independent)).sum(0)
     total = source.entropy + fused.entropy
-    independent = rest * fused.share.gather(0, rows) * share.gather(0, columns)
-    log_rest = rest.abs().clamp_min(1e-300).log()
-    log_independent = log_rest + fused.log.gather(0, rows) + log.gather(0, columns)
-    joint = mixed * weights + independent
-    log_joint = joint.abs().clamp_min(1e-300).log()
-    # All cells as if independent, then those on the bound put right. Logarithms of magnitudes: mixed may exceed 1.
-    entropy = rest * (total - log_rest) - (joint * log_joint - independent * log_independent).sum(0)
-    shared = 2 * (total - entropy) / torch.where(total > 0, total, 1)
-    same = (source.raw == fused.raw).all(0) | (source.flat & fused.flat)
-    return shared.where(defined & (total > 0), 0).masked_fill(same, 1)
+    entropy = rest * total - _weighted_log(rest) - on_bound
+    return (2 * (total - entropy) / total).where(defined, 0)
 
 
 def feature_mutual_information(sources: Sequence[Tensor], fused: Tensor) -> Tensor:
     """Return the mean normalised mutual information of all 3×3 windows: N maps (B, H, W), (B, H, W) → (N, B).
 
-    Maps with a side below 3 are one window of what they have, continued by their border.
+    Maps with a side below 3 are continued by their border to one window.
     """
     maps = torch.stack([*sources, fused])
     down, right = (max(0, _SIDE - length) for length in maps.shape[2:])
@@ -158,11 +140,17 @@ def feature_mutual_information(sources: Sequence[Tensor], fused: Tensor) -> Tens
     windows = maps.mT.unfold(2, _SIDE, 1).unfold(3, _SIDE, 1)
     count = windows.shape[2] * windows.shape[3]
     windows = windows.permute(0, 4, 5, 1, 2, 3).reshape(len(maps), _CELLS, -1)
-    found = []
-    for chunk in torch.split(windows, _CHUNK, dim=2):
-        *ours, theirs = (_distributions(each) for each in chunk)
-        found.append(torch.stack([_information(each, theirs) for each in ours]))
-    return torch.cat(found, dim=1).view(len(sources), -1, count).mean(2)
+    least, most = windows.aminmax(dim=1)
+    flat = least == most
+    values = []
+    for number in range(len(sources)):
+        value = ((windows[number] == windows[-1]).all(0) | (flat[number] & flat[-1])).to(windows)
+        textured = ~(flat[number] | flat[-1] | (value > 0))
+        for chunk in torch.split(textured.nonzero()[:, 0], _CHUNK):
+            ours, theirs = (_distributions(windows[place][:, chunk]) for place in (number, -1))
+            value[chunk] = _information(ours, theirs)
+        values.append(value.view(-1, count).mean(1))
+    return torch.stack(values)
 
 
 class FeatureMutualInformation(SourceMetric):
