@@ -269,3 +269,9 @@ def test_the_fused_image_prefers_its_own_source(name: str) -> None:
     smooth = F.avg_pool2d(noise(6, 1, 1, 40, 40), 5, 1)
     shares = metric.rate([smooth, noise(7, 1, 1, 36, 36)], smooth)[1]
     assert shares[0].item() > shares[1].item()
+
+
+def test_tsallis_information_of_all_levels_with_themselves() -> None:
+    levels_once = image(np.arange(256).reshape(16, 16))
+    expected = (256**0.85 - 1) / 0.85
+    assert load("qte")([levels_once], levels_once).item() == pytest.approx(expected, rel=1e-9)

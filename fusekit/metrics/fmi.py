@@ -21,7 +21,7 @@ from fusekit.metrics.fmi_features import (
 
 _SIDE = 3
 _CELLS = _SIDE**2
-# Windows at once: what fits into a processor's cache.
+# Windows at once: what fits into a processor's cache; other devices take more.
 _CHUNK = 8192
 _PUBLISHED = (
     "The published code meets the second source with a window that it has normalised for the first one, and gives 0 "
@@ -142,11 +142,12 @@ def feature_mutual_information(sources: Sequence[Tensor], fused: Tensor) -> Tens
     windows = windows.permute(0, 4, 5, 1, 2, 3).reshape(len(maps), _CELLS, -1)
     least, most = windows.aminmax(dim=1)
     flat = least == most
+    size = _CHUNK if windows.device.type == "cpu" else 32 * _CHUNK
     values = []
     for number in range(len(sources)):
         value = ((windows[number] == windows[-1]).all(0) | (flat[number] & flat[-1])).to(windows)
         textured = ~(flat[number] | flat[-1] | (value > 0))
-        for chunk in torch.split(textured.nonzero()[:, 0], _CHUNK):
+        for chunk in torch.split(textured.nonzero()[:, 0], size):
             ours, theirs = (_distributions(windows[place][:, chunk]) for place in (number, -1))
             value[chunk] = _information(ours, theirs)
         values.append(value.view(-1, count).mean(1))
