@@ -45,8 +45,8 @@ def stretched(image: Tensor) -> Tensor:
 class TsallisInformation(SourceMetric):
     """Tsallis mutual information of order 1.85 of the fused image with each source, summed over the sources.
 
-    0 where they share nothing, as where one is constant. Rare pairs of levels weigh more than in ``mi``: an image of 256
-    equally frequent levels has 130 with itself.
+    0 where they share nothing, as where one is constant. Rare pairs of levels weigh more than in ``mi``: an image of
+    256 equally frequent levels has 130 with itself.
     """
 
     name = "qte"
