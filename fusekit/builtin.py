@@ -9,6 +9,25 @@ from fusekit.hookspecs import hookimpl
 _DENSEFUSE = "Li, Wu: DenseFuse. IEEE Transactions on Image Processing 28(5), 2019"
 _IFCNN = "Zhang et al.: IFCNN. Information Fusion 54, 2020"
 _MSRPAN = "Fu et al.: A multiscale residual pyramid attention network for medical image fusion. BSPC 66, 2021"
+_CUI = "Cui et al.: Detail preserved fusion of visible and infrared images. Optics Communications 341, 2015"
+_ESKICIOGLU = (
+    "Eskicioglu, Fisher: Image quality measures and their performance. IEEE Trans. Communications 43(12), 1995"
+)
+_RAJALINGAM = "Rajalingam, Priya: Hybrid multimodality medical image fusion technique. IJESI, 2018"
+_ZHENG = "Zheng et al.: A new metric based on extended spatial frequency. Information Fusion 8(2), 2007"
+_XYDEAS = "Xydeas, Petrović: Objective image fusion performance measure. Electronics Letters 36(4), 2000"
+_PETROVIC = "Petrović, Xydeas: Objective image fusion performance characterisation. ICCV 2005"
+_KUMAR = "Shreyamsha Kumar: Multifocus and multispectral image fusion. Signal, Image and Video Processing 7, 2013"
+_LIU = "Liu et al.: Objective assessment of multiresolution image fusion algorithms. IEEE TPAMI 34(1), 2012"
+_PIELLA = "Piella, Heijmans: A new quality metric for image fusion. ICIP 2003"
+_CHEN_BLUM = "Chen, Blum: A new automated quality assessment algorithm for image fusion. IVC 27(10), 2009"
+_CHEN_VARSHNEY = (
+    "Chen, Varshney: A human perception inspired quality metric for image fusion. Information Fusion 8(2), 2007"
+)
+_YANG = "Yang et al.: A novel similarity based quality metric for image fusion. Information Fusion 9(2), 2008"
+_CVEJIC = "Cvejic et al.: A similarity metric for assessment of image fusion algorithms. IJSP 2(3), 2005"
+_WANG = "Wang, Liu: A novel image fusion metric based on multi-scale analysis. ICSP 2008"
+_ZHAO = "Zhao, Laganière, Liu: Performance assessment of combinative pixel-level image fusion. IJICIC 3(6A), 2007"
 
 _RULES = (
     ("mean", "mean:Mean", "element-wise mean", ""),
@@ -52,6 +71,210 @@ _METRICS = (
         "mutual information with the sources, bits, summed",
         "Qu, Zhang, Yan: Information measure for performance of image fusion. Electronics Letters 38(7), 2002",
     ),
+    (
+        "mi.nats",
+        "mi:MutualInformationInNats",
+        "mutual information with the sources, nats, summed (VIFB)",
+        "Qu, Zhang, Yan: Information measure for performance of image fusion. Electronics Letters 38(7), 2002",
+    ),
+    (
+        "mi.mean",
+        "mi:MeanMutualInformation",
+        "mutual information with the sources, bits, mean",
+        "Qu, Zhang, Yan: Information measure for performance of image fusion. Electronics Letters 38(7), 2002",
+    ),
+    (
+        "nmi",
+        "nmi:NormalizedMutualInformation",
+        "normalised mutual information 2·I / (H + H), summed",
+        "Hossny, Nahavandi, Creighton: Comments on 'Information measure for performance of image fusion'. Electronics Letters 44(18), 2008",
+    ),
+    (
+        "nmi.mean",
+        "nmi:MeanNormalizedMutualInformation",
+        "normalised mutual information 2·I / (H + H), mean (scikit-learn)",
+        "Hossny, Nahavandi, Creighton: Comments on 'Information measure for performance of image fusion'. Electronics Letters 44(18), 2008",
+    ),
+    (
+        "nmi.joint",
+        "nmi:JointNormalizedInformation",
+        "normalised mutual information (H + H) / H(joint), mean",
+        "Studholme, Hill, Hawkes: An overlap invariant entropy measure of 3D medical image alignment. Pattern Recognition 32(1), 1999",
+    ),
+    (
+        "ce",
+        "ce:CrossEntropy",
+        "cross entropy of the histograms, bits, mean; lower is better",
+        "Bulanon, Burks, Alchanatis: Image fusion of visible and thermal images for fruit detection. Biosystems Engineering 103(1), 2009",
+    ),
+    (
+        "qncie",
+        "qncie:NonlinearCorrelation",
+        "nonlinear correlation information entropy of all images",
+        "Wang, Shen, Jin: Performance evaluation of image fusion techniques. In Stathaki (ed.): Image Fusion, Academic Press, 2008",
+    ),
+    (
+        "qte",
+        "qte:TsallisInformation",
+        "Tsallis mutual information of order 1.85 with the sources, summed",
+        "Cvejic, Canagarajah, Bull: Image fusion metric based on mutual information and Tsallis entropy. Electronics Letters 42(11), 2006",
+    ),
+    (
+        "qte.liu",
+        "qte:SwappedTsallisInformation",
+        "qte with swapped marginals, as a widespread toolbox has it",
+        "Cvejic, Canagarajah, Bull: Image fusion metric based on mutual information and Tsallis entropy. Electronics Letters 42(11), 2006",
+    ),
+    (
+        "qte.nava",
+        "qte:NormalizedTsallisInformation",
+        "Tsallis information of order 0.43137, normalised, as that toolbox has it",
+        "Nava, Cristóbal, Escalante-Ramírez: Mutual information improves image fusion quality assessments. SPIE Newsroom, 2007",
+    ),
+    (
+        "en.float",
+        "en:FloatEntropy",
+        "Shannon entropy of the distinct float values, bits (EH-DRAN)",
+        "Zhou et al.: Edge-Enhanced Dilated Residual Attention Network for Multimodal Medical Image Fusion. IEEE BIBM, 2024",
+    ),
+    (
+        "fmi.pixel",
+        "fmi:PixelFMI",
+        "feature mutual information of grey values, mean",
+        "Haghighat, Razian: Fast-FMI: non-reference image fusion metric. AICT, 2014",
+    ),
+    (
+        "fmi.gradient",
+        "fmi:GradientFMI",
+        "feature mutual information of horizontal gradients, mean",
+        "Haghighat, Razian: Fast-FMI: non-reference image fusion metric. AICT, 2014",
+    ),
+    (
+        "fmi.dct",
+        "fmi:CosineFMI",
+        "feature mutual information of the discrete cosine transform, mean",
+        "Haghighat, Razian: Fast-FMI: non-reference image fusion metric. AICT, 2014",
+    ),
+    (
+        "fmi.wavelet",
+        "fmi:WaveletFMI",
+        "feature mutual information of the Meyer wavelet transform, mean",
+        "Haghighat, Razian: Fast-FMI: non-reference image fusion metric. AICT, 2014",
+    ),
+    (
+        "fmi.edge",
+        "fmi:EdgeFMI",
+        "feature mutual information of Sobel edge maps, mean",
+        "Haghighat, Razian: Fast-FMI: non-reference image fusion metric. AICT, 2014",
+    ),
+    (
+        "mse",
+        "mse:MSE",
+        "mean squared error, [0, 1], mean; lower is better",
+        "Jagalingam, Hegde: A Review of Quality Metrics for Fused Image. Aquatic Procedia 4, 2015",
+    ),
+    (
+        "mse.255",
+        "mse:MSE255",
+        "mean squared error, grey levels of 0-255, mean; lower is better",
+        "Jagalingam, Hegde: A Review of Quality Metrics for Fused Image. Aquatic Procedia 4, 2015",
+    ),
+    (
+        "rmse",
+        "mse:RMSE",
+        "root mean squared error, [0, 1], mean; lower is better",
+        "Jagalingam, Hegde: A Review of Quality Metrics for Fused Image. Aquatic Procedia 4, 2015",
+    ),
+    (
+        "psnr.vifb",
+        "psnr:VifbPSNR",
+        "PSNR by VIFB's code: of √SSE / (H·W)",
+        "Zhang, Ye, Xiao: VIFB: A Visible and Infrared Image Fusion Benchmark. CVPR Workshops, 2020",
+    ),
+    (
+        "psnr.cddfuse",
+        "psnr:CddfusePSNR",
+        "PSNR by CDDFuse's code: peak = the fused image's maximum",
+        "Zhao et al.: CDDFuse. CVPR, 2023",
+    ),
+    (
+        "ssim.sum",
+        "ssim:SumSSIM",
+        "structural similarity, sum over the sources (VIFB)",
+        "Wang et al.: Image quality assessment. IEEE Transactions on Image Processing 13(4), 2004",
+    ),
+    (
+        "ssim.padded",
+        "ssim:PaddedSSIM",
+        "structural similarity, border mirrored, mean over the sources (torchmetrics)",
+        "Wang et al.: Image quality assessment. IEEE Transactions on Image Processing 13(4), 2004",
+    ),
+    (
+        "ms-ssim",
+        "ms_ssim:MultiScaleSSIM",
+        "structural similarity at five scales, mean",
+        "Wang, Simoncelli, Bovik: Multiscale structural similarity for image quality assessment. Asilomar Conference, 2003",
+    ),
+    (
+        "mef-ssim",
+        "mef_ssim:MefSSIM",
+        "structural similarity with all sources' strongest structures at once, three scales",
+        "Ma, Zeng, Wang: Perceptual quality assessment for multi-exposure image fusion. IEEE Transactions on Image Processing 24(11), 2015",
+    ),
+    (
+        "uqi",
+        "uqi:UniversalQuality",
+        "universal image quality index, mean",
+        "Wang, Bovik: A universal image quality index. IEEE Signal Processing Letters 9(3), 2002",
+    ),
+    (
+        "cc",
+        "cc:Correlation",
+        "linear correlation, mean",
+        "Deshmukh, Bhosale: Image fusion and image quality assessment of fused images. International Journal of Image Processing 4(5), 2010",
+    ),
+    (
+        "scd",
+        "cc:DifferenceCorrelation",
+        "sum of the correlations of differences",
+        "Aslantas, Bendes: A new image quality metric for image fusion. AEU International Journal of Electronics and Communications 69(12), 2015",
+    ),
+    (
+        "vif",
+        "vif:VisualInformationFidelity",
+        "visual information fidelity in the pixel domain, summed",
+        "Sheikh, Bovik: Image information and visual quality. IEEE Transactions on Image Processing 15(2), 2006",
+    ),
+    (
+        "vif.mean",
+        "vif:MeanVisualInformationFidelity",
+        "visual information fidelity in the pixel domain, mean",
+        "Sheikh, Bovik: Image information and visual quality. IEEE Transactions on Image Processing 15(2), 2006",
+    ),
+    (
+        "viff",
+        "viff:FusionInformationFidelity",
+        "visual information fidelity for fusion",
+        "Han et al.: A new image fusion performance metric based on visual information fidelity. Information Fusion 14(2), 2013",
+    ),
+    (
+        "fsim",
+        "fsim:FeatureSimilarity",
+        "feature similarity: phase congruency and gradients, mean",
+        "Zhang, Zhang, Mou, Zhang: FSIM: A feature similarity index for image quality assessment. IEEE Transactions on Image Processing 20(8), 2011",
+    ),
+    (
+        "fsim.ehdran",
+        "fsim:EhdranFeatureSimilarity",
+        "feature similarity by EH-DRAN's code: nearly phase congruency alone, mean",
+        "Zhou et al.: Edge-Enhanced Dilated Residual Attention Network for Multimodal Medical Image Fusion. IEEE BIBM, 2024",
+    ),
+    (
+        "gmsd",
+        "gmsd:GradientSimilarityDeviation",
+        "gradient magnitude similarity deviation, mean; lower is better",
+        "Xue et al.: Gradient magnitude similarity deviation. IEEE Transactions on Image Processing 23(2), 2014",
+    ),
     ("sd", "sd:StandardDeviation", "standard deviation, grey levels of 0-255", ""),
     (
         "sf",
@@ -65,6 +288,28 @@ _METRICS = (
         "average gradient, grey levels of 0-255",
         "Cui et al.: Detail preserved fusion of visible and infrared images. Optics Communications 341, 2015",
     ),
+    ("ag.mn", "ag:AverageGradientPerPixel", "average gradient, divided by the number of pixels", _CUI),
+    ("sf.diff", "sf:DifferenceFrequency", "spatial frequency, divided by the number of differences", _ESKICIOGLU),
+    ("ei", "ei:EdgeIntensity", "edge intensity: mean Sobel magnitude, grey levels of 0-255", _RAJALINGAM),
+    ("qsf", "qsf:FrequencyRatio", "ratio of spatial frequency error, 0 is ideal", _ZHENG),
+    ("qsf.metricslab", "qsf:FrequencyRatioMetricsLab", "ratio of spatial frequency error, halved diagonals", _ZHENG),
+    ("qabf", "qabf:EdgePreservation", "edge information that the fused image keeps", _XYDEAS),
+    ("qabf.kumar", "qabf:EdgePreservationKumar", "edges kept; with labf and nabf it adds up to 1", _PETROVIC),
+    ("labf", "nabf:FusionLoss", "edges lost; lower is better", _PETROVIC),
+    ("nabf", "nabf:FusionArtefacts", "edges added that no source has; lower is better", _KUMAR),
+    ("nabf.petrovic", "nabf:FusionArtefactsPetrovic", "edges added, each source counted twice", _PETROVIC),
+    ("qg", "qg:LocalEdgePreservation", "edges kept, the mean of local ratios", _LIU),
+    ("qs", "qs:Structural", "structural similarity, sources weighed by local variance", _PIELLA),
+    ("qw", "qs:StructuralWeighted", "qs with windows weighed by their variance", _PIELLA),
+    ("qe", "qs:StructuralEdges", "qw times qw of the edge images", _PIELLA),
+    ("qe.metricslab", "qs:StructuralEdgesOnly", "qw of the edge images alone", _PIELLA),
+    ("qcb", "qcb:ContrastPreservation", "local contrast kept, as the eye sees it", _CHEN_BLUM),
+    ("qcv", "qcv:PerceivedError", "perceived error, weighed by regional saliency; lower is better", _CHEN_VARSHNEY),
+    ("qy", "qy:Similarity", "structural similarity, or the better source where sources differ", _YANG),
+    ("qc", "qc:CovarianceSimilarity", "similarity, sources weighed by covariance with the fused image", _CVEJIC),
+    ("qc.liu", "qc:CovarianceSimilarityLiu", "qc with windows of opposite covariances set to 0 or 1", _CVEJIC),
+    ("qm", "qm:WaveletEdges", "Haar wavelet details kept, two scales", _WANG),
+    ("qp", "qp:PhaseCongruency", "phase congruency features kept", _ZHAO),
 )
 
 

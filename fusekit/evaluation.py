@@ -46,7 +46,7 @@ def evaluate(
             (1, 1, H, W). uint8 and uint16 use their full range, floats are in [0, 1], and other integers within 0…255
             are 8-bit values.
         fused: the fused image, of the sources' size, in any of these forms.
-        metrics: names of registered metrics; all of them by default.
+        metrics: names of registered metrics, or of sets: ``standard`` (the default), ``paper``, ``all``.
 
     Returns:
         each metric's value under its name, in the order asked for.
@@ -81,13 +81,29 @@ def evaluate_detailed(
         return {name: _rate(metric, tensors, _to_tensor(result)) for name, metric in chosen.items()}
 
 
+def metric_names(metrics: str | Sequence[str] | None = None) -> list[str]:
+    """Return the ids that ``metrics`` stands for: ids and names of sets, mixed; ``None`` is the set ``standard``.
+
+    Raises:
+        UnknownNameError: there is no such metric.
+    """
+    from fusekit.metrics.sets import expand
+    from fusekit.plugins import registries
+
+    registry = registries().metrics
+    asked = ["standard"] if metrics is None else [metrics] if isinstance(metrics, str) else list(metrics)
+    names = expand(asked, registry.names())
+    for name in names:
+        registry.entry(name)
+    return names
+
+
 def _load_metrics(names: str | Sequence[str] | None) -> dict[str, Metric]:
     from fusekit.plugins import registries
 
     registry = registries().metrics
-    wanted = registry.names() if names is None else [names] if isinstance(names, str) else names
     chosen = {}
-    for name in wanted:
+    for name in metric_names(names):
         metric = registry.load(name)()
         if not isinstance(metric, Metric):
             raise PluginError(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fusekit.errors import InputError, PluginError, UnknownNameError
-from fusekit.evaluation import evaluate, evaluate_detailed
+from fusekit.evaluation import evaluate, evaluate_detailed, metric_names
 from fusekit.io.image import from_pixels
 from fusekit.metrics.ag import average_gradient
 from fusekit.metrics.base import FusedMetric, Metric, SourceMetric
@@ -17,6 +17,7 @@ from fusekit.metrics.en import entropy
 from fusekit.metrics.mi import MutualInformation, mutual_information
 from fusekit.metrics.psnr import PSNR, peak_signal_noise_ratio
 from fusekit.metrics.sd import standard_deviation
+from fusekit.metrics.sets import PAPER, STANDARD
 from fusekit.metrics.sf import spatial_frequency
 from fusekit.metrics.ssim import SSIM, structural_similarity
 from fusekit.plugins import BUILTIN_OWNER, registries
@@ -236,7 +237,7 @@ def test_builtin_metrics_are_complete() -> None:
         assert issubclass(metric, Metric)
         assert metric.name == entry.name
         assert metric.direction in ("higher", "lower")
-        assert metric.combine in ("mean", "sum", "fused only")
+        assert metric.combine in ("mean", "sum", "all at once", "fused only")
         assert (metric.combine == "fused only") == issubclass(metric, FusedMetric)
         assert len(metric.range) == 2
         assert metric.range[0] < metric.range[1]
@@ -260,10 +261,20 @@ def levels(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, shape or (20, 26), dtype=np.uint8)
 
 
-def test_evaluate_gives_all_metrics_by_default() -> None:
+def test_evaluate_gives_the_standard_set_by_default() -> None:
     found = evaluate([levels(1), levels(2)], levels(3))
-    assert list(found) == registries().metrics.names()
+    assert list(found) == list(STANDARD)
+
+
+@pytest.mark.parametrize("name", ["standard", "paper", "all"])
+def test_sets_of_metrics_give_numbers(name: str) -> None:
+    found = evaluate([levels(1), levels(2)], levels(3), name)
+    assert list(found) == metric_names(name)
     assert all(isinstance(value, float) and not math.isnan(value) for value in found.values())
+
+
+def test_ids_and_sets_mix_and_none_comes_twice() -> None:
+    assert metric_names(["psnr", "paper", "sd"]) == ["psnr", *(name for name in PAPER if name != "psnr"), "sd"]
 
 
 def test_evaluate_keeps_the_order_asked_for() -> None:

@@ -115,3 +115,12 @@ def test_spatial_frequency_divided_by_the_differences(golden, published) -> None
 def test_identical_images_are_infinitely_close(ours) -> None:
     assert ours["deg_all_equal"]["psnr"] == {"value": math.inf, "per_source": [math.inf] * 2, "worst": math.inf}
     assert ours["deg_F_eq_A"]["psnr"]["worst"] < math.inf
+
+
+def test_padded_ssim_is_that_of_torchmetrics(golden, published):
+    for folder in sorted((golden / "triples").iterdir()):
+        wanted = published[folder.name].get("SSIM", {}).get("python:torchmetrics.ssim(data_range=1) mean")
+        if wanted is not None:
+            first, second, fused = (folder / f"{letter}.png" for letter in "ABF")
+            value = evaluate_detailed([first, second], fused, "ssim.padded")["ssim.padded"]["value"]
+            assert value == pytest.approx(float(wanted), rel=1e-9)

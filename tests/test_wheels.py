@@ -145,10 +145,10 @@ def test_the_wheel_holds_package_plugin_weights_and_samples(wheel: Path) -> None
         for path in ROOT.glob("weights/*/*.safetensors")
     }
     assert bundled <= set(names)
-    assert "[fusekit]\nehdran = fusekit_ehdran.plugin" in entry_points
+    assert "[fusekit]\nclassical = fusekit_classical.plugin\nehdran = fusekit_ehdran.plugin" in entry_points
     assert "fusekit = fusekit.cli.main:run" in entry_points
     assert metadata["Name"] == "fusekit-imaging"
-    assert {name.partition("/")[0] for name in names} == {"fusekit", "fusekit_ehdran", info}
+    assert {name.partition("/")[0] for name in names} == {"fusekit", "fusekit_classical", "fusekit_ehdran", info}
 
 
 def test_the_wheel_holds_no_tests_and_no_private_data(wheel: Path) -> None:
@@ -190,8 +190,8 @@ def test_rules_are_listed_with_their_owners(environment: Environment) -> None:
 
 def test_each_plugin_is_listed_once(environment: Environment) -> None:
     rows = json.loads(environment.run("fusekit", "list", "plugins", "--json").stdout)
-    assert [row["name"] for row in rows] == ["ehdran", "again", "crash", "half"]
-    assert [bool(row["error"]) for row in rows] == [False, True, True, False]
+    assert [row["name"] for row in rows] == ["classical", "ehdran", "again", "crash", "half"]
+    assert [bool(row["error"]) for row in rows] == [False, False, True, True, False]
 
 
 @pytest.mark.skipif(

@@ -17,6 +17,7 @@ from fusekit.warning import FusekitWarning
 _COMMANDS = {
     "fuse": "fusekit.cli.fuse:fuse",
     "demo": "fusekit.cli.demo:demo",
+    "evaluate": "fusekit.cli.evaluate:evaluate",
     "list": "fusekit.cli.listing:list_",
     "weights": "fusekit.cli.weights:weights",
     "train": "fusekit.cli.train:train",

@@ -1,4 +1,4 @@
-"""``ag``: average gradient of the fused image (Cui et al., 2015)."""
+"""``ag``: average gradient of the fused image (Cui et al., 2015), and its variant ``ag.mn``."""
 
 from __future__ import annotations
 
@@ -36,9 +36,21 @@ class AverageGradient(FusedMetric):
         "extraction and multi-scale image decomposition. Optics Communications 341, 2015"
     )
     look_alikes = (
-        "Divided by H·W instead of (H − 1)·(W − 1): lower, by 0.8 % at 256×256. With forward differences: higher on "
-        "noisy images."
+        "Divided by H·W instead of (H − 1)·(W − 1) (ag.mn): lower, by 0.8 % at 256×256. With forward differences: "
+        "higher on noisy images."
     )
 
     def measure(self, fused: Tensor) -> Tensor:
         return average_gradient(fused)
+
+
+class AverageGradientPerPixel(AverageGradient):
+    """`AverageGradient` divided by the number of pixels, H·W: a true mean."""
+
+    name = "ag.mn"
+    range = (0.0, 255.0)
+    look_alikes = "ag divides by (H − 1)·(W − 1): higher, by 0.8 % at 256×256."
+
+    def measure(self, fused: Tensor) -> Tensor:
+        height, width = fused.shape[2:]
+        return average_gradient(fused) * ((height - 1) * (width - 1) / (height * width))

@@ -1,4 +1,4 @@
-"""``mi``: mutual information with the sources (Qu, Zhang and Yan, 2002)."""
+"""``mi``: mutual information with the sources (Qu, Zhang and Yan, 2002), and its scalings."""
 
 from __future__ import annotations
 
@@ -32,9 +32,29 @@ class MutualInformation(SourceMetric):
     combine = "sum"
     reference = "Qu, Zhang, Yan: Information measure for performance of image fusion. Electronics Letters 38(7), 2002"
     look_alikes = (
-        "In nats (VIFB): ln 2 times this value. The mean of two sources: half. Fewer bins: lower. An 8-bit sum in a "
-        "widespread MATLAB toolbox merges levels 254 and 255: up to a fifth higher on images that saturate."
+        "mi.nats: in nats (VIFB), ln 2 times this value. mi.mean: the mean, half of it for two sources. Fewer bins: "
+        "lower. An 8-bit sum in a widespread MATLAB toolbox merges levels 254 and 255: up to a fifth higher on images "
+        "that saturate."
     )
 
     def compare(self, source: Tensor, fused: Tensor) -> Tensor:
         return mutual_information(source, fused)
+
+
+class MutualInformationInNats(MutualInformation):
+    """``mi`` in nats, ln 2 times its value, summed over the sources: VIFB's unit."""
+
+    name = "mi.nats"
+    look_alikes = "mi: in bits. EH-DRAN's authors give the mean of the two sources in nats: half of this value."
+
+    def compare(self, source: Tensor, fused: Tensor) -> Tensor:
+        return mutual_information(source, fused) * math.log(2)
+
+
+class MeanMutualInformation(MutualInformation):
+    """``mi`` in bits, the mean over the sources, so that values for different numbers of sources compare."""
+
+    name = "mi.mean"
+    combine = "mean"
+    range = (0.0, 8.0)
+    look_alikes = "mi: the sum. EH-DRAN's authors give the mean in nats: ln 2 times this value."

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
-from fusekit.metrics.base import SourceMetric, precise
+from fusekit.metrics.base import AllSourcesMetric, SourceMetric, precise
 
 
 def peak_signal_noise_ratio(source: Tensor, fused: Tensor) -> Tensor:
@@ -28,9 +30,51 @@ class PSNR(SourceMetric):
     combine = "mean"
     reference = "Jagalingam, Hegde: A Review of Quality Metrics for Fused Image. Aquatic Procedia 4, 2015"
     look_alikes = (
-        "One PSNR of the mean of the sources' MSEs: at most this value. VIFB takes √SSE / (H·W) for the MSE, which "
-        "gives about 57 dB for 18. Peak 255 with an MSE on [0, 1] adds 48.13 dB; peak = the fused image's maximum."
+        "One PSNR of the mean of the sources' MSEs: at most this value. psnr.vifb takes √SSE / (H·W) for the MSE: "
+        "about 57 dB for 18. psnr.cddfuse: the peak is the fused image's maximum. Peak 255 with an MSE on [0, 1] adds "
+        "48.13 dB."
     )
 
     def compare(self, source: Tensor, fused: Tensor) -> Tensor:
         return peak_signal_noise_ratio(source, fused)
+
+
+class VifbPSNR(AllSourcesMetric):
+    """PSNR as VIFB computes it: peak 255 over the mean of the sources' √SSE / (H·W), taken for their MSE.
+
+    Its values grow with the image's size and compare with VIFB's tables only. Infinite where all images are equal.
+    """
+
+    name = "psnr.vifb"
+    direction = "higher"
+    range = (0.0, math.inf)
+    data_range = "grey levels 0-255, not rounded"
+    reference = "Zhang, Ye, Xiao: VIFB: A Visible and Infrared Image Fusion Benchmark. CVPR Workshops, 2020, its code"
+    look_alikes = "psnr: of the mean squared error."
+
+    def measure(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
+        error = torch.stack([(precise(source) - precise(fused)).square().sum((1, 2, 3)) for source in sources])
+        mean = 255 * error.sqrt().mean(0) / fused[0].numel()
+        return 10 * (255**2 / mean).log10()
+
+
+class CddfusePSNR(AllSourcesMetric):
+    """PSNR as CDDFuse computes it: the fused image's maximum as the peak, over the mean of the sources' MSEs.
+
+    Infinite where all images are equal, and minus infinity where the fused image is black and a source is not.
+    """
+
+    name = "psnr.cddfuse"
+    direction = "higher"
+    range = (-math.inf, math.inf)
+    data_range = "any; the scale cancels"
+    reference = (
+        "Zhao et al.: CDDFuse: Correlation-Driven Dual-Branch Feature Decomposition for Multi-Modality Image Fusion. "
+        "CVPR, 2023, by its published evaluation code"
+    )
+    look_alikes = "psnr: the peak is 1, and the dB values of the sources are averaged."
+
+    def measure(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
+        error = torch.stack([(precise(source) - precise(fused)).square().mean((1, 2, 3)) for source in sources]).mean(0)
+        ratio = precise(fused).amax((1, 2, 3)).square() / error
+        return 10 * ratio.where(error > 0, math.inf).log10()

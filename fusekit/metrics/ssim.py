@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fusekit.metrics.base import SourceMetric, precise
+from fusekit.metrics.local import fitting_side, gaussian, moments
 
 _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = 0.01**2, 0.03**2
@@ -18,26 +18,17 @@ def structural_similarity(source: Tensor, fused: Tensor) -> Tensor:
     11×11 Gaussian window of σ = 1.5, population (co)variances, K₁ = 0.01, K₂ = 0.03, L = 1; the mean over the windows
     that lie within the image. Images with a side below 11 get the largest odd window that fits.
     """
-    x, y = precise(source), precise(fused)
-    moments = _windowed(torch.cat([x, y, x * x, y * y, x * y], dim=1))
-    mean_x, mean_y, square_x, square_y, product = moments.unbind(1)
-    covariance = product - mean_x * mean_y
-    variances = square_x - mean_x.square() + square_y - mean_y.square()
-    luminance = (2 * mean_x * mean_y + _C1) / (mean_x.square() + mean_y.square() + _C1)
-    structure = (2 * covariance + _C2) / (variances + _C2)
+    luminance, structure = similarity_maps(precise(source)[:, 0], precise(fused)[:, 0])
     return (luminance * structure).mean((1, 2))
 
 
-def _windowed(channels: Tensor) -> Tensor:
-    """Average each channel of (B, C, H, W) under the Gaussian window, within the image only."""
-    count = channels.shape[1]
-    side = min(_WINDOW, *channels.shape[2:])
-    side -= 1 - side % 2
-    offsets = torch.arange(side, dtype=channels.dtype, device=channels.device) - side // 2
-    window = torch.exp(-offsets.square() / (2 * _SIGMA**2))
-    window = window / window.sum()
-    rows = F.conv2d(channels, window.view(1, 1, 1, side).expand(count, 1, 1, side), groups=count)
-    return F.conv2d(rows, window.view(1, 1, side, 1).expand(count, 1, side, 1), groups=count)
+def similarity_maps(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the luminance term and the contrast and structure term of each window: two (B, H, W) → two maps."""
+    weights = gaussian(fitting_side(_WINDOW, *x.shape[-2:]), _SIGMA)
+    mean_x, mean_y, variance_x, variance_y, covariance = moments(x, y, weights)
+    luminance = (2 * mean_x * mean_y + _C1) / (mean_x.square() + mean_y.square() + _C1)
+    structure = (2 * covariance + _C2) / (variance_x + variance_y + _C2)
+    return luminance, structure
 
 
 class SSIM(SourceMetric):
@@ -56,10 +47,30 @@ class SSIM(SourceMetric):
         "IEEE Transactions on Image Processing 13(4), 2004"
     )
     look_alikes = (
-        "VIFB sums the two sources: twice this value. A padded border (MATLAB, torchmetrics), or a uniform 7×7 window "
-        "with sample variances (scikit-image's default): differs by up to some hundredths. L = 1 on grey levels 0-255: "
-        "far lower."
+        "ssim.sum: the sum of the sources (VIFB), twice this value for two. ssim.padded: the border mirrored "
+        "(torchmetrics, MetricsLab); MATLAB repeats it. A uniform 7×7 window with sample variances (scikit-image's "
+        "default): differs by up to some hundredths. L = 1 on grey levels 0-255: far lower."
     )
 
     def compare(self, source: Tensor, fused: Tensor) -> Tensor:
         return structural_similarity(source, fused)
+
+
+class SumSSIM(SSIM):
+    """``ssim``, the sum over the sources: VIFB's value."""
+
+    name = "ssim.sum"
+    combine = "sum"
+    look_alikes = "ssim: the mean of the sources. CDDFuse sums uniform 7×7 windows with L = 2: about two thirds."
+
+
+class PaddedSSIM(SSIM):
+    """``ssim`` with as many windows as pixels, the border mirrored: torchmetrics' value, and the EH-DRAN authors'."""
+
+    name = "ssim.padded"
+    look_alikes = "ssim: windows within the image only."
+
+    def compare(self, source: Tensor, fused: Tensor) -> Tensor:
+        radius = fitting_side(_WINDOW, *source.shape[2:]) // 2
+        padded = (F.pad(precise(image), (radius,) * 4, mode="reflect") for image in (source, fused))
+        return structural_similarity(*padded)

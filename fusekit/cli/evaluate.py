@@ -1,0 +1,70 @@
+"""``fusekit evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fusekit.errors import OptionError
+
+
+@click.command(short_help="Rate fused images, and rank methods.")
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--fused", multiple=True, required=True, metavar="[NAME=]PATH", help="Fused file or folder; repeatable.")
+@click.option("--metrics", default="standard", show_default=True, help="Ids or sets (standard, paper, all), by commas.")
+@click.option("--names", metavar="FILE", help="Only these images; a name a line, or FILE.json#/key/key.")
+@click.option("--per-source", is_flag=True, help="Show the worst source's value beside each metric.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON with every image's values.")
+@click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Write a row an image and method.")
+@click.option("--html", "html_path", type=click.Path(path_type=Path), help="Write a self-contained page.")
+def evaluate(
+    sources: tuple[Path, ...],
+    fused: tuple[str, ...],
+    metrics: str,
+    names: str | None,
+    per_source: bool,
+    as_json: bool,
+    csv_path: Path | None,
+    html_path: Path | None,
+) -> None:
+    """Rate fused images against SOURCES: files, or folders matched by name.
+
+    \b
+    fusekit evaluate ct.png mri.png --fused fused.png
+    fusekit evaluate ct/ mri/ --fused sfnn=out1/ --fused max=out2/ --html report.html
+    """
+    from fusekit.files import check_writable, write_text_atomically
+    from fusekit.report.comparison import compare
+    from fusekit.report.export import to_csv, to_json
+    from fusekit.report.page import to_html
+    from fusekit.report.table import print_comparison
+
+    methods = _named(fused)
+    for path in filter(None, (csv_path, html_path)):
+        check_writable(path)
+    comparison = compare(sources, methods, metrics.split(","), names)
+    if csv_path is not None:
+        write_text_atomically(csv_path, to_csv(comparison))
+    if html_path is not None:
+        write_text_atomically(html_path, to_html(comparison))
+    if as_json:
+        click.echo(to_json(comparison))
+    else:
+        print_comparison(comparison, worst=per_source)
+    for image, reason in comparison.failed.items():
+        click.echo(f"fusekit: {image}: {reason}", err=True)
+    if comparison.failed:
+        raise SystemExit(1)
+
+
+def _named(fused: tuple[str, ...]) -> dict[str, Path]:
+    """Return method → path of ``NAME=PATH`` or ``PATH`` texts; a bare path is called as its last part."""
+    methods: dict[str, Path] = {}
+    for text in fused:
+        name, separator, path = text.partition("=")
+        method, target = (name, Path(path)) if separator and not Path(text).exists() else (Path(text).stem, Path(text))
+        if method in methods:
+            raise OptionError(f"two fused results are called {method!r}; name them: --fused NAME={target}")
+        methods[method] = target
+    return methods

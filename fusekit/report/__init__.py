@@ -1,0 +1,1 @@
+"""Evaluation of whole folders: ratings of several methods, their ranking, and reports of them."""

@@ -1,0 +1,1 @@
+"""Classical image fusion without learned weights, as a fusekit plugin."""
