@@ -207,7 +207,7 @@ def _model_of(config: Mapping[str, Any], name: str) -> str:
 
 
 def _without_model(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep the factory's keyword arguments of a configuration: all but the model's name, its training and its weights."""
+    """Keep the factory's keyword arguments of a configuration: all but model, training and weights."""
     return {key: value for key, value in config.items() if key not in ("model", "training", "weights")}
 
 
