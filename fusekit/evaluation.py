@@ -98,6 +98,13 @@ def metric_names(metrics: str | Sequence[str] | None = None) -> list[str]:
     return names
 
 
+def arrow(metric: str) -> str:
+    """Return ↑ where higher values of the metric are better, ↓ where lower ones are."""
+    from fusekit.plugins import registries
+
+    return {"higher": "↑", "lower": "↓"}[registries().metrics.load(metric).direction]
+
+
 def _load_metrics(names: str | Sequence[str] | None) -> dict[str, Metric]:
     from fusekit.plugins import registries
 

@@ -106,3 +106,21 @@ def check_entry(name: str) -> None:
         assert text.strip()
     assert metric.look_alikes.strip()
     assert type(metric).__doc__
+
+
+def check_flat_images(name: str, side: int) -> None:
+    """Black, grey, white and rough images of ``side`` pixels never give NaN, nor what lies outside the range."""
+    metric = load(name)
+    low, high = metric.range
+    black, gray, white, textured = (
+        constant(0, side, side),
+        constant(77, side, side),
+        constant(255, side, side),
+        noise(5, 1, 1, side, side),
+    )
+    for fused in (black, gray, white, textured):
+        for sources in ([black, gray], [gray, gray, white], [textured], [fused, textured]):
+            value, shares = metric.rate(sources, fused)
+            assert not math.isnan(value.item()), (name, fused[0, 0, 0, 0])
+            for share in [value] if shares is None else shares:
+                assert low - 1e-9 <= share.item() <= high + 1e-9

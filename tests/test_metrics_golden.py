@@ -6,9 +6,7 @@ stands beside the repository. Without it these tests skip.
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from pathlib import Path
 
 import pytest
@@ -41,20 +39,6 @@ OTHERS = {
     "en": ("EN", {"python:MetricsLab.en_metric": 1.0}, 1e-6),
     "sd": ("SD", {"python:CDDFuse.Evaluator": 1.0}, 1e-6),
 }
-
-
-@pytest.fixture(scope="module")
-def golden() -> Path:
-    beside = Path(__file__).resolve().parents[1].parent / "shared"
-    folder = Path(os.environ.get("FUSEKIT_SHARED") or beside) / "golden" / "metrics"
-    if not (folder / "values.json").is_file():
-        pytest.skip("the golden metric values are not here; FUSEKIT_SHARED names their folder")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def published(golden: Path) -> dict[str, dict[str, dict[str, float | str | None]]]:
-    return json.loads((golden / "values.json").read_text())
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,6 @@ stands beside the repository. Without it these tests skip.
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 
 import pytest
@@ -60,20 +58,6 @@ GOLDEN = {
 #: Its black areas reach farther than the filters, in PET and SPECT.
 WIDE_BLACK = ("med_pet", "med_spect")
 BY_WINDOWS = ("qy", "qc", "qc.liu")
-
-
-@pytest.fixture(scope="module")
-def golden() -> Path:
-    beside = Path(__file__).resolve().parents[1].parent / "shared"
-    folder = Path(os.environ.get("FUSEKIT_SHARED") or beside) / "golden" / "metrics"
-    if not (folder / "values.json").is_file():
-        pytest.skip("the golden metric values are not here; FUSEKIT_SHARED names their folder")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def published(golden: Path) -> dict[str, dict[str, dict[str, float | str | None]]]:
-    return json.loads((golden / "values.json").read_text())
 
 
 def folders(golden: Path) -> list[Path]:

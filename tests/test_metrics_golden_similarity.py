@@ -6,9 +6,7 @@ stands beside the repository. Without it these tests skip.
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from pathlib import Path
 
 import pytest
@@ -78,20 +76,6 @@ GOLDEN = [
     ("fmi.edge", "FMI_edge", "python:own numba port on Octave image-package edge(x/255) Sobel maps", 1, 5e-3, 9),
 ]
 SLOW = ("fsim", "fmi")
-
-
-@pytest.fixture(scope="module")
-def golden() -> Path:
-    beside = Path(__file__).resolve().parents[1].parent / "shared"
-    folder = Path(os.environ.get("FUSEKIT_SHARED") or beside) / "golden" / "metrics"
-    if not (folder / "values.json").is_file():
-        pytest.skip("the golden metric values are not here; FUSEKIT_SHARED names their folder")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def published(golden: Path) -> dict[str, dict[str, dict[str, float | str | None]]]:
-    return json.loads((golden / "values.json").read_text())
 
 
 @pytest.fixture(scope="module")

@@ -4,26 +4,11 @@ from __future__ import annotations
 
 import math
 
-import metric_helper
 import numpy as np
 import pytest
 import torch
 from metric_helper import constant, image, load, noise
 
-NAMES = [
-    "ei",
-    "sf.diff",
-    "ag.mn",
-    "qabf",
-    "qabf.kumar",
-    "labf",
-    "nabf",
-    "nabf.petrovic",
-    "qg",
-    "qsf",
-    "qsf.metricslab",
-    "qp",
-]
 IDEAL = {
     "qabf": 0.9994 * 0.9879 / (1 + math.exp(-22 * 0.2)),
     "qabf.kumar": math.sqrt(0.9999 / (1 + math.exp(-9.5)) * 0.9995 / (1 + math.exp(-11))),
@@ -34,32 +19,6 @@ IDEAL = {
     "qsf": 0,
     "qsf.metricslab": 0,
 }
-
-
-@pytest.mark.parametrize("device", metric_helper.DEVICES)
-@pytest.mark.parametrize("name", NAMES)
-def test_a_batch_is_a_loop_over_its_images(name: str, device: str) -> None:
-    metric_helper.check_batch(name, device)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_source_has_the_value_of_fusing_it_alone(name: str) -> None:
-    metric_helper.check_shares(name)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_three_sources(name: str) -> None:
-    metric_helper.check_number_of_sources(name)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_degenerate_images_never_give_nan(name: str) -> None:
-    metric_helper.check_degenerate(name)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_entry_is_complete(name: str) -> None:
-    metric_helper.check_entry(name)
 
 
 @pytest.mark.parametrize("name", IDEAL)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from metric_helper import check_flat_images, image, load, noise
 
 from fusekit.metrics.ce import cross_entropy
 from fusekit.metrics.en import entropy, entropy_of_values
@@ -23,27 +24,12 @@ from fusekit.metrics.mi import mutual_information
 from fusekit.metrics.nmi import joint_normalized_information, normalized_mutual_information
 from fusekit.metrics.qncie import nonlinear_correlation_entropy
 from fusekit.metrics.qte import tsallis_information
-from fusekit.plugins import registries
 
 NAMES = (
     "mi.nats", "mi.mean", "nmi", "nmi.mean", "nmi.joint", "ce", "qncie", "qte", "qte.liu", "qte.nava", "en.float",
     "fmi.pixel", "fmi.gradient", "fmi.dct", "fmi.wavelet", "fmi.edge",
 )  # fmt: skip
 FMI = tuple(name for name in NAMES if name.startswith("fmi"))
-
-
-def load(name: str):
-    return registries().metrics.load(name)()
-
-
-def image(rows) -> torch.Tensor:
-    """Return grey levels 0-255 (H, W) as (1, 1, H, W) in [0, 1]."""
-    return torch.as_tensor(np.asarray(rows), dtype=torch.float64)[None, None] / 255
-
-
-def noise(seed: int, *shape: int) -> torch.Tensor:
-    grey = np.random.default_rng(seed).integers(0, 256, shape or (1, 1, 24, 31))
-    return torch.from_numpy(grey).double() / 255
 
 
 HALVES, OTHER = image([[0, 0], [255, 255]]), image([[0, 255], [0, 255]])
@@ -188,7 +174,7 @@ def test_feature_information_ignores_contrast() -> None:
 
 
 def test_cosine_coefficients_are_orthonormal() -> None:
-    x = noise(11)
+    x = noise(11, 1, 1, 24, 31)
     found = cosine_coefficients(x)
     assert found.square().sum().item() == pytest.approx(levels(x).square().sum().item(), rel=1e-9)
     assert found[0, 0, 0].item() == pytest.approx(levels(x).sum().item() / math.sqrt(24 * 31), rel=1e-9)
@@ -247,20 +233,7 @@ def test_float32_serves(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("side", [2, 3, 16])
 def test_degenerate_images_never_give_nan(name: str, side: int) -> None:
-    metric = load(name)
-    low, high = metric.range
-    black, gray, white, textured = (
-        torch.zeros(1, 1, side, side, dtype=torch.float64),
-        image(np.full((side, side), 77)),
-        torch.ones(1, 1, side, side, dtype=torch.float64),
-        noise(5, 1, 1, side, side),
-    )
-    for fused in (black, gray, white, textured):
-        for sources in ([black, gray], [gray, gray, white], [textured], [fused, textured]):
-            value, shares = metric.rate(sources, fused)
-            assert not math.isnan(value.item()), (name, fused[0, 0, 0, 0])
-            for share in [value] if shares is None else shares:
-                assert low - 1e-9 <= share.item() <= high + 1e-9
+    check_flat_images(name, side)
 
 
 @pytest.mark.parametrize("name", ["mi.nats", "mi.mean", "nmi", "nmi.mean", "nmi.joint", "qte", *FMI])

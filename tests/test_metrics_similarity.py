@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from metric_helper import check_flat_images, image, load, noise
 
 from fusekit.errors import InputError
 from fusekit.metrics.cc import correlation
@@ -20,7 +21,6 @@ from fusekit.metrics.mse import mean_squared_error
 from fusekit.metrics.psnr import peak_signal_noise_ratio
 from fusekit.metrics.ssim import structural_similarity
 from fusekit.metrics.uqi import universal_quality
-from fusekit.plugins import registries
 
 NAMES = (
     "mse", "mse.255", "rmse", "psnr.vifb", "psnr.cddfuse", "ssim.sum", "ms-ssim", "mef-ssim", "uqi", "cc", "scd",
@@ -32,20 +32,6 @@ OWN = {
     "mef-ssim": 1, "uqi": 1, "cc": 1, "scd": 1, "vif": 1, "vif.mean": 1, "viff": 1, "fsim": 1, "fsim.ehdran": 1,
     "gmsd": 0,
 }  # fmt: skip
-
-
-def load(name: str):
-    return registries().metrics.load(name)()
-
-
-def image(rows) -> torch.Tensor:
-    """Return grey levels 0-255 (H, W) as (1, 1, H, W) in [0, 1]."""
-    return torch.as_tensor(np.asarray(rows), dtype=torch.float64)[None, None] / 255
-
-
-def noise(seed: int, *shape: int) -> torch.Tensor:
-    grey = np.random.default_rng(seed).integers(0, 256, shape or (1, 1, 24, 31))
-    return torch.from_numpy(grey).double() / 255
 
 
 def smooth(seed: int, height: int, width: int) -> torch.Tensor:
@@ -276,20 +262,7 @@ def test_float32_serves(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("side", [2, 3, 16])
 def test_degenerate_images_never_give_nan(name: str, side: int) -> None:
-    metric = load(name)
-    low, high = metric.range
-    black, gray, white, textured = (
-        torch.zeros(1, 1, side, side, dtype=torch.float64),
-        image(np.full((side, side), 77)),
-        torch.ones(1, 1, side, side, dtype=torch.float64),
-        noise(5, 1, 1, side, side),
-    )
-    for fused in (black, gray, white, textured):
-        for sources in ([black, gray], [gray, gray, white], [textured], [fused, textured]):
-            value, shares = metric.rate(sources, fused)
-            assert not math.isnan(value.item()), (name, fused[0, 0, 0, 0])
-            for share in [value] if shares is None else shares:
-                assert low - 1e-9 <= share.item() <= high + 1e-9
+    check_flat_images(name, side)
 
 
 @pytest.mark.parametrize("name", NAMES)

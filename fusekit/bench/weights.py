@@ -13,7 +13,7 @@ import torch
 
 from fusekit.color import luminance
 from fusekit.errors import InputError, OptionError
-from fusekit.evaluation import evaluate
+from fusekit.evaluation import arrow, evaluate
 from fusekit.files import write_text_atomically
 from fusekit.io.folders import matched
 from fusekit.io.reading import read_image
@@ -111,11 +111,12 @@ def markdown(scores: dict[str, Any]) -> str:
     ]
     for name, row in scores["reconstruction"].items():
         lines.append(f"| {name} | {row['mean']:.2f} | {row['min']:.2f} | {row['count']} |")
-    metrics = list(next(iter(scores["fusion"].values()), {}))
-    lines += ["", "| rule | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
-    for rule, row in scores["fusion"].items():
-        cells = [f"{row[metric]['mean']:.3f} ± {row[metric]['std']:.3f}" for metric in metrics]
-        lines.append(f"| {rule} | " + " | ".join(cells) + " |")
+    rules = list(scores["fusion"])
+    lines += ["", "| metric | " + " | ".join(rules) + " |", "|---" * (len(rules) + 1) + "|"]
+    for metric in next(iter(scores["fusion"].values()), {}):
+        rows = [scores["fusion"][rule][metric] for rule in rules]
+        cells = [f"{row['mean']:.3f} ± {row['std']:.3f}" for row in rows]
+        lines.append(f"| {metric} {arrow(metric)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

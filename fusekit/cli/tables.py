@@ -6,19 +6,14 @@ from collections.abc import Mapping
 
 from fusekit.plugins import registries
 
-_ARROWS = {"higher": "↑", "lower": "↓"}
-
-
-def arrow(metric: str) -> str:
-    """Return ↑ where higher is better, ↓ where lower is."""
-    return _ARROWS[registries().metrics.load(metric).direction]
-
 
 def print_metrics(title: str, values: Mapping[str, float]) -> None:
     """Print one image's metrics: name with its direction, value, what it is."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
+
+    from fusekit.evaluation import arrow
 
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
     table.add_column("metric", style="cyan", no_wrap=True)

@@ -8,8 +8,8 @@ import math
 
 import numpy as np
 
-from fusekit.cli.tables import arrow
 from fusekit.color import luminance
+from fusekit.evaluation import arrow
 from fusekit.io.image import Array, Image, full_scale
 from fusekit.io.reading import read_image
 from fusekit.io.writing import encode_image

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fusekit.cli.tables import arrow
+from fusekit.evaluation import arrow
 from fusekit.report.comparison import Comparison
 
 

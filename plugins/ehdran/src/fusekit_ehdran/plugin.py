@@ -44,7 +44,11 @@ DILRAN = ModelSpec(
     default_rule="sfnn",
     weights=(
         WeightsSpec(
-            "ct-mri", "ct-mri.safetensors", licence="Apache-2.0", summary="Harvard Whole Brain Atlas CT and MRI"
+            "ct-mri",
+            "ct-mri.safetensors",
+            sha256="abec80d03208d10916e29cb93b08a119d7a5f0fe568127422bcd2c452e3a6fd0",
+            licence="Apache-2.0",
+            summary="Harvard Whole Brain Atlas CT and MRI",
         ),
     ),
     normalization="unit",

@@ -1,0 +1,55 @@
+"""The weights that come with the package are the pinned files, and good autoencoders."""
+
+import os
+import statistics
+from pathlib import Path
+
+import pytest
+
+import fusekit
+from fusekit import samples
+from fusekit.bench.weights import reconstruction_psnr
+from fusekit.io.folders import matched
+from fusekit.plugins import registries
+from fusekit.weights.resolve import find_bundled
+from fusekit.weights.store import read_metadata
+from fusekit.weights.verify import verify_all
+
+SHARED = Path(os.environ.get("FUSEKIT_SHARED") or Path(__file__).resolve().parents[1].parent / "shared")
+SHIPPED = ["ehdran.ct-mri", "dilran.ct-mri"]
+
+
+def test_all_bundled_weights_are_pinned_and_intact():
+    assert {check.name: check.state for check in verify_all()} == dict.fromkeys(SHIPPED, "ok")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_card_and_a_configuration_stand_beside_the_weights(name):
+    model, _, tag = name.partition(".")
+    path = find_bundled(model, f"{tag}.safetensors")
+    assert path is not None
+    card = path.with_name("README.md").read_text(encoding="utf-8")
+    pinned = registries().models.entry(model).details["spec"].find_weights(tag).sha256
+    assert pinned[:16] in card
+    assert "Not a medical device" in card
+    assert read_metadata(path)["model"] == model
+    assert '"training"' in path.with_name("config.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_samples_are_reconstructed(name):
+    network = fusekit.load(name, device="cpu")
+    for sample in ("ct", "mri"):
+        assert reconstruction_psnr(network, samples.path(sample)) > 35
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_test_split_is_reconstructed(name):
+    data = SHARED / "data" / "harvard"
+    if not data.is_dir():
+        pytest.skip(f"no research data at {data}; name its folder by FUSEKIT_SHARED")
+    network = fusekit.load(name, device="cpu")
+    folders = [data / "ct-mri" / "ct", data / "ct-mri" / "mri"]
+    pairs = matched(folders, f"{data / 'splits.json'}#/ct-mri/test")
+    assert len(pairs) == 38
+    assert statistics.fmean(reconstruction_psnr(network, path) for pair in pairs.values() for path in pair) >= 35
