@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -255,3 +259,34 @@ def test_the_command_trains_and_resumes(tmp_path: Path) -> None:
     code, out, err = run_cli(["train", tmp_path / "images", "-o", tmp_path / "new"])
     assert (code, out) == (2, "")
     assert "give --perceptual FILE" in err
+
+
+def test_a_run_killed_by_force_reaches_the_same_bits(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for index in range(3):
+        write_texture(tmp_path / "images" / f"{index}.png", index, 40, 40)
+
+    def command(run: str) -> list[str]:
+        options = "--steps 30 --batch 2 --crop 32 --perceptual-weight 0 --device cpu --log-every 1 --save-every 2"
+        target = [str(tmp_path / "images"), "-o", str(tmp_path / run)]
+        return [sys.executable, "-c", "from fusekit.cli.main import run; run()", "train", *target, *options.split()]
+
+    killed = tmp_path / "killed"
+    process = subprocess.Popen(command("killed"))
+    deadline = time.monotonic() + 60
+    while not (killed / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not (killed / "weights.safetensors").exists()
+    for run in ("killed", "whole"):
+        subprocess.run(command(run), check=True, stdout=subprocess.DEVNULL)
+    assert not list(killed.glob(".*"))
+    first, second = (tmp_path / run / "weights.safetensors" for run in ("killed", "whole"))
+    assert first.read_bytes() == second.read_bytes()
+    timeless = [
+        [{key: value for key, value in row.items() if key != "seconds"} for row in log_rows(tmp_path / run)]
+        for run in ("killed", "whole")
+    ]
+    assert timeless[0] == timeless[1]
+    assert len(timeless[0]) == 30

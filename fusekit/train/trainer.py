@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from fusekit.errors import TrainingError, WeightsError
-from fusekit.files import write_text_atomically
+from fusekit.files import remove_stale_partials, write_text_atomically
 from fusekit.model import EncoderDecoder
 from fusekit.train.data import sample_batch
 from fusekit.train.objectives import PrunedVGG19, gradient_loss, perceptual_loss, pixel_loss
@@ -122,6 +122,7 @@ class Trainer:
             TrainingError: the loss is not finite, or the checkpoint is of another recipe.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        remove_stale_partials(self.folder)
         self._resume()
         self._write_config()
         while self.step < self.recipe.steps:
