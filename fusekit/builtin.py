@@ -9,9 +9,19 @@ from fusekit.hookspecs import hookimpl
 _DENSEFUSE = "Li, Wu: DenseFuse. IEEE Transactions on Image Processing 28(5), 2019"
 _IFCNN = "Zhang et al.: IFCNN. Information Fusion 54, 2020"
 _MSRPAN = "Fu et al.: A multiscale residual pyramid attention network for medical image fusion. BSPC 66, 2021"
+_JAGALINGAM_2015 = "Jagalingam, Hegde: A Review of Quality Metrics for Fused Image. Aquatic Procedia 4, 2015"
+_WANG_2004 = "Wang et al.: Image quality assessment. IEEE Transactions on Image Processing 13(4), 2004"
+_QU_2002 = "Qu, Zhang, Yan: Information measure for performance of image fusion. Electronics Letters 38(7), 2002"
+_HOSSNY_2008 = "Hossny, Nahavandi, Creighton: Comments on 'Information measure for performance of image fusion'. Electronics Letters 44(18), 2008"
+_CVEJIC_2006 = "Cvejic, Canagarajah, Bull: Image fusion metric based on mutual information and Tsallis entropy. Electronics Letters 42(11), 2006"
+_ZHOU_2024 = (
+    "Zhou et al.: Edge-Enhanced Dilated Residual Attention Network for Multimodal Medical Image Fusion. IEEE BIBM, 2024"
+)
+_HAGHIGHAT_2014 = "Haghighat, Razian: Fast-FMI: non-reference image fusion metric. AICT, 2014"
+_SHEIKH_2006 = "Sheikh, Bovik: Image information and visual quality. IEEE Transactions on Image Processing 15(2), 2006"
 _CUI = "Cui et al.: Detail preserved fusion of visible and infrared images. Optics Communications 341, 2015"
 _ESKICIOGLU = (
-    "Eskicioglu, Fisher: Image quality measures and their performance. IEEE Trans. Communications 43(12), 1995"
+    "Eskicioglu, Fisher: Image quality measures and their performance. IEEE Transactions on Communications 43(12), 1995"
 )
 _RAJALINGAM = "Rajalingam, Priya: Hybrid multimodality medical image fusion technique. IJESI, 2018"
 _ZHENG = "Zheng et al.: A new metric based on extended spatial frequency. Information Fusion 8(2), 2007"
@@ -51,13 +61,13 @@ _METRICS = (
         "psnr",
         "psnr:PSNR",
         "peak signal-to-noise ratio, dB, mean over the sources",
-        "Jagalingam, Hegde: A Review of Quality Metrics for Fused Image. Aquatic Procedia 4, 2015",
+        _JAGALINGAM_2015,
     ),
     (
         "ssim",
         "ssim:SSIM",
         "structural similarity, mean over the sources",
-        "Wang et al.: Image quality assessment. IEEE Transactions on Image Processing 13(4), 2004",
+        _WANG_2004,
     ),
     (
         "en",
@@ -69,31 +79,31 @@ _METRICS = (
         "mi",
         "mi:MutualInformation",
         "mutual information with the sources, bits, summed",
-        "Qu, Zhang, Yan: Information measure for performance of image fusion. Electronics Letters 38(7), 2002",
+        _QU_2002,
     ),
     (
         "mi.nats",
         "mi:MutualInformationInNats",
         "mutual information with the sources, nats, summed (VIFB)",
-        "Qu, Zhang, Yan: Information measure for performance of image fusion. Electronics Letters 38(7), 2002",
+        _QU_2002,
     ),
     (
         "mi.mean",
         "mi:MeanMutualInformation",
         "mutual information with the sources, bits, mean",
-        "Qu, Zhang, Yan: Information measure for performance of image fusion. Electronics Letters 38(7), 2002",
+        _QU_2002,
     ),
     (
         "nmi",
         "nmi:NormalizedMutualInformation",
         "normalised mutual information 2·I / (H + H), summed",
-        "Hossny, Nahavandi, Creighton: Comments on 'Information measure for performance of image fusion'. Electronics Letters 44(18), 2008",
+        _HOSSNY_2008,
     ),
     (
         "nmi.mean",
         "nmi:MeanNormalizedMutualInformation",
         "normalised mutual information 2·I / (H + H), mean (scikit-learn)",
-        "Hossny, Nahavandi, Creighton: Comments on 'Information measure for performance of image fusion'. Electronics Letters 44(18), 2008",
+        _HOSSNY_2008,
     ),
     (
         "nmi.joint",
@@ -117,13 +127,13 @@ _METRICS = (
         "qte",
         "qte:TsallisInformation",
         "Tsallis mutual information of order 1.85 with the sources, summed",
-        "Cvejic, Canagarajah, Bull: Image fusion metric based on mutual information and Tsallis entropy. Electronics Letters 42(11), 2006",
+        _CVEJIC_2006,
     ),
     (
         "qte.liu",
         "qte:SwappedTsallisInformation",
         "qte with swapped marginals, as a widespread toolbox has it",
-        "Cvejic, Canagarajah, Bull: Image fusion metric based on mutual information and Tsallis entropy. Electronics Letters 42(11), 2006",
+        _CVEJIC_2006,
     ),
     (
         "qte.nava",
@@ -135,55 +145,55 @@ _METRICS = (
         "en.float",
         "en:FloatEntropy",
         "Shannon entropy of the distinct float values, bits (EH-DRAN)",
-        "Zhou et al.: Edge-Enhanced Dilated Residual Attention Network for Multimodal Medical Image Fusion. IEEE BIBM, 2024",
+        _ZHOU_2024,
     ),
     (
         "fmi.pixel",
         "fmi:PixelFMI",
         "feature mutual information of grey values, mean",
-        "Haghighat, Razian: Fast-FMI: non-reference image fusion metric. AICT, 2014",
+        _HAGHIGHAT_2014,
     ),
     (
         "fmi.gradient",
         "fmi:GradientFMI",
         "feature mutual information of horizontal gradients, mean",
-        "Haghighat, Razian: Fast-FMI: non-reference image fusion metric. AICT, 2014",
+        _HAGHIGHAT_2014,
     ),
     (
         "fmi.dct",
         "fmi:CosineFMI",
         "feature mutual information of the discrete cosine transform, mean",
-        "Haghighat, Razian: Fast-FMI: non-reference image fusion metric. AICT, 2014",
+        _HAGHIGHAT_2014,
     ),
     (
         "fmi.wavelet",
         "fmi:WaveletFMI",
         "feature mutual information of the Meyer wavelet transform, mean",
-        "Haghighat, Razian: Fast-FMI: non-reference image fusion metric. AICT, 2014",
+        _HAGHIGHAT_2014,
     ),
     (
         "fmi.edge",
         "fmi:EdgeFMI",
         "feature mutual information of Sobel edge maps, mean",
-        "Haghighat, Razian: Fast-FMI: non-reference image fusion metric. AICT, 2014",
+        _HAGHIGHAT_2014,
     ),
     (
         "mse",
         "mse:MSE",
         "mean squared error, [0, 1], mean; lower is better",
-        "Jagalingam, Hegde: A Review of Quality Metrics for Fused Image. Aquatic Procedia 4, 2015",
+        _JAGALINGAM_2015,
     ),
     (
         "mse.255",
         "mse:MSE255",
         "mean squared error, grey levels of 0-255, mean; lower is better",
-        "Jagalingam, Hegde: A Review of Quality Metrics for Fused Image. Aquatic Procedia 4, 2015",
+        _JAGALINGAM_2015,
     ),
     (
         "rmse",
         "mse:RMSE",
         "root mean squared error, [0, 1], mean; lower is better",
-        "Jagalingam, Hegde: A Review of Quality Metrics for Fused Image. Aquatic Procedia 4, 2015",
+        _JAGALINGAM_2015,
     ),
     (
         "psnr.vifb",
@@ -201,13 +211,13 @@ _METRICS = (
         "ssim.sum",
         "ssim:SumSSIM",
         "structural similarity, sum over the sources (VIFB)",
-        "Wang et al.: Image quality assessment. IEEE Transactions on Image Processing 13(4), 2004",
+        _WANG_2004,
     ),
     (
         "ssim.padded",
         "ssim:PaddedSSIM",
         "structural similarity, border mirrored, mean over the sources (torchmetrics)",
-        "Wang et al.: Image quality assessment. IEEE Transactions on Image Processing 13(4), 2004",
+        _WANG_2004,
     ),
     (
         "ms-ssim",
@@ -243,13 +253,13 @@ _METRICS = (
         "vif",
         "vif:VisualInformationFidelity",
         "visual information fidelity in the pixel domain, summed",
-        "Sheikh, Bovik: Image information and visual quality. IEEE Transactions on Image Processing 15(2), 2006",
+        _SHEIKH_2006,
     ),
     (
         "vif.mean",
         "vif:MeanVisualInformationFidelity",
         "visual information fidelity in the pixel domain, mean",
-        "Sheikh, Bovik: Image information and visual quality. IEEE Transactions on Image Processing 15(2), 2006",
+        _SHEIKH_2006,
     ),
     (
         "viff",
@@ -267,7 +277,7 @@ _METRICS = (
         "fsim.ehdran",
         "fsim:EhdranFeatureSimilarity",
         "feature similarity by EH-DRAN's code: nearly phase congruency alone, mean",
-        "Zhou et al.: Edge-Enhanced Dilated Residual Attention Network for Multimodal Medical Image Fusion. IEEE BIBM, 2024",
+        _ZHOU_2024,
     ),
     (
         "gmsd",
@@ -280,13 +290,13 @@ _METRICS = (
         "sf",
         "sf:SpatialFrequency",
         "spatial frequency, grey levels of 0-255",
-        "Eskicioglu, Fisher: Image quality measures and their performance. IEEE Transactions on Communications 43(12), 1995",
+        _ESKICIOGLU,
     ),
     (
         "ag",
         "ag:AverageGradient",
         "average gradient, grey levels of 0-255",
-        "Cui et al.: Detail preserved fusion of visible and infrared images. Optics Communications 341, 2015",
+        _CUI,
     ),
     ("ag.mn", "ag:AverageGradientPerPixel", "average gradient, divided by the number of pixels", _CUI),
     ("sf.diff", "sf:DifferenceFrequency", "spatial frequency, divided by the number of differences", _ESKICIOGLU),

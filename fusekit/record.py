@@ -16,7 +16,7 @@ from torch import Tensor
 
 import fusekit
 from fusekit.errors import OutputError
-from fusekit.files import atomic_path, check_writable
+from fusekit.files import atomic_path, write_text_atomically
 from fusekit.io.image import Array, Image
 from fusekit.io.writing import check_format, encode_image
 from fusekit.plugins import registries
@@ -39,15 +39,13 @@ def save_with_record(output: Path, pixels: Array, record: Mapping[str, Any] | No
         OutputError: the format does not hold the pixels, or the folder is not writable.
     """
     check_format(output, str(pixels.dtype))
-    check_writable(output)
     beside = record_path(output)
     with atomic_path(output) as image:
         image.write_bytes(encode_image(pixels, output.suffix))
         if record is None:
             beside.unlink(missing_ok=True)
             return
-        with atomic_path(beside) as text:
-            text.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_text_atomically(beside, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_record(output: Path) -> dict[str, Any] | None:

@@ -124,3 +124,16 @@ def check_flat_images(name: str, side: int) -> None:
             assert not math.isnan(value.item()), (name, fused[0, 0, 0, 0])
             for share in [value] if shares is None else shares:
                 assert low - 1e-9 <= share.item() <= high + 1e-9
+
+
+def check_batch_and_combination(name: str, height: int, width: int, rel: float) -> None:
+    """A batch of three sources is a loop over its images, and the value is the sources' own, combined."""
+    metric = load(name)
+    sources, fused = [noise(seed, 3, 1, height, width) for seed in (1, 2, 3)], noise(4, 3, 1, height, width)
+    together, shares = metric.rate(sources, fused)
+    alone = [metric([each[i : i + 1] for each in sources], fused[i : i + 1]).item() for i in range(3)]
+    assert together.tolist() == pytest.approx(alone, rel=rel)
+    if metric.combine in ("mean", "sum"):
+        assert shares.shape == (3, 3)
+        combined = shares.sum(0) if metric.combine == "sum" else shares.mean(0)
+        assert together.tolist() == pytest.approx(combined.tolist(), rel=1e-12)

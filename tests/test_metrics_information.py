@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from metric_helper import check_flat_images, image, load, noise
+from metric_helper import check_batch_and_combination, check_flat_images, image, load, noise
 
 from fusekit.metrics.ce import cross_entropy
 from fusekit.metrics.en import entropy, entropy_of_values
@@ -211,15 +211,7 @@ def test_gradients_of_eight_bit_images_are_exact() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_batch_is_a_loop_over_its_images(name: str) -> None:
-    metric = load(name)
-    sources, fused = [noise(seed, 3, 1, 17, 23) for seed in (1, 2, 3)], noise(4, 3, 1, 17, 23)
-    together, shares = metric.rate(sources, fused)
-    alone = [metric([each[i : i + 1] for each in sources], fused[i : i + 1]).item() for i in range(3)]
-    assert together.tolist() == pytest.approx(alone, rel=1e-10)
-    if metric.combine in ("mean", "sum"):
-        assert shares.shape == (3, 3)
-        combined = shares.sum(0) if metric.combine == "sum" else shares.mean(0)
-        assert together.tolist() == pytest.approx(combined.tolist(), rel=1e-12)
+    check_batch_and_combination(name, 17, 23, 1e-10)
 
 
 @pytest.mark.parametrize("name", NAMES)

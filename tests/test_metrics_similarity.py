@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from metric_helper import check_flat_images, image, load, noise
+from metric_helper import check_batch_and_combination, check_flat_images, image, load, noise
 
 from fusekit.errors import InputError
 from fusekit.metrics.cc import correlation
@@ -240,15 +240,7 @@ def test_an_image_with_itself(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_batch_is_a_loop_over_its_images(name: str) -> None:
-    metric = load(name)
-    sources, fused = [noise(seed, 3, 1, 45, 50) for seed in (1, 2, 3)], noise(4, 3, 1, 45, 50)
-    together, shares = metric.rate(sources, fused)
-    alone = [metric([each[i : i + 1] for each in sources], fused[i : i + 1]).item() for i in range(3)]
-    assert together.tolist() == pytest.approx(alone, rel=1e-9)
-    if metric.combine in ("mean", "sum"):
-        assert shares.shape == (3, 3)
-        combined = shares.sum(0) if metric.combine == "sum" else shares.mean(0)
-        assert together.tolist() == pytest.approx(combined.tolist(), rel=1e-12)
+    check_batch_and_combination(name, 45, 50, 1e-9)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -50,10 +50,10 @@ def score_weights(
     network = load(model, device=device)
     if not isinstance(network, EncoderDecoder):
         raise OptionError(f"the model {model!r} does not reconstruct single images")
-    sets = {name: paths for name, paths in matched(folders, names).items() if all(paths)}
-    if names is not None and len(sets) < len(matched(folders, names)):
+    found = matched(folders, names)
+    pairs = [[path for path in paths if path is not None] for paths in found.values() if all(paths)]
+    if names is not None and len(pairs) < len(found):
         raise InputError(f"{names} lists pairs that are not in all of the folders")
-    pairs = [[path for path in paths if path is not None] for paths in sets.values()]
     weights = network.provenance.weights if network.provenance else None
     return {
         "model": model,

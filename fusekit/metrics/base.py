@@ -120,6 +120,15 @@ class AllSourcesMetric(Metric):
     combine = "all at once"
     max_sources: ClassVar[int | None] = None
 
+    def check(self, sources: Sequence[Tensor], fused: Tensor) -> None:
+        """Raise `InputError` also for more sources than `max_sources`."""
+        super().check(sources, fused)
+        if self.max_sources is not None and len(sources) > self.max_sources:
+            raise InputError(
+                f"the metric {self.name!r} is defined for {self.max_sources} sources, and {len(sources)} were given; "
+                "rate pairs of them"
+            )
+
     def measure(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
         """Rate the fused image against N checked sources: (B, 1, H, W) each → (B,)."""
         raise NotImplementedError(f"{type(self).__name__} must define measure(sources, fused)")
@@ -130,11 +139,6 @@ class AllSourcesMetric(Metric):
 
     def rate(self, sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, Tensor | None]:
         self.check(sources, fused)
-        if self.max_sources is not None and len(sources) > self.max_sources:
-            raise InputError(
-                f"the metric {self.name!r} is defined for {self.max_sources} sources, and {len(sources)} were given; "
-                "rate pairs of them"
-            )
         return self.measure(sources, fused), self.per_source(sources, fused)
 
 
@@ -174,3 +178,14 @@ def histogram(values: Tensor, bins: int) -> Tensor:
     batch = len(values)
     offsets = torch.arange(batch, device=values.device)[:, None] * bins
     return torch.bincount((values.flatten(1) + offsets).flatten(), minlength=batch * bins).view(batch, bins)
+
+
+def joint_histogram(first: Tensor, second: Tensor) -> Tensor:
+    """Count each pair of grey levels of two (B, 1, H, W) in [0, 1], the first down the rows: → (B, 256, 256)."""
+    return histogram(gray_levels(first) * 256 + gray_levels(second), 256 * 256).view(-1, 256, 256)
+
+
+def entropies(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return H(X), H(Y) and H(X, Y) in bits, of 256×256 grey levels: two (B, 1, H, W) in [0, 1] → three (B,)."""
+    counts = joint_histogram(first, second)
+    return entropy_of_counts(counts.sum(2)), entropy_of_counts(counts.sum(1)), entropy_of_counts(counts.flatten(1))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusekit.errors import InputError
 from fusekit.metrics.base import AllSourcesMetric, precise
+from fusekit.metrics.local import fitting_side, gaussian
 
 #: A window whose variance on the scale 0-255 stays below this is flat. The least variance of 8-bit levels under the
 #: windows used here is 1e-6; float64 rounding leaves 1e-10.
@@ -33,14 +32,6 @@ class SharedWorkMetric(AllSourcesMetric):
     def rate(self, sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, Tensor | None]:
         self.check(sources, fused)
         return self.both(sources, fused)
-
-    def check(self, sources: Sequence[Tensor], fused: Tensor) -> None:
-        super().check(sources, fused)
-        if self.max_sources is not None and len(sources) > self.max_sources:
-            raise InputError(
-                f"the metric {self.name!r} is defined for {self.max_sources} sources, and {len(sources)} were given; "
-                "rate pairs of them"
-            )
 
 
 def levels_of(image: Tensor) -> Tensor:
@@ -81,9 +72,7 @@ def derivatives(planes: Tensor, smoothing: float, border: str) -> tuple[Tensor, 
 
 def gaussian_half(side: int, sigma: float) -> list[float]:
     """Return the weights of a Gaussian window of an odd ``side``, from its end to its middle, of sum 1 over both."""
-    half = [math.exp(-((side // 2 - offset) ** 2) / (2 * sigma**2)) for offset in range(side // 2 + 1)]
-    total = 2 * sum(half) - half[-1]
-    return [weight / total for weight in half]
+    return gaussian(side, sigma)[: side // 2 + 1]
 
 
 def symmetric_filter(planes: Tensor, half: Sequence[float], border: str | None = None) -> Tensor:
@@ -109,8 +98,7 @@ def symmetric_filter(planes: Tensor, half: Sequence[float], border: str | None =
 
 def window_within(planes: Tensor, side: int, sigma: float) -> list[float]:
     """Return `gaussian_half` of ``side``, or of the largest odd window that fits into (…, H, W)."""
-    fitting = min(side, *planes.shape[-2:])
-    return gaussian_half(fitting - 1 + fitting % 2, sigma)
+    return gaussian_half(fitting_side(side, *planes.shape[-2:]), sigma)
 
 
 def ratio_or(numerator: Tensor, denominator: Tensor, otherwise: float) -> Tensor:

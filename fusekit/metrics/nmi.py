@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fusekit.metrics.base import SourceMetric, entropy_of_counts, gray_levels, histogram
-
-
-def entropies(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return H(X), H(Y) and H(X, Y) in bits, of 256×256 grey levels: two (B, 1, H, W) in [0, 1] → three (B,)."""
-    joint = histogram(gray_levels(first) * 256 + gray_levels(second), 256 * 256)
-    counts = joint.view(-1, 256, 256)
-    return entropy_of_counts(counts.sum(2)), entropy_of_counts(counts.sum(1)), entropy_of_counts(joint)
+from fusekit.metrics.base import SourceMetric, entropies
 
 
 def normalized_mutual_information(source: Tensor, fused: Tensor) -> Tensor:

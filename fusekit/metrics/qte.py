@@ -9,7 +9,15 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from fusekit.metrics.base import AllSourcesMetric, SourceMetric, entropy_of_counts, gray_levels, histogram, precise
+from fusekit.metrics.base import (
+    AllSourcesMetric,
+    SourceMetric,
+    entropy_of_counts,
+    gray_levels,
+    histogram,
+    joint_histogram,
+    precise,
+)
 
 _CVEJIC = 1.85
 _NAVA = 0.43137
@@ -24,8 +32,7 @@ def tsallis_information(first: Tensor, second: Tensor, order: float, *, swapped:
         order: q, neither 0 nor 1.
         swapped: take p(y) at x and p(x) at y, a slip of a widespread toolbox, and leave out where their product is 0.
     """
-    joint = histogram(gray_levels(first) * 256 + gray_levels(second), 256 * 256)
-    shares = (precise(joint) / first[0].numel()).view(-1, 256, 256)
+    shares = precise(joint_histogram(first, second)) / first[0].numel()
     of_first, of_second = shares.sum(2), shares.sum(1)
     if swapped:
         of_first, of_second = of_second, of_first
