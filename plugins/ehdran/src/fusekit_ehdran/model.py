@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from fusekit.errors import OptionError
 from fusekit.model import EncoderDecoder
 from fusekit.plugins import registries
-from fusekit_ehdran import convert, plugin
+from fusekit_ehdran import composed, convert, plugin
+from fusekit_ehdran.encoder import DilatedResidualAttention
 
 
 class Decoder(nn.Module):
@@ -50,6 +51,12 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
         except TypeError as error:
             raise OptionError(f"the encoder {encoder!r} does not take these options: {error}") from error
         self.decoder = Decoder(int(options.get("channels", 64)), negative_slope)
+
+    def training_forward(self, x: Tensor) -> Tensor:
+        """Do as `reconstruct`, in the cheaper order of operations of `fusekit_ehdran.composed`."""
+        if type(self.encoder) is not DilatedResidualAttention:
+            return self.reconstruct(x)
+        return self.decode(composed.encode(self.encoder, x), [x])
 
     @classmethod
     def convert_state_dict(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
