@@ -20,10 +20,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
-from fusekit.errors import InputError, RuleError, WeightsError
+from fusekit.errors import InputError, RuleError, TrainingError, WeightsError
 from fusekit.geometry import check_sources, crop_to, pad_to_multiple
 from fusekit.plugins import registries
 from fusekit.rules.base import FusionRule, fuse_features
@@ -31,6 +32,7 @@ from fusekit.spec import ModelSpec, WeightsSpec
 
 if TYPE_CHECKING:
     from fusekit.loading import Provenance
+    from fusekit.train.objectives import Objectives, Terms
 
 __all__ = [
     "BoundRule",
@@ -89,6 +91,8 @@ class FusionModel(
     spec: ModelSpec
     #: Set by `fusekit.load`: what the model was made of.
     provenance: Provenance | None = None
+    #: Whether it is trained on the registered sources of one patient together, rather than on single images.
+    trains_on_sources: bool = True
 
     def fuse(self, sources: Sequence[Tensor], rule: RuleLike = None) -> Tensor:
         """Fuse ``sources`` and return the network's raw output, neither clamped nor stretched.
@@ -137,6 +141,25 @@ class FusionModel(
         if count < least or (most is not None and count > most):
             wanted = f"{least} or more" if most is None else str(least) if least == most else f"{least} to {most}"
             raise InputError(f"the model {self.spec.id!r} fuses {wanted} sources, and {count} were given")
+
+    def training_loss(self, sources: Sequence[Tensor], objectives: Objectives) -> tuple[Tensor, Terms]:
+        """Return what one training step minimises; the trainer calls it in training and in evaluation mode.
+
+        Args:
+            sources: N float tensors (B, 1, *S), values in [0, 1], sides a multiple of ``spec.multiple``: crops at one
+                place of N registered images, or, where ``trains_on_sources`` is false, one tensor of single images.
+            objectives: pixel, gradient and perceptual terms with the user's weights, to be used or left aside.
+
+        Returns:
+            the loss, a scalar with gradients, and scalars for the log by name, lower-case words joined by ``_``.
+
+        Raises:
+            TrainingError: the model defines no objective.
+        """
+        raise TrainingError(
+            f"the model {self.spec.id!r} brings no objective to be trained with; "
+            f"{type(self).__name__} must define training_loss(sources, objectives)"
+        )
 
     @classmethod
     def convert_state_dict(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -214,6 +237,7 @@ class EncoderDecoder(FusionModel):
     encoder: nn.Module
     decoder: nn.Module
     rule: FusionRule | None = None
+    trains_on_sources = False
 
     def encode(self, x: Tensor) -> Features:
         """Return the features of x (B, 1, *S): a tensor, or a list, tuple or dict of tensors."""
@@ -231,6 +255,19 @@ class EncoderDecoder(FusionModel):
         """Same as `reconstruct`."""
         return self.reconstruct(x)
 
+    def training_forward(self, x: Tensor) -> Tensor:
+        """Return what `reconstruct` returns, for the trainer: with gradients, in training and in evaluation mode.
+
+        Override it where the same function can be had by a cheaper order of operations; values, gradients and
+        BatchNorm's running statistics must agree with `reconstruct` up to rounding.
+        """
+        return self.reconstruct(x)
+
+    def training_loss(self, sources: Sequence[Tensor], objectives: Objectives) -> tuple[Tensor, Terms]:
+        """Return how far the reconstruction of each image is from the image."""
+        x = sources[0] if len(sources) == 1 else torch.cat(list(sources))
+        return objectives.reconstruction(x, self.training_forward(x))
+
     def _fuse(self, sources: list[Tensor], rule: RuleLike) -> tuple[Tensor, list[Tensor] | None]:
         features = [self.encode(source) for source in sources]
         fused, weights = fuse_features(self.choose_rule(rule), features)
@@ -245,7 +282,15 @@ class EncoderDecoder(FusionModel):
 
 
 class BoundRule(EncoderDecoder):
-    """Bound-rule family: encoder, learned fusion network, decoder; it takes no other rule."""
+    """Bound-rule family: encoder, learned fusion network, decoder; it takes no other rule.
+
+    Reconstruction would leave the fusion network untrained, so each class defines its own `training_loss`.
+    """
+
+    trains_on_sources = True
+
+    def training_loss(self, sources: Sequence[Tensor], objectives: Objectives) -> tuple[Tensor, Terms]:
+        return FusionModel.training_loss(self, sources, objectives)
 
     def fuse_bound(self, features: Sequence[Features]) -> Features:
         """Fuse the features of N sources by the network that was trained with the encoder."""

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from fusekit.train.series import SERIES_PATTERN
+
 _RECIPE = ("steps", "batch", "crop", "rate", "gradient_weight", "perceptual_weight", "settle", "precision", "seed")
 
 
@@ -18,7 +20,21 @@ _RECIPE = ("steps", "batch", "crop", "rate", "gradient_weight", "perceptual_weig
 @click.option("--model", default="ehdran", show_default=True, help="Model to train from scratch.")
 @click.option("--edge", help="Edge operator in place of the model's own.")
 @click.option("--names", metavar="FILE", help="Train on these only; a name a line, or FILE.json#/key/key.")
-@click.option("--validation-names", metavar="FILE", help="Report the reconstruction of these; never trained on.")
+@click.option(
+    "--validation-names", metavar="FILE", help="Validate on these; neither they nor their series are trained on."
+)
+@click.option(
+    "--validation-series",
+    multiple=True,
+    metavar="SERIES",
+    help="Hold these series (patients) out and validate on them; repeatable, or separated by commas.",
+)
+@click.option(
+    "--series-pattern",
+    default=SERIES_PATTERN,
+    show_default=True,
+    help="Group 1 is the series in a file name without extension.",
+)
 @click.option("--perceptual", type=click.Path(path_type=Path), help="VGG-19 weights (pruned) of the perceptual term.")
 @click.option("--steps", default=6000, show_default=True, help="Optimiser steps.")
 @click.option("--batch", default=4, show_default=True, help="Crops a step.")
@@ -49,6 +65,8 @@ def train(folders: tuple[Path, ...], output: Path, **choices: Any) -> None:
         edge=choices["edge"],
         names=choices["names"],
         validation_names=choices["validation_names"],
+        validation_series=[each for text in choices["validation_series"] for each in text.split(",") if each],
+        series_pattern=choices["series_pattern"],
         perceptual=choices["perceptual"],
         device=choices["device"],
     )

@@ -1,10 +1,12 @@
-"""Training images: folders of single images, random crops and flips that depend on nothing but seed and step."""
+"""Training images: single ones or registered sources, and crops of them that depend on nothing but seed and step."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,10 +14,14 @@ from torch import Tensor
 from fusekit.color import luminance
 from fusekit.errors import TrainingError
 from fusekit.files import sha256_of
-from fusekit.io.folders import images_in, read_names
+from fusekit.io.folders import images_in, matched, read_names
 from fusekit.io.reading import read_image
 from fusekit.ranges import source_range, to_unit
 from fusekit.spec import Normalization
+from fusekit.train.series import SERIES_PATTERN, Files, all_series
+
+#: The pixels of one example, each (1, H, W): a single image, or the registered sources of one slice.
+Sources: TypeAlias = tuple[Tensor, ...]
 
 
 def find_images(folders: Sequence[Path], names: Path | str | None = None) -> list[Path]:
@@ -38,6 +44,27 @@ def find_images(folders: Sequence[Path], names: Path | str | None = None) -> lis
     return found
 
 
+def find_examples(folders: Sequence[Path], names: Path | str | None = None, *, together: bool = False) -> list[Files]:
+    """Return what to train on: each image of ``folders`` alone, or with ``together`` those of one name as one example.
+
+    Raises:
+        TrainingError: as `find_images`; or sources are to be seen together, and there is one folder only, or a listed
+            name is not in all of them.
+        InputError: no name is in all of the folders.
+    """
+    if not together:
+        return [(path,) for path in find_images(folders, names)]
+    if len(folders) < 2:
+        raise TrainingError("this model is trained on registered sources; give a folder for each, matched by file name")
+    found = matched(folders, names)
+    examples = [tuple(path for path in paths if path is not None) for paths in found.values()]
+    whole = [files for files in examples if len(files) == len(folders)]
+    if names is not None and len(whole) < len(examples):
+        absent = next(stem for stem, paths in found.items() if not all(paths))
+        raise TrainingError(f"{names} lists {absent!r}, which is not in all of the folders")
+    return whole
+
+
 def load_images(paths: Sequence[Path], normalization: Normalization) -> list[Tensor]:
     """Return each file's luminance as (1, H, W) float32 in [0, 1], normalised as the model's spec says."""
     loaded = []
@@ -48,8 +75,54 @@ def load_images(paths: Sequence[Path], normalization: Normalization) -> list[Ten
     return loaded
 
 
-def sample_batch(images: Sequence[Tensor], batch: int, crop: int, seed: int, step: int) -> Tensor:
-    """Return (batch, 1, crop, crop): random images, random places, random flips and quarter turns.
+def load_examples(examples: Sequence[Files], normalization: Normalization) -> list[Sources]:
+    """Return the pixels of each example's files.
+
+    Raises:
+        TrainingError: sources of one example differ in size.
+    """
+    loaded = []
+    for files in examples:
+        sources = tuple(load_images(files, normalization))
+        for path, source in zip(files, sources, strict=True):
+            if source.shape != sources[0].shape:
+                raise TrainingError(
+                    f"{path} is {source.shape[1]}×{source.shape[2]} and {files[0]} is {sources[0].shape[1]}×"
+                    f"{sources[0].shape[2]}; sources that are trained on together must be registered, on one grid"
+                )
+        loaded.append(sources)
+    return loaded
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Where one part of a batch was cut out.
+
+    Attributes:
+        example: index of the example.
+        top, left: of the crop, pixels.
+    """
+
+    example: int
+    top: int
+    left: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step sees.
+
+    Attributes:
+        sources: N tensors (B, 1, crop, crop); crops of one example are of the same place, turned and flipped alike.
+        crops: B places, to name the batch by.
+    """
+
+    sources: tuple[Tensor, ...]
+    crops: tuple[Crop, ...]
+
+
+def sample_batch(examples: Sequence[Sources], batch: int, crop: int, seed: int, step: int) -> Batch:
+    """Return random crops of random examples, with random flips and quarter turns.
 
     The draw is a function of ``seed`` and ``step`` alone, so that a resumed run sees what an uninterrupted one would.
     Images smaller than the crop are padded by repeating their border.
@@ -59,29 +132,43 @@ def sample_batch(images: Sequence[Tensor], batch: int, crop: int, seed: int, ste
     def draw(below: int) -> int:
         return int(torch.randint(below, (1,), generator=generator))
 
-    patches = []
+    patches: list[list[Tensor]] = []
+    crops = []
     for _ in range(batch):
-        image = images[draw(len(images))]
-        short = [max(0, crop - side) for side in image.shape[1:]]
-        if any(short):
-            image = torch.nn.functional.pad(image[None], (0, short[1], 0, short[0]), mode="replicate")[0]
-        top, left = (draw(side - crop + 1) for side in image.shape[1:])
-        patch = image[:, top : top + crop, left : left + crop]
-        patch = torch.rot90(patch, draw(4), (1, 2))
-        patches.append(patch.flip(2) if draw(2) else patch)
-    return torch.stack(patches)
+        example = draw(len(examples))
+        sources = [_pad(image, crop) for image in examples[example]]
+        top, left = (draw(side - crop + 1) for side in sources[0].shape[1:])
+        turns, flip = draw(4), bool(draw(2))
+        cut = [torch.rot90(image[:, top : top + crop, left : left + crop], turns, (1, 2)) for image in sources]
+        patches.append([patch.flip(2) if flip else patch for patch in cut])
+        crops.append(Crop(example, top, left))
+    return Batch(tuple(torch.stack(patch) for patch in zip(*patches, strict=True)), tuple(crops))
 
 
-def describe(paths: Sequence[Path], names: Path | str | None = None) -> dict[str, object]:
-    """Return what a model card says of the data: folders (their last two parts), list, count, and a digest.
+def _pad(image: Tensor, crop: int) -> Tensor:
+    """Repeat the lower and right border of (1, H, W) until no side is shorter than ``crop``."""
+    short = [max(0, crop - side) for side in image.shape[1:]]
+    if not any(short):
+        return image
+    return torch.nn.functional.pad(image[None], (0, short[1], 0, short[0]), mode="replicate")[0]
+
+
+def describe(
+    examples: Sequence[Files], names: Path | str | None = None, pattern: str = SERIES_PATTERN
+) -> dict[str, object]:
+    """Return what a model card says of the data: folders (their last two parts), list, count, series, and a digest.
 
     The digest is the SHA-256 of the files' digests in order, so that two trainings can be told to have seen the same.
     """
+    paths = [path for files in examples for path in files]
     digests = "".join(sha256_of(path) for path in paths)
     folders = dict.fromkeys("/".join(path.resolve().parent.parts[-2:]) for path in paths)
     facts: dict[str, object] = {"folders": list(folders), "images": len(paths)}
     if names is not None:
         file_name, mark, pointer = str(names).partition("#")
         facts["names"] = Path(file_name).name + mark + pointer
+    series = all_series(examples, pattern)
+    if len(series) < len(examples):
+        facts["series"] = series
     facts["sha256"] = hashlib.sha256(digests.encode()).hexdigest()
     return facts

@@ -9,12 +9,12 @@ import torch
 
 from fusekit.errors import TrainingError
 from fusekit.loading import resolve_device
-from fusekit.model import EncoderDecoder
 from fusekit.plugins import registries
 from fusekit.registry import import_target
 from fusekit.spec import ModelSpec
-from fusekit.train.data import describe, find_images, load_images
+from fusekit.train.data import describe, find_examples, load_examples
 from fusekit.train.objectives import load_perceptual
+from fusekit.train.series import SERIES_PATTERN, Files, check_apart, hold_out
 from fusekit.train.trainer import Recipe, Trainer
 
 
@@ -27,48 +27,57 @@ def start_training(
     edge: str | None = None,
     names: str | Path | None = None,
     validation_names: str | Path | None = None,
+    validation_series: Sequence[str] = (),
+    series_pattern: str = SERIES_PATTERN,
     perceptual: Path | None = None,
     device: str = "auto",
 ) -> Trainer:
     """Return a trainer of a freshly constructed ``model`` on the images of ``folders``.
 
     Args:
-        folders: of single images, of any modality.
+        folders: of single images, of any modality; for a bound or joint model one a source, matched by file name.
         output: folder of the run.
         recipe: how to train.
-        model: a registered encoder-decoder.
+        model: a registered model.
         edge: edge operator in place of the model's own.
         names: list of file names to train on (see `fusekit.io.folders.read_names`); all by default.
-        validation_names: list of file names to validate on; none may be trained on.
+        validation_names: list of file names to validate on; neither they nor their series may be trained on.
+        validation_series: series to hold out of the images (and of ``names``) and to validate on.
+        series_pattern: regular expression whose group 1 is the series in a file name without extension.
         perceptual: weights of the perceptual network.
         device: as in `fusekit.load`.
 
     Raises:
-        TrainingError: the model does not reconstruct, images are missing, or trained and validated names overlap.
+        TrainingError: images are missing, or trained and validated images or series overlap.
     """
     entry = registries().models.entry(model)
     spec: ModelSpec = entry.details["spec"]
-    paths = find_images(folders, names)
-    held_out = find_images(folders, validation_names) if validation_names is not None else []
-    both = sorted(set(paths) & set(held_out))
-    if both:
-        raise TrainingError(f"{both[0]} is in both the training and the validation list; validate on unseen images")
     torch.manual_seed(recipe.seed)
     network = import_target(entry, "model")(**{**spec.config, **({"edge": edge} if edge else {})})
-    if not isinstance(network, EncoderDecoder):
-        raise TrainingError(f"the model {model!r} does not reconstruct single images; it cannot be trained this way")
-    about: dict[str, object] = {"data": describe(paths, names)}
+    examples = find_examples(folders, names, together=network.trains_on_sources)
+    held_out: list[Files] = []
+    if validation_series and validation_names is not None:
+        raise TrainingError("validation takes either names or series, not both; leave one out")
+    if validation_series:
+        examples, held_out = hold_out(examples, validation_series, series_pattern)
+    elif validation_names is not None:
+        held_out = find_examples(folders, validation_names, together=network.trains_on_sources)
+    check_apart(examples, held_out, series_pattern)
+    about: dict[str, object] = {"data": describe(examples, names, series_pattern)}
+    if held_out:
+        about["validation"] = describe(held_out, validation_names, series_pattern)
     features = None
     if perceptual is not None and recipe.perceptual_weight > 0:
         features = load_perceptual(perceptual)
         about["perceptual"] = perceptual.name
     return Trainer(
         network,
-        load_images(paths, spec.normalization),
+        load_examples(examples, spec.normalization),
         recipe,
         output,
-        validation=load_images(held_out, spec.normalization),
+        validation=load_examples(held_out, spec.normalization),
         perceptual=features,
         about=about,
+        files=examples,
         device=str(resolve_device(device)),
     )

@@ -1,4 +1,4 @@
-"""The trainer: reconstruct single images, resumable and seeded.
+"""The trainer: seeded, resumable to the bit, best weights by validation.
 
 Each step is a function of the seed, its number, the weights and the optimiser's state, and all of that is in the
 checkpoint; so a run that was killed goes on as if it had not been.
@@ -6,11 +6,10 @@ checkpoint; so a run that was killed goes on as if it had not been.
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fusekit.errors import TrainingError, WeightsError
+from fusekit.errors import TrainingError
 from fusekit.files import remove_stale_partials, write_text_atomically
-from fusekit.model import EncoderDecoder
-from fusekit.train.data import sample_batch
-from fusekit.train.objectives import PrunedVGG19, gradient_loss, perceptual_loss, pixel_loss
-from fusekit.weights.store import read_metadata, read_tensors, save_tensors, save_weights
-
-_COLUMNS = ("step", "phase", "rate", "loss", "pixel", "gradient", "perceptual", "psnr", "validation_psnr", "seconds")
+from fusekit.geometry import pad_to_multiple
+from fusekit.model import FusionModel
+from fusekit.train.checkpoint import Best, load_checkpoint, save_checkpoint
+from fusekit.train.data import Batch, Sources, sample_batch
+from fusekit.train.log import CsvLog
+from fusekit.train.objectives import Objectives
+from fusekit.train.series import Files
+from fusekit.weights.store import save_weights
 
 
 @dataclass(frozen=True)
@@ -68,29 +69,31 @@ class Recipe:
 
 
 class Trainer:
-    """Trains an encoder-decoder to reconstruct images.
+    """Trains a model on what its ``training_loss`` says: an encoder-decoder to reconstruct images.
 
     Args:
         model: freshly constructed.
-        images: (1, H, W) float tensors in [0, 1].
+        examples: (1, H, W) float tensors in [0, 1], or tuples of the registered sources of one slice.
         recipe: how.
         folder: where checkpoint, log and final weights go; a checkpoint found there is resumed.
-        validation: images to report the reconstruction of; never trained on.
+        validation: examples to choose the best weights by; never trained on.
         perceptual: network of the perceptual term, or ``None`` to leave the term out.
-        about: facts for the weights' header and ``config.json`` (data, split, …).
+        about: facts for the weights' header and ``config.json`` (data, split, …); a run is resumed with the same only.
+        files: the files of each example, to name a batch by.
         device: where to train.
     """
 
     def __init__(
         self,
-        model: EncoderDecoder,
-        images: list[Tensor],
+        model: FusionModel,
+        examples: Sequence[Tensor | Sources],
         recipe: Recipe,
         folder: Path,
         *,
-        validation: list[Tensor] | None = None,
-        perceptual: PrunedVGG19 | None = None,
+        validation: Sequence[Tensor | Sources] = (),
+        perceptual: nn.Module | None = None,
         about: dict[str, Any] | None = None,
+        files: Sequence[Files] = (),
         device: str = "cpu",
     ) -> None:
         if recipe.perceptual_weight > 0 and perceptual is None:
@@ -101,12 +104,14 @@ class Trainer:
         self.model = model.to(self.device)
         # Channels-last weights make the convolutions faster; torch's stub of Module.to lacks the argument.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.images, self.validation = images, validation or []
-        self.recipe, self.folder = recipe, folder
-        self.perceptual = perceptual.to(self.device) if perceptual is not None else None
+        self.examples, self.validation = _as_sources(examples), _as_sources(validation)
+        self.recipe, self.folder, self.files = recipe, folder, files
+        network = perceptual.to(self.device) if perceptual is not None else None
+        self.objectives = Objectives(recipe.gradient_weight, recipe.perceptual_weight, network)
         self.about = about or {}
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=recipe.rate)
-        self.step = 0
+        self.step, self.best = 0, Best()
+        self.log = CsvLog(folder / "log.csv")
 
     @property
     def checkpoint(self) -> Path:
@@ -118,8 +123,10 @@ class Trainer:
     ) -> Path:
         """Train to the last step and return the path of the final weights.
 
+        They are those with the least validation loss, or, without validation examples, those of the last step.
+
         Raises:
-            TrainingError: the loss is not finite, or the checkpoint is of another recipe.
+            TrainingError: the loss is not finite, or the checkpoint is of another run.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_stale_partials(self.folder)
@@ -130,16 +137,17 @@ class Trainer:
             row = self.train_step()
             row["seconds"] = time.perf_counter() - started
             last = self.step == self.recipe.steps
-            if self.step % save_every == 0 or last:
-                row["validation_psnr"] = self.validate()
+            saving = last or self.step % save_every == 0
+            if saving:
+                row |= self._validate_and_keep_best()
+            if last or "validation_loss" in row or self.step % log_every == 0:
+                self.log.write(row)
+            # The row first: one behind the checkpoint is dropped on resuming, one that is lost would stay lost.
+            if saving:
                 self._save_checkpoint()
-            if self.step % log_every == 0 or last:
-                self._log(row)
             if report is not None:
                 report(row)
-        final = self.folder / "weights.safetensors"
-        save_weights(self.model, final, {"training": {**asdict(self.recipe), **self.about}})
-        return final
+        return self._finish()
 
     def train_step(self) -> dict[str, Any]:
         """Do one optimiser step and return what the log shows of it."""
@@ -150,37 +158,36 @@ class Trainer:
         rate = self._rate(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        batch = sample_batch(self.images, recipe.batch, recipe.crop, recipe.seed, self.step).to(self.device)
-        loss, terms = self._loss(batch.contiguous(memory_format=torch.channels_last))
+        batch = sample_batch(self.examples, recipe.batch, recipe.crop, recipe.seed, self.step)
+        sources = [self._ready(source) for source in batch.sources]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            loss, terms = self.model.training_loss(sources, self.objectives)
         if not math.isfinite(loss.item()):
-            raise TrainingError(
-                f"the loss is {loss.item()} at step {self.step + 1}, with the batch drawn from seed {recipe.seed}; "
-                "lower the rate"
-            )
+            raise TrainingError(self._not_finite(f"the loss is {loss.item()}", batch))
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip).item()
+        if not math.isfinite(norm):
+            raise TrainingError(self._not_finite(f"the gradients' norm is {norm}", batch))
         self.optimizer.step()
         self.step += 1
+        shown = {name: value.item() for name, value in terms.items()}
         phase = "settle" if settling else "train"
-        return {"step": self.step, "phase": phase, "rate": rate, "loss": loss.item(), **terms}
+        return {"step": self.step, "phase": phase, "rate": rate, "loss": loss.item(), **shown}
 
-    def _loss(self, batch: Tensor) -> tuple[Tensor, dict[str, float]]:
-        recipe = self.recipe
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-            reconstructed = self.model.reconstruct(batch)
-        reconstructed = reconstructed.float()
-        pixel = pixel_loss(batch, reconstructed)
-        gradient = gradient_loss(batch, reconstructed)
-        total = pixel + recipe.gradient_weight * gradient
-        terms = {"pixel": pixel.item(), "gradient": gradient.item(), "psnr": -10 * math.log10(max(pixel.item(), 1e-12))}
-        if self.perceptual is not None and recipe.perceptual_weight > 0:
-            with torch.no_grad():
-                of_batch = self.perceptual(batch)
-            perceptual = perceptual_loss(of_batch, self.perceptual(reconstructed))
-            total = total + recipe.perceptual_weight * perceptual
-            terms["perceptual"] = perceptual.item()
-        return total, terms
+    def _ready(self, source: Tensor) -> Tensor:
+        return source.to(self.device).contiguous(memory_format=torch.channels_last)
+
+    def _not_finite(self, fact: str, batch: Batch) -> str:
+        """Say of which batch something is not finite; weights and checkpoint are as they were before the step."""
+        seen = []
+        for crop in batch.crops:
+            files = self.files[crop.example] if self.files else (f"example {crop.example + 1}",)
+            seen.append(f"{' + '.join(map(str, files))} at row {crop.top}, column {crop.left}")
+        return (
+            f"{fact} at step {self.step + 1}, on the crops of {self.recipe.crop} pixels of {'; '.join(seen)}; "
+            "look at these images, or lower --rate or --clip; the checkpoint is left as it was"
+        )
 
     def _rate(self, step: int) -> float:
         """Return the learning rate: linear over the first 2 % of the steps, then cosine down to 1 %."""
@@ -191,76 +198,60 @@ class Trainer:
         return self.recipe.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
     @torch.no_grad()
-    def validate(self) -> float | None:
-        """Return the mean reconstruction PSNR in dB over the validation images, in evaluation mode."""
-        if not self.validation:
-            return None
+    def validate(self) -> dict[str, float]:
+        """Return the means over the validation images of the training objective and of its terms.
+
+        Always in evaluation mode and float32, on whole images, as the weights will be used.
+        """
         self.model.eval()
-        values = []
-        for image in self.validation:
-            reconstructed = self.model.reconstruct(image[None].to(self.device)).clamp(0, 1)
-            error = pixel_loss(image[None].to(self.device), reconstructed).item()
-            values.append(-10 * math.log10(max(error, 1e-12)))
-        return sum(values) / len(values)
+        rows = []
+        for example in self.validation:
+            sources = [pad_to_multiple(self._ready(source[None]), self.model.spec.multiple) for source in example]
+            loss, terms = self.model.training_loss(sources, self.objectives)
+            rows.append({"loss": loss.item(), **{name: value.item() for name, value in terms.items()}})
+        return {name: sum(row[name] for row in rows) / len(rows) for name in (rows[0] if rows else ())}
+
+    def _validate_and_keep_best(self) -> dict[str, Any]:
+        found = self.validate()
+        if not found:
+            return {}
+        if not math.isfinite(found["loss"]):
+            raise TrainingError(f"the validation loss is {found['loss']} after step {self.step}; look at these images")
+        self.best.update(self.step, found["loss"], self.model)
+        row: dict[str, Any] = {"validation_loss": found["loss"], "best_step": self.best.step}
+        return {**row, "validation_psnr": found["psnr"]} if "psnr" in found else row
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what must be the same in a run that goes on from the checkpoint."""
+        return {"model": self.model.spec.id, "config": self.model.config, **asdict(self.recipe), **self.about}
 
     def _save_checkpoint(self) -> None:
-        tensors = {f"model.{key}": value for key, value in self.model.state_dict().items()}
-        for name, parameter in self.model.named_parameters():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"adam.{key}.{name}"] = value
-        tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-        state = {"step": self.step, "recipe": asdict(self.recipe), "model": self.model.spec.id}
-        save_tensors(tensors, self.checkpoint, state)
+        save_checkpoint(self.checkpoint, self.model, self.optimizer, self.best, self.step, self._identity())
 
     def _resume(self) -> None:
-        if not self.checkpoint.exists():
-            self._trim_log()
-            return
-        metadata, tensors = read_metadata(self.checkpoint), read_tensors(self.checkpoint)
-        recipe = metadata.get("recipe", {})
-        changed = [key for key, value in asdict(self.recipe).items() if recipe.get(key) != value]
-        if metadata.get("model") != self.model.spec.id:
-            changed.insert(0, "model")
-        if changed:
-            raise TrainingError(
-                f"{self.checkpoint} was trained with another {', '.join(changed)}; "
-                "choose another output folder, or the same settings to resume"
-            )
-        try:
-            self.model.load_state_dict(_part(tensors, "model."))
-        except RuntimeError as error:
-            raise WeightsError(f"{self.checkpoint} does not fit the model: {error}") from error
-        for name, parameter in self.model.named_parameters():
-            state = {key: tensors[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-            self.optimizer.state[parameter] = {
-                key: value if key == "step" else value.to(self.device).contiguous(memory_format=torch.preserve_format)
-                for key, value in state.items()
-            }
-        self.step = int(metadata["step"])
-        self._trim_log()
+        if self.checkpoint.exists():
+            self.step = load_checkpoint(self.checkpoint, self.model, self.optimizer, self.best, self._identity())
+        self.log.trim(self.step)
 
-    def _write_config(self) -> None:
-        facts = {"model": self.model.spec.id, **self.model.config, "training": {**asdict(self.recipe), **self.about}}
+    def _write_config(self, result: dict[str, Any] | None = None) -> None:
+        facts = {"model": self.model.spec.id, **self.model.config, "training": self._training_facts(result)}
         write_text_atomically(self.folder / "config.json", json.dumps(facts, indent=2) + "\n")
 
-    def _log(self, row: dict[str, Any]) -> None:
-        path = self.folder / "log.csv"
-        fresh = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, _COLUMNS)
-            if fresh:
-                writer.writeheader()
-            writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()})
+    def _training_facts(self, result: dict[str, Any] | None = None) -> dict[str, Any]:
+        return {**asdict(self.recipe), **self.about, **({"result": result} if result else {})}
 
-    def _trim_log(self) -> None:
-        """Drop rows behind the checkpoint: they will be computed again."""
-        path = self.folder / "log.csv"
-        if not path.exists():
-            return
-        lines = path.read_text(encoding="utf-8").splitlines() or [",".join(_COLUMNS)]
-        kept = [line for line in lines[1:] if int(line.split(",")[0]) <= self.step]
-        write_text_atomically(path, "\n".join([lines[0], *kept]) + "\n")
+    def _finish(self) -> Path:
+        """Write the final weights and return their path."""
+        result: dict[str, Any] = {"step": self.step}
+        if self.best.step:
+            self.model.load_state_dict(self.best.tensors)
+            result = {"step": self.best.step, "validation_loss": self.best.loss}
+        self.model.eval()
+        final = self.folder / "weights.safetensors"
+        save_weights(self.model, final, {"training": self._training_facts(result)})
+        self._write_config(result)
+        return final
 
 
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+def _as_sources(examples: Sequence[Tensor | Sources]) -> list[Sources]:
+    return [(example,) if isinstance(example, Tensor) else tuple(example) for example in examples]
