@@ -73,6 +73,8 @@ class Trainer:
                 "the perceptual term needs a network: give --perceptual FILE, or set --perceptual-weight 0"
             )
         _check_crop(recipe.crop, model)
+        if not any(True for _ in model.parameters()):
+            raise TrainingError(f"the model {model.spec.id!r} has no weights to train; fuse with it as it is")
         self.processes: Processes = find_processes(device)
         self.device = self.processes.device
         self.model = model.to(self.device)
