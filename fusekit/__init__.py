@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fusekit.errors import FusekitError
     from fusekit.evaluation import evaluate
     from fusekit.listing import (
+        list_decoders,
         list_edges,
         list_encoders,
         list_metrics,
@@ -32,6 +33,7 @@ _LAZY = {
     "Fused": "fusekit.pipeline",
     "evaluate": "fusekit.evaluation",
     "fuse": "fusekit.pipeline",
+    "list_decoders": "fusekit.listing",
     "list_edges": "fusekit.listing",
     "list_encoders": "fusekit.listing",
     "list_metrics": "fusekit.listing",
@@ -51,6 +53,7 @@ __all__ = [
     "evaluate",
     "fuse",
     "hookimpl",
+    "list_decoders",
     "list_edges",
     "list_encoders",
     "list_metrics",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fusekit.hookspecs import hookimpl
+from fusekit.spec import ModelSpec
 
 _DENSEFUSE = "Li, Wu: DenseFuse. IEEE Transactions on Image Processing 28(5), 2019"
 _IFCNN = "Zhang et al.: IFCNN. Information Fusion 54, 2020"
@@ -321,6 +322,24 @@ _METRICS = (
     ("qm", "qm:WaveletEdges", "Haar wavelet details kept, two scales", _WANG),
     ("qp", "qp:PhaseCongruency", "phase congruency features kept", _ZHAO),
 )
+
+
+#: What ``fusekit train --encoder … --decoder …`` makes; its weights say which parts they belong to.
+COMPOSED = ModelSpec(
+    id="composed",
+    factory="fusekit.composed:Composed",
+    summary="any registered encoder, edge operator and decoder, trained with fusekit train --encoder",
+    config={"encoder": "", "edge": "none", "decoder": ""},
+    default_rule="l1-local",
+    normalization="minmax",
+    output="clamp",
+    licence="Apache-2.0",
+)
+
+
+@hookimpl
+def register_models(register: Callable[..., None]) -> None:
+    register(COMPOSED)
 
 
 @hookimpl

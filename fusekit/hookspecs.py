@@ -21,6 +21,11 @@ def register_encoders(register: Callable[..., None]) -> None:
 
 
 @hookspec
+def register_decoders(register: Callable[..., None]) -> None:
+    """Add decoders: call ``register(name, "package.module:Class", summary=..., citation=...)`` for each."""
+
+
+@hookspec
 def register_edge_operators(register: Callable[..., None]) -> None:
     """Add edge operators: call ``register(name, "package.module:Class", summary=..., citation=...)`` for each."""
 

@@ -7,7 +7,7 @@ from typing import Any
 from fusekit.plugins import registries
 from fusekit.registry import Registry
 
-KINDS = ("models", "encoders", "edges", "rules", "metrics", "weights", "plugins")
+KINDS = ("models", "encoders", "decoders", "edges", "rules", "metrics", "weights", "plugins")
 
 
 def list_models() -> list[dict[str, Any]]:
@@ -31,6 +31,11 @@ def list_models() -> list[dict[str, Any]]:
 def list_encoders() -> list[dict[str, Any]]:
     """Return the registered encoders, each with ``name``, ``summary``, ``owner`` and ``citation``."""
     return _rows(registries().encoders)
+
+
+def list_decoders() -> list[dict[str, Any]]:
+    """Return the registered decoders, each with ``name``, ``summary``, ``owner`` and ``citation``."""
+    return _rows(registries().decoders)
 
 
 def list_edges() -> list[dict[str, Any]]:
@@ -92,6 +97,7 @@ def listing(kind: str) -> list[dict[str, Any]]:
     functions = {
         "models": list_models,
         "encoders": list_encoders,
+        "decoders": list_decoders,
         "edges": list_edges,
         "rules": list_rules,
         "metrics": list_metrics,

@@ -83,7 +83,7 @@ def load(
     target_device, target_dtype = resolve_device(device), resolve_dtype(dtype)
     config = {**spec.config, **header}
     trained_edge = config.get("edge")
-    network = _build(spec, _with_choices(spec, config, edge, encoder_options))
+    network = build_network(spec, with_choices(spec, config, edge, encoder_options))
     notes: tuple[str, ...] = ()
     if found is not None:
         notes = _fill(network, found, trained_edge, edge)
@@ -211,7 +211,7 @@ def _without_model(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in ("model", "training", "weights")}
 
 
-def _with_choices(
+def with_choices(
     spec: ModelSpec, config: dict[str, Any], edge: str | None, encoder_options: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Lay the user's choices over the configuration that the weights came with."""
@@ -226,12 +226,18 @@ def _with_choices(
     return chosen
 
 
-def _build(spec: ModelSpec, config: Mapping[str, Any]) -> FusionModel:
+def build_network(spec: ModelSpec, config: Mapping[str, Any], seed: int = 0) -> FusionModel:
+    """Return the model of ``spec`` constructed with ``config``, with initial values that depend on ``seed`` alone.
+
+    Raises:
+        OptionError: it does not take these options.
+        PluginError: its factory cannot be imported, or makes something else.
+    """
     factory = import_target(registries().models.entry(spec.id), "model")
     try:
         # Weights are loaded over the initial values; a fixed seed makes what they do not cover repeatable.
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+            torch.manual_seed(seed)
             network: FusionModel = factory(**config)
     except FusekitError:
         raise

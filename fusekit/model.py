@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BoundRule",
+    "Decoder",
     "Encoder",
     "EncoderDecoder",
     "Features",
@@ -74,8 +75,15 @@ def build_rule(rule: str | FusionRule, options: Mapping[str, Any] | None = None)
 class Encoder(nn.Module):
     """Turns one image into features: (B, 1, *S) in [0, 1] → (B, C, *S).
 
-    Subclasses take their edge operator as the keyword ``edge`` (a registered name) and expose it as ``self.edge``.
+    Subclasses take their edge operator as the keyword ``edge`` (a registered name) and expose it as ``self.edge``, and
+    the number of their features' channels as ``self.channels``.
     """
+
+    channels: int
+
+
+class Decoder(nn.Module):
+    """Turns features into an image: (B, C, *S) → (B, 1, *S). Subclasses take C as the keyword ``channels``."""
 
 
 class FusionModel(

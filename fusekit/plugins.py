@@ -52,11 +52,12 @@ class PluginReport:
 
 
 class Registries:
-    """The five registries and how the plugins that filled them fared."""
+    """The six registries and how the plugins that filled them fared."""
 
     def __init__(self) -> None:
         self.models = Registry("model")
         self.encoders = Registry("encoder")
+        self.decoders = Registry("decoder")
         self.edge_operators = Registry("edge operator")
         self.fusion_rules = Registry("fusion rule")
         self.metrics = Registry("metric")
@@ -67,6 +68,7 @@ class Registries:
         return {
             "register_models": self.models,
             "register_encoders": self.encoders,
+            "register_decoders": self.decoders,
             "register_edge_operators": self.edge_operators,
             "register_fusion_rules": self.fusion_rules,
             "register_metrics": self.metrics,

@@ -32,7 +32,15 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--help",), ("--version",), ("fuse", "--help"), ("list", "rules"), ("list", "models", "--json"), ("list",)],
+    [
+        ("--help",),
+        ("--version",),
+        ("fuse", "--help"),
+        ("train", "--help"),
+        ("list", "rules"),
+        ("list", "models", "--json"),
+        ("list",),
+    ],
     ids=" ".join,
 )
 def test_help_and_listings_import_nothing_heavy(arguments: tuple[str, ...]) -> None:

@@ -8,78 +8,22 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from model_helper import FAMILIES, TinyBound, TinyFree, TinyJoint, registered_families
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 import fusekit
 from fusekit import ModelSpec
 from fusekit.errors import InputError, OptionError, PluginError, RuleError, WeightsError
-from fusekit.model import BoundRule, EncoderDecoder, FusionModel, Joint, build_rule
+from fusekit.model import FusionModel, build_rule
 from fusekit.plugins import registries
 from fusekit.rules.mean import Mean
 
 
-class TinyFree(EncoderDecoder):
-    """Features are a dict of a tensor and a list of tensors at two resolutions."""
-
-    spec = ModelSpec("tiny-free", f"{__name__}:TinyFree", "a test", {"width": 3}, "mean", multiple=8)
-
-    def __init__(self, width: int = 3) -> None:
-        super().__init__()
-        self.fine = nn.Conv2d(1, width, 3, padding=1)
-        self.coarse = nn.Conv2d(width, 2, 3, stride=8, padding=1)
-        self.last = nn.Conv2d(width + 2, 1, 1)
-        self.dropout = nn.Dropout(0.5)
-
-    def encode(self, x: Tensor) -> dict[str, object]:
-        assert not any(side % 8 for side in x.shape[2:])
-        fine = self.fine(x)
-        return {"fine": fine, "pyramid": [self.coarse(fine), x]}
-
-    def decode(self, features, sources=None) -> Tensor:
-        coarse, x = features["pyramid"]
-        both = torch.cat([features["fine"], F.interpolate(coarse, features["fine"].shape[2:])], dim=1)
-        return self.dropout(self.last(both)) + x
-
-
-class TinyBound(BoundRule):
-    spec = ModelSpec("tiny-bound", f"{__name__}:TinyBound", "a test", rule_policy="bound", default_rule="its-own")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoder = nn.Conv2d(1, 2, 3, padding=1)
-        self.fusion = nn.Conv2d(2, 2, 1)
-        self.decoder = nn.Conv2d(2, 1, 1)
-
-    def fuse_bound(self, features) -> Tensor:
-        return self.fusion(torch.stack(list(features)).amax(0))
-
-
-class TinyJoint(Joint):
-    spec = ModelSpec(
-        "tiny-joint", f"{__name__}:TinyJoint", "a test", rule_policy="joint", n_sources=(2, 2), multiple=8, min_size=4
-    )
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.network = nn.Conv2d(2, 1, 3, padding=1)
-
-    def fuse_jointly(self, *sources: Tensor) -> Tensor:
-        assert not any(side % 8 for side in sources[0].shape[2:])
-        return self.network(torch.cat(sources, dim=1))
-
-
-FAMILIES = (TinyFree, TinyBound, TinyJoint)
-
-
 @pytest.fixture(autouse=True)
 def _registered() -> Iterator[None]:
-    models = registries().models
-    before = models.snapshot()
-    for each in FAMILIES:
-        models.registrar("a-test")(each.spec.id, each.spec.factory, spec=each.spec)
-    yield
-    models.restore(before)
+    with registered_families():
+        yield
 
 
 def made(network_class: type[FusionModel]) -> FusionModel:

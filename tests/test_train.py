@@ -28,7 +28,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_writes_weights_that_load(finished: Path) -> None:
     names = {path.name for path in finished.iterdir()}
-    assert names == {"checkpoint.safetensors", "config.json", "log.csv", "weights.safetensors"}
+    assert names == {"README.md", "checkpoint.safetensors", "config.json", "log.csv", "weights.safetensors"}
     model = fusekit.load(finished / "weights.safetensors", device="cpu")
     assert model.spec.id == "ehdran"
     assert not model.training
@@ -91,7 +91,7 @@ def test_the_final_weights_are_the_best_ones(tmp_path: Path) -> None:
     written = read_tensors(final)
     assert all(torch.equal(written[key], trainer.seen[4][key]) for key in written)
     assert any(not torch.equal(written[key], trainer.seen[6][key]) for key in written)
-    assert read_metadata(final)["training"]["result"] == {"step": 4, "validation_loss": 3.0}
+    assert read_metadata(final)["training"]["result"] == {"step": 4, "validation_loss": 3.0, "validation_psnr": 20.0}
     assert [row["best_step"] for row in log_rows(tmp_path)] == ["", "2", "", "4", "", "4"]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fusekit.cli.options import load_chosen, model_options, rule_options
+from fusekit.cli.progress import ProgressBar
 from fusekit.errors import InputError, OptionError
 
 if TYPE_CHECKING:
@@ -78,14 +79,18 @@ def _fuse_folders(
     jobs = find_jobs(folders, output, names)
     prepare_output(output, folders)
     model = load_chosen(choices)
-    with _Progress(jobs) as progress:
+    with ProgressBar("fusing", len(jobs)) as progress:
+
+        def advance(_: Job) -> None:
+            progress.advance(f"{progress.speed:.1f} images/s" if progress.speed else "")
+
         summary = fuse_jobs(
             jobs,
             model,
             options,
             record=not choices["no_record"],
             overwrite=choices["overwrite"],
-            report=progress.advance,
+            report=advance,
         )
     if choices["as_json"]:
         click.echo(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False))
@@ -104,34 +109,3 @@ def _fuse_folders(
         raise SystemExit(130)
     if summary.failed:
         raise SystemExit(1)
-
-
-class _Progress:
-    """A progress bar on standard error, with images a second and the time left; silent where that is no terminal."""
-
-    def __init__(self, jobs: list[Job]) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("fusing"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task("fusing", total=len(jobs), rate="")
-
-    def __enter__(self) -> _Progress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def advance(self, _: Job) -> None:
-        speed = self._bar.tasks[0].finished_speed or self._bar.tasks[0].speed
-        self._bar.update(self._task, advance=1, rate=f"{speed:.1f} images/s" if speed else "")

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 
+from fusekit.cli.options import parse_pairs
+from fusekit.cli.progress import ProgressBar
+from fusekit.train.recipe import Recipe
 from fusekit.train.series import SERIES_PATTERN
 
-_RECIPE = ("steps", "batch", "crop", "rate", "gradient_weight", "perceptual_weight", "settle", "precision", "seed")
 
-
-@click.command(short_help="Train a model to reconstruct images.")
+@click.command(short_help="Train a model.")
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the run; resumed if begun."
 )
-@click.option("--model", default="ehdran", show_default=True, help="Model to train from scratch.")
-@click.option("--edge", help="Edge operator in place of the model's own.")
+# --- what is trained
+@click.option("--model", help="Model to train from scratch.  [default: ehdran, unless --encoder is given]")
+@click.option("--encoder", metavar="NAME", help="Train a model composed of this encoder and the --decoder.")
+@click.option("--decoder", metavar="NAME", help="Decoder behind the --encoder; see 'fusekit list decoders'.")
+@click.option("--edge", metavar="NAME", help="Edge operator; the model's own, or none with --encoder, by default.")
+@click.option("--encoder-option", "encoder_options", multiple=True, metavar="KEY=VALUE", help="Option of the encoder.")
+@click.option("--decoder-option", "decoder_options", multiple=True, metavar="KEY=VALUE", help="Option of the decoder.")
+# --- on what
 @click.option("--names", metavar="FILE", help="Train on these only; a name a line, or FILE.json#/key/key.")
-@click.option(
-    "--validation-names", metavar="FILE", help="Validate on these; neither they nor their series are trained on."
-)
 @click.option(
     "--validation-series",
     multiple=True,
@@ -30,77 +35,84 @@ _RECIPE = ("steps", "batch", "crop", "rate", "gradient_weight", "perceptual_weig
     help="Hold these series (patients) out and validate on them; repeatable, or separated by commas.",
 )
 @click.option(
+    "--validation-names", metavar="FILE", help="Validate on these; neither they nor their series are trained on."
+)
+@click.option(
     "--series-pattern",
+    metavar="PATTERN",
     default=SERIES_PATTERN,
     show_default=True,
-    help="Group 1 is the series in a file name without extension.",
+    help="Regular expression whose group 1 is the series in a file name without extension.",
 )
-@click.option("--perceptual", type=click.Path(path_type=Path), help="VGG-19 weights (pruned) of the perceptual term.")
-@click.option("--steps", default=6000, show_default=True, help="Optimiser steps.")
-@click.option("--batch", default=4, show_default=True, help="Crops a step.")
-@click.option("--crop", default=96, show_default=True, help="Side of the crops, pixels.")
-@click.option("--rate", default=1e-3, show_default=True, help="Peak learning rate of Adam.")
+# --- for what
+@click.option(
+    "--perceptual",
+    metavar="NETWORK",
+    help="Network of the perceptual term: vgg16_bn (or another VGG, from the Hub), or a weights file.",
+)
 @click.option("--gradient-weight", default=0.2, show_default=True, help="Weight of the gradient term.")
 @click.option("--perceptual-weight", default=0.2, show_default=True, help="Weight of the perceptual term.")
-@click.option("--settle", default=0.5, show_default=True, help="Last share of the steps in evaluation mode.")
+# --- how
+@click.option("--steps", default=6000, show_default=True, help="Optimiser steps.")
+@click.option("--batch", default=4, show_default=True, help="Crops a step, of each process.")
+@click.option("--crop", default=96, show_default=True, help="Side of the crops, pixels.")
+@click.option("--rate", default=1e-3, show_default=True, help="Peak learning rate of Adam; cosine decay to 1 %.")
+@click.option("--warm-up", default=0.02, show_default=True, help="First share of the steps, in which the rate rises.")
+@click.option("--settle", default=0.5, show_default=True, help="Last share of the steps, in evaluation mode.")
+@click.option("--clip", default=1.0, show_default=True, help="Greatest norm of the gradients; 0 for any.")
 @click.option("--precision", default="float32", show_default=True, help="float32 or bfloat16 (autocast).")
 @click.option("--seed", default=3407, show_default=True, help="Seed of all that is drawn.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--save-every", default=250, show_default=True, help="Steps between checkpoints.")
-@click.option("--log-every", default=50, show_default=True, help="Steps between rows of log.csv.")
+@click.option("--save-every", default=250, show_default=True, help="Steps between validations and checkpoints.")
+@click.option("--log-every", default=50, show_default=True, help="Steps between rows of the log.")
+@click.option(
+    "--log",
+    type=click.Choice(["csv", "tensorboard"]),
+    default="csv",
+    show_default=True,
+    help="log.csv, or that and event files.",
+)
 def train(folders: tuple[Path, ...], output: Path, **choices: Any) -> None:
-    """Train a model to reconstruct the images of FOLDERS; resumable at any step.
+    """Train a model on the images of FOLDERS; resumable at any step.
 
-    The output folder gets checkpoint.safetensors, log.csv, config.json and, at the end, weights.safetensors.
+    \b
+    fusekit train ct/ mri/ -o run/ --validation-series 41 --perceptual vgg16_bn
+    accelerate launch -m fusekit train ct/ mri/ -o run/ …      several GPUs
+
+    An encoder-decoder learns to reconstruct single images, whatever their modality; a bound or joint model is trained
+    on images of the same name in all FOLDERS. The output folder gets checkpoint.safetensors, log.csv, config.json and,
+    at the end, weights.safetensors and README.md, a model card.
     """
     from fusekit.train.session import start_training
-    from fusekit.train.trainer import Recipe
 
-    recipe = Recipe(**{key: choices[key] for key in _RECIPE})
+    recipe = Recipe(**{field.name: choices[field.name] for field in fields(Recipe)})
+    kept = (
+        "model",
+        "encoder",
+        "decoder",
+        "edge",
+        "names",
+        "validation_names",
+        "series_pattern",
+        "perceptual",
+        "device",
+    )
     trainer = start_training(
         folders,
         output,
         recipe,
-        model=choices["model"],
-        edge=choices["edge"],
-        names=choices["names"],
-        validation_names=choices["validation_names"],
+        **{name: choices[name] for name in kept},
+        encoder_options=parse_pairs(choices["encoder_options"], "--encoder-option"),
+        decoder_options=parse_pairs(choices["decoder_options"], "--decoder-option"),
         validation_series=[each for text in choices["validation_series"] for each in text.split(",") if each],
-        series_pattern=choices["series_pattern"],
-        perceptual=choices["perceptual"],
-        device=choices["device"],
+        tensorboard=choices["log"] == "tensorboard",
     )
-    with _Progress(recipe.steps) as report:
+    with ProgressBar("training", recipe.steps) as progress:
+
+        def report(row: dict[str, Any]) -> None:
+            quality = f", reconstruction {row['psnr']:.1f} dB" if "psnr" in row else ""
+            progress.show(row["step"], row["phase"], f"loss {row['loss']:.2e}{quality}")
+
         weights = trainer.run(log_every=choices["log_every"], save_every=choices["save_every"], report=report)
-    click.echo(weights)
-
-
-class _Progress:
-    """A progress bar on standard error with loss, PSNR and the time left; silent where that is no terminal."""
-
-    def __init__(self, steps: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task("training", total=steps, note="")
-
-    def __enter__(self) -> Any:
-        self._bar.start()
-        return self.report
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def report(self, row: dict[str, Any]) -> None:
-        note = f"loss {row['loss']:.2e}, reconstruction {row['psnr']:.1f} dB"
-        self._bar.update(self._task, completed=row["step"], description=row["phase"], note=note)
+    if trainer.processes.is_main:
+        click.echo(weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,18 +24,18 @@ class Best:
 
     Attributes:
         step: after which they were validated; 0 where nothing has been yet.
-        loss: their validation loss.
+        figures: the means over the validation images of the loss and its terms.
         tensors: their state dict, on the CPU.
     """
 
     step: int = 0
-    loss: float = float("inf")
+    figures: dict[str, float] = field(default_factory=lambda: {"loss": math.inf})
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
-    def update(self, step: int, loss: float, model: nn.Module) -> None:
+    def update(self, step: int, figures: dict[str, float], model: nn.Module) -> None:
         """Take the weights of ``model`` if their loss is less than that of all before."""
-        if loss < self.loss:
-            self.step, self.loss = step, loss
+        if figures["loss"] < self.figures["loss"]:
+            self.step, self.figures = step, figures
             self.tensors = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
 
 
@@ -56,7 +57,7 @@ def save_checkpoint(
             tensors[f"adam.{key}.{name}"] = value
     header: dict[str, Any] = {"step": step, "identity": dict(identity)}
     if best.step:
-        header["best"] = {"step": best.step, "loss": best.loss}
+        header["best"] = {"step": best.step, "figures": best.figures}
     save_tensors({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path, header)
 
 
@@ -91,7 +92,7 @@ def load_checkpoint(
             for key, value in state.items()
         }
     if "best" in header:
-        best.step, best.loss = int(header["best"]["step"]), float(header["best"]["loss"])
+        best.step, best.figures = int(header["best"]["step"]), dict(header["best"]["figures"])
         best.tensors = _part(tensors, "best.")
     return int(header["step"])
 

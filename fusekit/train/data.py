@@ -120,6 +120,12 @@ class Batch:
     sources: tuple[Tensor, ...]
     crops: tuple[Crop, ...]
 
+    def share(self, index: int, count: int) -> Batch:
+        """Return the ``index``-th of ``count`` equal parts."""
+        size = len(self.crops) // count
+        part = slice(index * size, (index + 1) * size)
+        return Batch(tuple(source[part] for source in self.sources), self.crops[part])
+
 
 def sample_batch(examples: Sequence[Sources], batch: int, crop: int, seed: int, step: int) -> Batch:
     """Return random crops of random examples, with random flips and quarter turns.

@@ -1,4 +1,4 @@
-"""The log of a run: one row of ``log.csv`` for each logged step, whole or not there."""
+"""The logs of a run: rows of ``log.csv``, each whole or not there, and the same numbers for TensorBoard."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fusekit.errors import MissingExtraError
 from fusekit.files import write_text_atomically
 
 _FIRST = ("step", "phase", "rate", "loss")
@@ -56,3 +57,37 @@ class CsvLog:
 def _is_row(line: str, columns: int) -> bool:
     fields = line.split(",")
     return line.endswith("\n") and len(fields) == columns and fields[0].isdigit()
+
+
+class TensorBoardLog:
+    """The numbers of each row as TensorBoard's scalars.
+
+    Args:
+        folder: of the event files.
+
+    Raises:
+        MissingExtraError: tensorboard is not installed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise MissingExtraError(
+                "--log tensorboard needs tensorboard; install it: pip install 'fusekit-imaging[train]'"
+            ) from error
+        self._folder, self._writer_class = folder, SummaryWriter
+        self._writer: Any = None
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Add the numbers of a row at its step."""
+        if self._writer is None:
+            self.trim(row["step"] - 1)
+        for name, value in row.items():
+            if name != "step" and isinstance(value, (int, float)):
+                self._writer.add_scalar(name, value, row["step"])
+        self._writer.flush()
+
+    def trim(self, step: int) -> None:
+        """Begin a new event file, which tells TensorBoard to leave out what was written of steps behind ``step``."""
+        self._writer = self._writer_class(str(self._folder), purge_step=step + 1)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import torch
-
-from fusekit.errors import TrainingError
-from fusekit.loading import resolve_device
+from fusekit.errors import OptionError, TrainingError
+from fusekit.loading import build_network, with_choices
+from fusekit.model import FusionModel
 from fusekit.plugins import registries
-from fusekit.registry import import_target
 from fusekit.spec import ModelSpec
+from fusekit.train.backbones import describe_perceptual, load_perceptual
 from fusekit.train.data import describe, find_examples, load_examples
-from fusekit.train.objectives import load_perceptual
+from fusekit.train.recipe import Recipe
 from fusekit.train.series import SERIES_PATTERN, Files, check_apart, hold_out
-from fusekit.train.trainer import Recipe, Trainer
+from fusekit.train.trainer import Trainer
+
+_COMPOSED = "composed"
 
 
 def start_training(
@@ -23,37 +25,44 @@ def start_training(
     output: Path,
     recipe: Recipe,
     *,
-    model: str = "ehdran",
+    model: str | None = None,
+    encoder: str | None = None,
+    decoder: str | None = None,
     edge: str | None = None,
+    encoder_options: Mapping[str, Any] | None = None,
+    decoder_options: Mapping[str, Any] | None = None,
     names: str | Path | None = None,
     validation_names: str | Path | None = None,
     validation_series: Sequence[str] = (),
     series_pattern: str = SERIES_PATTERN,
-    perceptual: Path | None = None,
+    perceptual: str | Path | None = None,
     device: str = "auto",
+    tensorboard: bool = False,
 ) -> Trainer:
-    """Return a trainer of a freshly constructed ``model`` on the images of ``folders``.
+    """Return a trainer of a freshly constructed model on the images of ``folders``.
 
     Args:
         folders: of single images, of any modality; for a bound or joint model one a source, matched by file name.
         output: folder of the run.
         recipe: how to train.
-        model: a registered model.
-        edge: edge operator in place of the model's own.
+        model: a registered model; ``ehdran`` by default.
+        encoder: a registered encoder, to train a model composed of it and ``decoder`` instead.
+        decoder: the registered decoder of a composed model.
+        edge: edge operator in place of the model's own; a composed model has none by default.
+        encoder_options, decoder_options: keyword arguments of these parts.
         names: list of file names to train on (see `fusekit.io.folders.read_names`); all by default.
         validation_names: list of file names to validate on; neither they nor their series may be trained on.
         validation_series: series to hold out of the images (and of ``names``) and to validate on.
         series_pattern: regular expression whose group 1 is the series in a file name without extension.
-        perceptual: weights of the perceptual network.
+        perceptual: network of the perceptual term, see `fusekit.train.backbones.find_perceptual`.
         device: as in `fusekit.load`.
+        tensorboard: also write event files for TensorBoard.
 
     Raises:
+        OptionError, UnknownNameError: there is no such model or part, or it does not take these options.
         TrainingError: images are missing, or trained and validated images or series overlap.
     """
-    entry = registries().models.entry(model)
-    spec: ModelSpec = entry.details["spec"]
-    torch.manual_seed(recipe.seed)
-    network = import_target(entry, "model")(**{**spec.config, **({"edge": edge} if edge else {})})
+    network = _construct(recipe.seed, model, encoder, decoder, edge, encoder_options, decoder_options)
     examples = find_examples(folders, names, together=network.trains_on_sources)
     held_out: list[Files] = []
     if validation_series and validation_names is not None:
@@ -63,21 +72,45 @@ def start_training(
     elif validation_names is not None:
         held_out = find_examples(folders, validation_names, together=network.trains_on_sources)
     check_apart(examples, held_out, series_pattern)
-    about: dict[str, object] = {"data": describe(examples, names, series_pattern)}
+    about: dict[str, Any] = {"data": describe(examples, names, series_pattern)}
     if held_out:
         about["validation"] = describe(held_out, validation_names, series_pattern)
+    if validation_series:
+        about["validation"]["series"] = list(validation_series)
+    if series_pattern != SERIES_PATTERN:
+        about["series_pattern"] = series_pattern
     features = None
     if perceptual is not None and recipe.perceptual_weight > 0:
-        features = load_perceptual(perceptual)
-        about["perceptual"] = perceptual.name
+        features, about["perceptual"] = load_perceptual(perceptual), describe_perceptual(perceptual)
     return Trainer(
         network,
-        load_examples(examples, spec.normalization),
+        load_examples(examples, network.spec.normalization),
         recipe,
         output,
-        validation=load_examples(held_out, spec.normalization),
+        validation=load_examples(held_out, network.spec.normalization),
         perceptual=features,
         about=about,
         files=examples,
-        device=str(resolve_device(device)),
+        device=device,
+        tensorboard=tensorboard,
     )
+
+
+def _construct(
+    seed: int,
+    model: str | None,
+    encoder: str | None,
+    decoder: str | None,
+    edge: str | None,
+    encoder_options: Mapping[str, Any] | None,
+    decoder_options: Mapping[str, Any] | None,
+) -> FusionModel:
+    """Return the model to train, with initial weights drawn from ``seed``."""
+    parts = {"encoder": encoder, "decoder": decoder, "decoder_options": decoder_options}
+    given = {name: value for name, value in parts.items() if value}
+    if model not in (None, _COMPOSED) and given:
+        raise OptionError(
+            f"the model {model!r} has its own encoder and decoder; leave out --model, or --encoder and --decoder"
+        )
+    spec: ModelSpec = registries().models.entry(_COMPOSED if given else model or "ehdran").details["spec"]
+    return build_network(spec, with_choices(spec, {**spec.config, **given}, edge, encoder_options), seed)

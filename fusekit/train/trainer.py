@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,51 +21,15 @@ from fusekit.errors import TrainingError
 from fusekit.files import remove_stale_partials, write_text_atomically
 from fusekit.geometry import pad_to_multiple
 from fusekit.model import FusionModel
+from fusekit.train.card import write_card
 from fusekit.train.checkpoint import Best, load_checkpoint, save_checkpoint
 from fusekit.train.data import Batch, Sources, sample_batch
-from fusekit.train.log import CsvLog
+from fusekit.train.log import CsvLog, TensorBoardLog
 from fusekit.train.objectives import Objectives
+from fusekit.train.processes import Processes, find_processes
+from fusekit.train.recipe import Recipe as Recipe
 from fusekit.train.series import Files
 from fusekit.weights.store import save_weights
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train.
-
-    Attributes:
-        steps: optimiser steps.
-        batch: crops a step.
-        crop: side of the square crops, pixels.
-        rate: peak learning rate of Adam; cosine decay to 1 % of it after a short linear warm-up.
-        gradient_weight: λ₁ of the gradient term.
-        perceptual_weight: λ₂ of the perceptual term.
-        settle: share of the steps, at the end, trained in evaluation mode: BatchNorm by its running statistics, no
-            dropout, so that the weights are fitted to the mode in which they will be used.
-        precision: ``float32`` or ``bfloat16`` (autocast; weights stay float32).
-        clip: greatest norm of the gradients.
-        seed: of everything drawn.
-    """
-
-    steps: int = 6000
-    batch: int = 4
-    crop: int = 96
-    rate: float = 1e-3
-    gradient_weight: float = 0.2
-    perceptual_weight: float = 0.2
-    settle: float = 0.5
-    precision: str = "float32"
-    clip: float = 1.0
-    seed: int = 3407
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 1 or self.crop < 16 or self.rate <= 0 or not 0 <= self.settle <= 1:
-            raise TrainingError(
-                "training needs steps and batch of 1 or more, crops of 16 or more, a positive rate, and settle "
-                "from 0 to 1"
-            )
-        if self.precision not in ("float32", "bfloat16"):
-            raise TrainingError(f"unknown precision {self.precision!r}; float32 or bfloat16")
 
 
 class Trainer:
@@ -81,6 +45,13 @@ class Trainer:
         about: facts for the weights' header and ``config.json`` (data, split, …); a run is resumed with the same only.
         files: the files of each example, to name a batch by.
         device: where to train.
+        tensorboard: also write what ``log.csv`` holds for TensorBoard, to the folder ``tensorboard``.
+
+    In several processes (see `fusekit.train.processes`) each sees its own share of the crops that one process with a
+    batch as large as all of theirs would see; gradients and BatchNorm's running statistics are averaged in each step.
+
+    Raises:
+        TrainingError: the recipe asks for a network that is not given, or for crops that the model cannot take.
     """
 
     def __init__(
@@ -95,12 +66,17 @@ class Trainer:
         about: dict[str, Any] | None = None,
         files: Sequence[Files] = (),
         device: str = "cpu",
+        tensorboard: bool = False,
     ) -> None:
         if recipe.perceptual_weight > 0 and perceptual is None:
             raise TrainingError(
                 "the perceptual term needs a network: give --perceptual FILE, or set --perceptual-weight 0"
             )
-        self.device = torch.device(device)
+        _check_crop(recipe.crop, model)
+        if not any(True for _ in model.parameters()):
+            raise TrainingError(f"the model {model.spec.id!r} has no weights to train; fuse with it as it is")
+        self.processes: Processes = find_processes(device)
+        self.device = self.processes.device
         self.model = model.to(self.device)
         # Channels-last weights make the convolutions faster; torch's stub of Module.to lacks the argument.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -110,8 +86,10 @@ class Trainer:
         self.objectives = Objectives(recipe.gradient_weight, recipe.perceptual_weight, network)
         self.about = about or {}
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=recipe.rate)
-        self.step, self.best = 0, Best()
-        self.log = CsvLog(folder / "log.csv")
+        self.step, self.best, self.save_every = 0, Best(), 0
+        self.logs: list[CsvLog | TensorBoardLog] = [CsvLog(folder / "log.csv")]
+        if tensorboard:
+            self.logs.append(TensorBoardLog(folder / "tensorboard"))
 
     @property
     def checkpoint(self) -> Path:
@@ -128,52 +106,76 @@ class Trainer:
         Raises:
             TrainingError: the loss is not finite, or the checkpoint is of another run.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        remove_stale_partials(self.folder)
-        self._resume()
-        self._write_config()
+        self.save_every = save_every
+        self._begin()
         while self.step < self.recipe.steps:
             started = time.perf_counter()
             row = self.train_step()
             row["seconds"] = time.perf_counter() - started
+            if not self.processes.is_main:
+                continue
             last = self.step == self.recipe.steps
             saving = last or self.step % save_every == 0
             if saving:
                 row |= self._validate_and_keep_best()
             if last or "validation_loss" in row or self.step % log_every == 0:
-                self.log.write(row)
+                for log in self.logs:
+                    log.write(row)
             # The row first: one behind the checkpoint is dropped on resuming, one that is lost would stay lost.
             if saving:
-                self._save_checkpoint()
+                save_checkpoint(self.checkpoint, self.model, self.optimizer, self.best, self.step, self._identity())
             if report is not None:
                 report(row)
-        return self._finish()
+        if self.processes.is_main:
+            self._finish()
+        self.processes.wait()
+        return self.folder / "weights.safetensors"
 
     def train_step(self) -> dict[str, Any]:
         """Do one optimiser step and return what the log shows of it."""
-        recipe = self.recipe
-        torch.manual_seed(recipe.seed * 1_000_003 + self.step)
-        settling = self.step >= recipe.steps * (1 - recipe.settle)
+        recipe, processes = self.recipe, self.processes
+        # Dropout differs between processes, as it would between the parts of one large batch.
+        torch.manual_seed((recipe.seed * 1_000_003 + self.step) * processes.count + processes.index)
+        settling = recipe.settles(self.step)
         self.model.train(not settling)
-        rate = self._rate(self.step)
+        rate = recipe.learning_rate(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        batch = sample_batch(self.examples, recipe.batch, recipe.crop, recipe.seed, self.step)
-        sources = [self._ready(source) for source in batch.sources]
+        whole = sample_batch(self.examples, recipe.batch * processes.count, recipe.crop, recipe.seed, self.step)
+        batch = whole.share(processes.index, processes.count)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-            loss, terms = self.model.training_loss(sources, self.objectives)
-        if not math.isfinite(loss.item()):
-            raise TrainingError(self._not_finite(f"the loss is {loss.item()}", batch))
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip).item()
+            loss, terms = self.model.training_loss([self._ready(each) for each in batch.sources], self.objectives)
+        shown = {"loss": loss.detach().float(), **{name: value.detach().float() for name, value in terms.items()}}
+        own = float(shown["loss"])
+        if math.isfinite(own) or processes.count > 1:
+            self.optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            self._average([*shown.values()])
+        self._check_finite(own, float(shown["loss"]), batch)
+        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip or math.inf))
         if not math.isfinite(norm):
             raise TrainingError(self._not_finite(f"the gradients' norm is {norm}", batch))
         self.optimizer.step()
         self.step += 1
-        shown = {name: value.item() for name, value in terms.items()}
         phase = "settle" if settling else "train"
-        return {"step": self.step, "phase": phase, "rate": rate, "loss": loss.item(), **shown}
+        return {
+            "step": self.step,
+            "phase": phase,
+            "rate": rate,
+            **{name: float(value) for name, value in shown.items()},
+        }
+
+    def _average(self, scalars: list[Tensor]) -> None:
+        """Make scalars, gradients and BatchNorm's running statistics the means over the processes."""
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        statistics = [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
+        self.processes.average([*scalars, *gradients, *statistics])
+
+    def _check_finite(self, own: float, mean: float, batch: Batch) -> None:
+        if not math.isfinite(own):
+            raise TrainingError(self._not_finite(f"the loss is {own}", batch))
+        if not math.isfinite(mean):
+            raise TrainingError(f"the loss of another process is {mean} at step {self.step + 1}; it names the batch")
 
     def _ready(self, source: Tensor) -> Tensor:
         return source.to(self.device).contiguous(memory_format=torch.channels_last)
@@ -188,14 +190,6 @@ class Trainer:
             f"{fact} at step {self.step + 1}, on the crops of {self.recipe.crop} pixels of {'; '.join(seen)}; "
             "look at these images, or lower --rate or --clip; the checkpoint is left as it was"
         )
-
-    def _rate(self, step: int) -> float:
-        """Return the learning rate: linear over the first 2 % of the steps, then cosine down to 1 %."""
-        warm_up = max(1, self.recipe.steps // 50)
-        if step < warm_up:
-            return self.recipe.rate * (step + 1) / warm_up
-        progress = (step - warm_up) / max(1, self.recipe.steps - warm_up)
-        return self.recipe.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -217,41 +211,64 @@ class Trainer:
             return {}
         if not math.isfinite(found["loss"]):
             raise TrainingError(f"the validation loss is {found['loss']} after step {self.step}; look at these images")
-        self.best.update(self.step, found["loss"], self.model)
+        self.best.update(self.step, found, self.model)
         row: dict[str, Any] = {"validation_loss": found["loss"], "best_step": self.best.step}
         return {**row, "validation_psnr": found["psnr"]} if "psnr" in found else row
 
     def _identity(self) -> dict[str, Any]:
         """Return what must be the same in a run that goes on from the checkpoint."""
-        return {"model": self.model.spec.id, "config": self.model.config, **asdict(self.recipe), **self.about}
+        facts = {"model": self.model.spec.id, "config": self.model.config, "processes": self.processes.count}
+        return {**facts, **asdict(self.recipe), **self.about}
 
-    def _save_checkpoint(self) -> None:
-        save_checkpoint(self.checkpoint, self.model, self.optimizer, self.best, self.step, self._identity())
-
-    def _resume(self) -> None:
+    def _begin(self) -> None:
+        """Make the folder, or take up what an earlier run left in it."""
+        if self.processes.is_main:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            remove_stale_partials(self.folder)
         if self.checkpoint.exists():
             self.step = load_checkpoint(self.checkpoint, self.model, self.optimizer, self.best, self._identity())
-        self.log.trim(self.step)
+        # Nobody may train on, and the main process write, before all have read the same checkpoint.
+        self.processes.wait()
+        if self.processes.is_main:
+            for log in self.logs:
+                log.trim(self.step)
+            self._write_config()
 
     def _write_config(self, result: dict[str, Any] | None = None) -> None:
         facts = {"model": self.model.spec.id, **self.model.config, "training": self._training_facts(result)}
         write_text_atomically(self.folder / "config.json", json.dumps(facts, indent=2) + "\n")
 
     def _training_facts(self, result: dict[str, Any] | None = None) -> dict[str, Any]:
-        return {**asdict(self.recipe), **self.about, **({"result": result} if result else {})}
+        facts = {**asdict(self.recipe), **self.about}
+        if self.processes.count > 1:
+            facts["processes"] = self.processes.count
+        if self.validation:
+            facts["save_every"] = self.save_every
+        return {**facts, "result": result} if result else facts
 
-    def _finish(self) -> Path:
-        """Write the final weights and return their path."""
+    def _finish(self) -> None:
+        """Write the final weights, and the configuration and the model card with what came of them."""
         result: dict[str, Any] = {"step": self.step}
         if self.best.step:
             self.model.load_state_dict(self.best.tensors)
-            result = {"step": self.best.step, "validation_loss": self.best.loss}
+            result = {"step": self.best.step}
+            result |= {f"validation_{name}": value for name, value in self.best.figures.items()}
         self.model.eval()
-        final = self.folder / "weights.safetensors"
-        save_weights(self.model, final, {"training": self._training_facts(result)})
+        facts, weights = self._training_facts(result), self.folder / "weights.safetensors"
+        save_weights(self.model, weights, {"training": facts})
         self._write_config(result)
-        return final
+        write_card(self.folder / "README.md", self.model, weights, facts)
 
 
 def _as_sources(examples: Sequence[Tensor | Sources]) -> list[Sources]:
     return [(example,) if isinstance(example, Tensor) else tuple(example) for example in examples]
+
+
+def _check_crop(crop: int, model: FusionModel) -> None:
+    """Refuse crops that the model would have to pad, or that are too small for it."""
+    multiple, least = model.spec.multiple, model.spec.min_size
+    if crop % multiple or crop < least:
+        raise TrainingError(
+            f"the model {model.spec.id!r} takes crops of {least} pixels or more that are a multiple of {multiple}, "
+            f"not {crop}; choose --crop {max(-(-crop // multiple), -(-least // multiple)) * multiple}"
+        )

@@ -69,6 +69,7 @@ class DilatedResidualAttention(Encoder):
         super().__init__()
         if not all(isinstance(dilation, int) and dilation > 0 for dilation in dilations):
             raise OptionError(f"the encoder 'dran' needs dilations of 1 or more, not {list(dilations)}")
+        self.channels = channels
         self.edge_gain = float(edge_gain)
         self.shallow = nn.Conv2d(1, channels, 1)
         self.multiscale = Multiscale(channels, dilations)

@@ -10,13 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fusekit.errors import OptionError
+from fusekit.model import Decoder as DecoderBase
 from fusekit.model import EncoderDecoder
 from fusekit.plugins import registries
 from fusekit_ehdran import composed, convert, plugin
 from fusekit_ehdran.encoder import DilatedResidualAttention
 
 
-class Decoder(nn.Module):
+class Decoder(DecoderBase):
     """Three 3×3 convolutions C → C → 32 → 1 with leaky ReLU between: (B, C, H, W) → (B, 1, H, W).
 
     Args:
@@ -35,6 +36,17 @@ class Decoder(nn.Module):
         hidden = F.leaky_relu(first(features), self.negative_slope)
         hidden = F.leaky_relu(second(hidden), self.negative_slope)
         return last(hidden)
+
+
+class LinearDecoder(Decoder):
+    """DILRAN's decoder: the same convolutions without activations.
+
+    Args:
+        channels: C.
+    """
+
+    def __init__(self, channels: int = 64) -> None:
+        super().__init__(channels, negative_slope=1.0)
 
 
 class _DilatedResidualAttentionNetwork(EncoderDecoder):

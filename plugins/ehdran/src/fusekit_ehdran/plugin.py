@@ -75,6 +75,22 @@ def register_encoders(register: Callable[..., None]) -> None:
 
 
 @hookimpl
+def register_decoders(register: Callable[..., None]) -> None:
+    register(
+        "conv3",
+        "fusekit_ehdran.model:Decoder",
+        summary="three 3×3 convolutions with leaky ReLU between (EH-DRAN's)",
+        citation=PAPER,
+    )
+    register(
+        "conv3-linear",
+        "fusekit_ehdran.model:LinearDecoder",
+        summary="three 3×3 convolutions without activations (DILRAN's)",
+        citation=DILRAN_PAPER,
+    )
+
+
+@hookimpl
 def register_edge_operators(register: Callable[..., None]) -> None:
     register(
         "drgo",

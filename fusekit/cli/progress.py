@@ -1,0 +1,49 @@
+"""The progress bar of commands that take long."""
+
+from __future__ import annotations
+
+
+class ProgressBar:
+    """A progress bar on standard error, with a note and the time left; silent where that is no terminal.
+
+    Args:
+        description: what is being done.
+        total: how many times.
+    """
+
+    def __init__(self, description: str, total: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task(description, total=total, note="")
+
+    def __enter__(self) -> ProgressBar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    @property
+    def speed(self) -> float | None:
+        """How many a second, where that is known yet."""
+        task = self._bar.tasks[0]
+        return task.finished_speed or task.speed
+
+    def advance(self, note: str = "") -> None:
+        """Show that one more is done."""
+        self._bar.update(self._task, advance=1, note=note)
+
+    def show(self, completed: int, description: str, note: str = "") -> None:
+        """Show how many are done, and of what."""
+        self._bar.update(self._task, completed=completed, description=description, note=note)

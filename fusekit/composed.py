@@ -1,0 +1,66 @@
+"""The model ``composed``: any registered encoder, edge operator and decoder put together, for any rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from fusekit.builtin import COMPOSED
+from fusekit.errors import OptionError, PluginError
+from fusekit.model import EncoderDecoder
+from fusekit.plugins import registries
+
+
+class Composed(EncoderDecoder):
+    """An encoder-decoder of registered parts; sources are (B, 1, H, W) in [0, 1] after per-image min-max.
+
+    Args:
+        encoder: name of a registered encoder.
+        edge: name of a registered edge operator, which the encoder puts in its place.
+        decoder: name of a registered decoder; it is constructed with ``channels``, the encoder's.
+        encoder_options: further keyword arguments of the encoder.
+        decoder_options: further keyword arguments of the decoder.
+
+    Raises:
+        UnknownNameError: no part has such a name.
+        OptionError: a part is not named, or does not take its options.
+        PluginError: the encoder does not say how many channels its features have.
+    """
+
+    spec = COMPOSED
+
+    def __init__(
+        self,
+        encoder: str = "",
+        edge: str = "none",
+        decoder: str = "",
+        encoder_options: Mapping[str, Any] | None = None,
+        decoder_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if not encoder or not decoder:
+            raise OptionError(
+                "the model 'composed' is made of an encoder and a decoder; name both, as in "
+                "fusekit train --encoder NAME --decoder NAME, or load weights that say which"
+            )
+        self.encoder = _construct("encoder", encoder, {**(encoder_options or {}), "edge": edge})
+        channels = getattr(self.encoder, "channels", None)
+        if not isinstance(channels, int):
+            raise PluginError(
+                f"the encoder {encoder!r} does not say how many channels its features have; "
+                f"{type(self.encoder).__name__} must set self.channels"
+            )
+        self.decoder = _construct("decoder", decoder, {**(decoder_options or {}), "channels": channels})
+
+
+def _construct(kind: str, name: str, options: dict[str, Any]) -> nn.Module:
+    """Return the registered ``kind`` called ``name``, constructed with ``options``."""
+    registry = registries().encoders if kind == "encoder" else registries().decoders
+    part_class = registry.load(name)
+    try:
+        part: nn.Module = part_class(**options)
+    except TypeError as error:
+        raise OptionError(f"the {kind} {name!r} does not take these options: {error}") from error
+    return part
