@@ -79,7 +79,7 @@ def make_record(
         **settings(model, rule, options),
         "rule_weights": [_summary(each) for each in weights] if weights else None,
         "chroma_from": None if chroma_of is None else chroma_of + 1,
-        **_machine(model),
+        **machine(model),
         "versions": versions(model),
         "seconds": {
             "read": round(clock["read"] - clock["start"], 4),
@@ -140,7 +140,8 @@ def _summary(weights: Tensor) -> dict[str, Any]:
     }
 
 
-def _machine(model: FusionModel) -> dict[str, Any]:
+def machine(model: FusionModel) -> dict[str, Any]:
+    """Return the part of a record that says where the model runs."""
     parameter = next(model.parameters(), None)
     device = parameter.device if parameter is not None else torch.device("cpu")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
