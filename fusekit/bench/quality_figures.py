@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,13 +29,18 @@ _PAIRS = 3
 _MOST_METHODS = 8
 
 
-def _figure(width: float, height: float) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
+def check_matplotlib() -> None:
+    """Raise `MissingExtraError` where figures cannot be drawn."""
+    if importlib.util.find_spec("matplotlib") is None:
         raise MissingExtraError(
             "figures need matplotlib: pip install 'fusekit-imaging[bench]', or leave them out with --no-figures"
-        ) from error
+        )
+
+
+def _figure(width: float, height: float) -> Figure:
+    check_matplotlib()
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width, height), layout="constrained")
 
 

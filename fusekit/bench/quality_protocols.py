@@ -187,10 +187,12 @@ def spread(names: Sequence[str], count: int = _VALIDATION) -> list[str]:
 
 
 def series(datasets: Sequence[Dataset], methods: Sequence[Method], weights: Mapping[str, str]) -> Iterator[Replicate]:
-    """Yield one replicate a dataset, with the models' own weights or those given by model."""
+    """Return one replicate a dataset, with the models' own weights or those given by model."""
+    found = []
     for dataset in datasets:
         chosen = [with_weights(method, dataset, weights) for method in methods]
-        yield Replicate(dataset, "", dataset.test, dataset.test_pairs(), chosen, {})
+        found.append(Replicate(dataset, "", dataset.test, dataset.test_pairs(), chosen, {}))
+    return iter(found)
 
 
 def paper(

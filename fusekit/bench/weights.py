@@ -129,6 +129,12 @@ def write_between(page: Path, text: str, mark: str) -> None:
     Raises:
         InputError: the page cannot be read, or has no such lines.
     """
+    before, after = around(page, mark)
+    write_text_atomically(page, f"{before}\n{text}\n{after}")
+
+
+def around(page: Path, mark: str) -> tuple[str, str]:
+    """Return what stands before and after the figures of a page, the markers included; errors as `write_between`."""
     begin_line, end_line = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
     try:
         old = page.read_text(encoding="utf-8")
@@ -138,4 +144,4 @@ def write_between(page: Path, text: str, mark: str) -> None:
     _, end, after = rest.partition(end_line)
     if not begin or not end:
         raise InputError(f"{page} has no lines {begin_line} and {end_line} to put the figures between")
-    write_text_atomically(page, f"{before}{begin_line}\n{text}\n{end_line}{after}")
+    return before + begin_line, end_line + after

@@ -79,8 +79,15 @@ def quality(data: Path, **choices: Any) -> None:
     The output folder gets results.json, table.md, table.csv, plot.svg and a grid of images a dataset.
     """
     from fusekit.bench.quality import run
+    from fusekit.bench.quality_figures import check_matplotlib
+    from fusekit.bench.weights import around
 
     request = _request(data, choices)
+    # What would fail after hours is looked at first.
+    if choices["docs"]:
+        around(choices["docs"], f"quality {request.title}")
+    if not choices["no_figures"]:
+        check_matplotlib()
     with _Progress() as progress:
         table = run(request, progress)
     _write(table, request, choices)
