@@ -19,9 +19,10 @@ from cli_helper import run_cli, texture, write_texture
 import fusekit
 from fusekit.bench import quality, quality_scores
 from fusekit.bench.quality import Request, run
+from fusekit.bench.quality_export import to_csv, to_json, to_markdown
 from fusekit.bench.quality_methods import Method, parse_methods
 from fusekit.bench.quality_scores import Measure, fused_by_rules, parse_measures
-from fusekit.bench.quality_table import Table, best, paper_tables, ranks, to_csv, to_json, to_markdown
+from fusekit.bench.quality_table import Table, best, paper_tables, ranks
 from fusekit.color import luminance
 from fusekit.errors import FusekitError, InputError, OptionError, UnknownNameError
 from fusekit.evaluation import evaluate, evaluate_detailed

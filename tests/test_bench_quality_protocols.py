@@ -13,9 +13,9 @@ from cli_helper import run_cli
 import fusekit
 from fusekit.bench.datasets import Dataset, read_datasets
 from fusekit.bench.quality import Request, run
+from fusekit.bench.quality_export import to_markdown
 from fusekit.bench.quality_protocols import draw_split, series_split, spread
 from fusekit.bench.quality_scores import RECONSTRUCTION, Measure
-from fusekit.bench.quality_table import to_markdown
 from fusekit.bench.weights import reconstruction_psnr
 from fusekit.errors import OptionError, TrainingError
 from fusekit.model import EncoderDecoder

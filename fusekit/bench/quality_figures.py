@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fusekit.bench.quality_export import heading
 from fusekit.bench.quality_methods import Method, key_of, loaded
 from fusekit.bench.quality_protocols import spread
 from fusekit.bench.quality_scores import Measure
-from fusekit.bench.quality_table import Row, Table, best, heading, part_of, ranks
+from fusekit.bench.quality_table import Row, Table, best, part_of, ranks
 from fusekit.errors import MissingExtraError
 from fusekit.files import atomic_path
 from fusekit.io.image import Array, full_scale

@@ -123,8 +123,8 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _write(table: Table, request: Request, choices: dict[str, Any]) -> None:
     """Write the tables and figures into the output folder, and the table into the page of the docs."""
+    from fusekit.bench.quality_export import to_csv, to_json, to_markdown
     from fusekit.bench.quality_figures import draw_grid, draw_plot
-    from fusekit.bench.quality_table import to_csv, to_json, to_markdown
     from fusekit.bench.weights import write_between
     from fusekit.files import write_text_atomically
 
