@@ -7,6 +7,8 @@ import json
 import math
 import statistics
 from collections.abc import Iterator
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from unittest import mock
 
@@ -254,6 +256,13 @@ def test_processes_give_the_same_table_and_our_errors(table: Table, data: Path, 
     write_texture(broken / "mri" / "3001.png", 1, 30, 22)
     with pytest.raises(InputError, match=r"differ in size: .*3001\.png is 25×22"):
         run(Request(**{**request.__dict__, "data": broken}))
+
+
+def test_a_process_that_dies_is_an_error_of_ours() -> None:
+    future: Future[tuple[str, quality.Ratings]] = Future()
+    future.set_exception(BrokenProcessPool("died"))
+    with pytest.raises(OptionError, match="use fewer --jobs"):
+        list(quality._collected([future]))
 
 
 def test_methods_and_measures_are_parsed() -> None:

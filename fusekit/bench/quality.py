@@ -9,6 +9,7 @@ import hashlib
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,7 +136,7 @@ def _prepare(output: Path) -> None:
 
 
 def _replicates(request: Request, datasets: list[Dataset], progress: Progress) -> Iterator[protocols.Replicate]:
-    trainer = protocols.Trainer(
+    trainings = protocols.Trainings(
         request.output,
         request.recipe,
         request.perceptual,
@@ -143,10 +144,10 @@ def _replicates(request: Request, datasets: list[Dataset], progress: Progress) -
         lambda title: progress.training(title, request.recipe.steps),
     )
     if request.ablation:
-        return protocols.ablation(datasets, request.rules, trainer, request.seeds)
+        return protocols.ablation(datasets, request.rules, trainings, request.seeds)
     methods = parse_methods(request.methods)
     if request.protocol == "paper":
-        return protocols.paper(datasets, methods, trainer, request.seeds)
+        return protocols.paper(datasets, methods, trainings, request.seeds)
     return protocols.series(datasets, methods, request.weights)
 
 
@@ -214,8 +215,14 @@ def _workers(count: int) -> Iterator[Callable[[Sequence[Job]], Iterator[tuple[st
 
 
 def _collected(futures: Sequence[Future[tuple[str, Ratings]]]) -> Iterator[tuple[str, Ratings]]:
-    for future in as_completed(futures):
-        yield future.result()
+    try:
+        for future in as_completed(futures):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise OptionError(
+            "a process that fuses ended on its own, most likely for want of memory; use fewer --jobs "
+            "(what was done is kept)"
+        ) from error
 
 
 def _score(job: Job) -> tuple[str, Ratings]:

@@ -161,7 +161,8 @@ def telling(rows: list[Row], measures: Sequence[Measure]) -> list[Row]:
 
 def _caption(row: Row, name: str, measures: Sequence[Measure]) -> str:
     images = list(row.ratings.values())[-1]
-    return "  ".join(f"{each.metric} {part_of(images[name][each.name], each.part):.2f}" for each in measures)
+    parts = [(each, " (worse)" if each.part == "worst" else "") for each in measures]
+    return "  ".join(f"{each.metric}{note} {part_of(images[name][each.name], each.part):.2f}" for each, note in parts)
 
 
 def _show(axes: Axes, pixels: Array, title: str, caption: str) -> None:

@@ -82,7 +82,7 @@ class Replicate:
 
 
 @dataclass(frozen=True)
-class Trainer:
+class Trainings:
     """What all trainings of a bench have in common.
 
     Attributes:
@@ -196,7 +196,7 @@ def series(datasets: Sequence[Dataset], methods: Sequence[Method], weights: Mapp
 
 
 def paper(
-    datasets: Sequence[Dataset], methods: Sequence[Method], trainer: Trainer, seeds: Sequence[int]
+    datasets: Sequence[Dataset], methods: Sequence[Method], trainings: Trainings, seeds: Sequence[int]
 ) -> Iterator[Replicate]:
     """Train every model with parameters afresh for each draw, and yield a replicate a dataset and draw."""
     splits = {(dataset.name, seed): draw_split(dataset, seed) for dataset in datasets for seed in seeds}
@@ -206,7 +206,7 @@ def paper(
             weights, facts = {}, {}
             for model in dict.fromkeys(method.model for method in methods):
                 if _is_trained(model):
-                    weights[model], facts[model] = trainer.train(
+                    weights[model], facts[model] = trainings.train(
                         dataset, label.replace(" ", "-"), Variant(model), seed, split
                     )
             chosen = [replace(method, weights=weights.get(method.model)) for method in methods]
@@ -216,7 +216,7 @@ def paper(
 
 
 def ablation(
-    datasets: Sequence[Dataset], rules: Sequence[str], trainer: Trainer, seeds: Sequence[int]
+    datasets: Sequence[Dataset], rules: Sequence[str], trainings: Trainings, seeds: Sequence[int]
 ) -> Iterator[Replicate]:
     """Train the rows of the ablation with each seed, and yield a replicate a dataset and seed."""
     for rule in rules:
@@ -227,7 +227,7 @@ def ablation(
         for seed in seeds:
             methods, facts = [], {}
             for variant in ABLATION:
-                path, trained = trainer.train(dataset, f"seed-{seed}", variant, seed, split)
+                path, trained = trainings.train(dataset, f"seed-{seed}", variant, seed, split)
                 for rule in rules:
                     methods.append(Method(variant.model, rule, path, f"{variant.label} · {rule}"))
                     facts[methods[-1].name] = trained
