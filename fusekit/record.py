@@ -141,7 +141,7 @@ def _summary(weights: Tensor) -> dict[str, Any]:
 
 
 def machine(model: FusionModel) -> dict[str, Any]:
-    """Return the part of a record that says where the model runs."""
+    """Return ``device``, ``device_name``, ``dtype`` and ``backend`` of where a model computes."""
     parameter = next(model.parameters(), None)
     device = parameter.device if parameter is not None else torch.device("cpu")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()

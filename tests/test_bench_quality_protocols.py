@@ -133,7 +133,7 @@ def test_the_rows_of_the_ablation_differ_in_one_thing_each(tmp_path: Path) -> No
     assert rating["value"] == pytest.approx(sum(values) / 2)
     text = to_markdown(table, "x")
     assert "| method | scd ↑ | reconstruction, dB ↑ |" in text
-    assert "Trained on 3 pairs, 3 to choose the checkpoint" in text
+    assert "Seed 7: means over the pairs, ± their standard deviation. Trained on 3 pairs, 3 to choose" in text
 
 
 def test_the_command_trains_with_the_recipe_it_was_given(tmp_path: Path) -> None:

@@ -68,11 +68,11 @@ def test_steps_of_the_ablation_are_paired_by_seed() -> None:
         for label, seeds in zip(labels, values, strict=True)
     ]
     assert verdict(Table("ablation", [SCD], "abc", rows), rows) == [
-        "- base → base + L_grad, rule max: scd +0.500 ± 0.000.",
-        "- base + L_grad → base + L_grad + DRGO, rule max: scd -0.200 ± 0.283.",
+        "- base → base + L_grad, rule max. scd: +0.500 ± 0.000.",
+        "- base + L_grad → base + L_grad + DRGO, rule max. scd: -0.200 ± 0.283.",
     ]
     single = [row(each.method, {SCD: each.values(SCD)[0]}) for each in rows]
-    assert verdict(Table("ablation", [SCD], "abc", single), single)[0].endswith("scd +0.500.")
+    assert verdict(Table("ablation", [SCD], "abc", single), single)[0].endswith("scd: +0.500.")
 
 
 def test_nothing_is_said_where_there_is_nothing_to_compare() -> None:

@@ -9,8 +9,8 @@ import math
 from typing import Any
 
 from fusekit.bench.datasets import Dataset
-from fusekit.bench.quality_scores import RECONSTRUCTION, Measure, paper_measures
-from fusekit.bench.quality_table import Row, Table, best, paper_tables, ranks
+from fusekit.bench.quality_scores import paper_measures
+from fusekit.bench.quality_table import Row, Table, best, paper_tables, ranks, title
 from fusekit.bench.quality_verdict import verdict
 from fusekit.report.export import finite
 
@@ -19,16 +19,6 @@ REMARK = (
     "published, its test slices share patients with its training slices, its checkpoint was chosen on test SSIM, and "
     "its model was not reset between draws (see “What differs from the paper”)."
 )
-
-
-def heading(measure: Measure) -> str:
-    """Return the column's heading: what is measured, on what, and which direction is better."""
-    if measure == RECONSTRUCTION:
-        return f"reconstruction, dB {measure.arrow}"
-    note = {"worst": ", worse source"}.get(measure.part, "")
-    if measure.view == "float":
-        note = " (paper)" if measure in paper_measures() else " (float)"
-    return f"{measure.metric}{note} {measure.arrow}"
 
 
 def to_markdown(table: Table, command: str) -> str:
@@ -68,7 +58,10 @@ def _described(rows: list[Row]) -> str:
     if not trainings:
         return f"{text} Mean ± standard deviation over the pairs."
     labels = ", ".join(rows[0].facts)
-    return f"{text} Means over {labels}, ± their standard deviation. {_recipe(trainings[-1])}"
+    over = (
+        f"Means over {labels}, ± their" if len(facts) > 1 else f"{labels.capitalize()}: means over the pairs, ± their"
+    )
+    return f"{text} {over} standard deviation. {_recipe(trainings[-1])}"
 
 
 def _recipe(trained: dict[str, Any]) -> str:
@@ -83,7 +76,7 @@ def _recipe(trained: dict[str, Any]) -> str:
 
 def _table(table: Table, rows: list[Row]) -> list[str]:
     ranked = table.ranked
-    titles = ["method", *map(heading, table.measures)]
+    titles = ["method", *(f"{title(measure)} {measure.arrow}" for measure in table.measures)]
     if ranked:
         titles.append("ranks by " + ", ".join(each.metric for each in ranked))
     titles.append("weights")

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusekit.bench.quality_export import heading
 from fusekit.bench.quality_methods import Method, key_of, loaded
 from fusekit.bench.quality_protocols import spread
 from fusekit.bench.quality_scores import Measure
-from fusekit.bench.quality_table import Row, Table, best, part_of, ranks
+from fusekit.bench.quality_table import Row, Table, best, part_of, ranks, title
 from fusekit.errors import MissingExtraError
 from fusekit.files import atomic_path
 from fusekit.io.image import Array, full_scale
@@ -111,7 +110,7 @@ def _dots(axes: Axes, rows: list[Row], measure: Measure, colors: dict[str, str])
     axes.grid(axis="both", color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.set_xlabel(heading(measure).rstrip(" ↑↓") + (", lower is better" if measure.arrow == "↓" else ""), fontsize=7)
+    axes.set_xlabel(title(measure) + (", lower is better" if measure.arrow == "↓" else ""), fontsize=7)
 
 
 def draw_grid(table: Table, rows: list[Row], path: Path, device: str) -> None:
@@ -165,9 +164,9 @@ def _caption(row: Row, name: str, measures: Sequence[Measure]) -> str:
     return "  ".join(f"{each.metric}{note} {part_of(images[name][each.name], each.part):.2f}" for each, note in parts)
 
 
-def _show(axes: Axes, pixels: Array, title: str, caption: str) -> None:
+def _show(axes: Axes, pixels: Array, heading: str, caption: str) -> None:
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=full_scale(str(pixels.dtype)))
-    axes.set_title(title, fontsize=6.5, pad=2)
+    axes.set_title(heading, fontsize=6.5, pad=2)
     axes.set_xlabel(caption, fontsize=5.5, labelpad=2)
     axes.set_xticks([])
     axes.set_yticks([])

@@ -12,7 +12,7 @@ from typing import Any
 
 from fusekit.bench.datasets import Dataset, Pairs
 from fusekit.bench.quality_methods import Method
-from fusekit.bench.quality_scores import Measure
+from fusekit.bench.quality_scores import RECONSTRUCTION, Measure, paper_measures
 from fusekit.evaluation import Rating
 
 #: By what methods are ranked: a fusion should be ahead in all three.
@@ -130,3 +130,12 @@ def paper_tables() -> dict[str, Any]:
     """Return the paper's tables: ``citation``, ``metrics``, ``tables`` and ``ablation`` by name of the data."""
     tables: dict[str, Any] = json.loads(_PAPER.read_text(encoding="utf-8"))
     return tables
+
+
+def title(measure: Measure) -> str:
+    """Return what a column is called: the metric, and on what or of which source."""
+    if measure == RECONSTRUCTION:
+        return "reconstruction, dB"
+    if measure.view == "float":
+        return f"{measure.metric} (paper)" if measure in paper_measures() else f"{measure.metric} (float)"
+    return f"{measure.metric}, worse source" if measure.part == "worst" else measure.metric

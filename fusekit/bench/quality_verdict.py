@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from fusekit.bench.quality_protocols import ABLATION
 from fusekit.bench.quality_scores import Measure, paper_measures
-from fusekit.bench.quality_table import Row, Table, paper_tables, surplus
+from fusekit.bench.quality_table import Row, Table, paper_tables, surplus, title
 
 #: What the paper's row is held against; its entropy of float values tells of precision rather than of the image.
 _COMPARED = tuple(measure for measure in paper_measures() if measure.metric != "en.float")
@@ -61,8 +61,8 @@ def _steps(table: Table, rows: list[Row]) -> list[str]:
     for before, after in pairwise(ABLATION):
         for rule in dict.fromkeys(row.method.rule for row in rows):
             pair = [_find(rows, variant.label, rule) for variant in (before, after)]
-            changes = ", ".join(f"{each.metric} {_change(pair, each)}" for each in table.measures)
-            items.append(f"- {before.label} → {after.label}, rule {rule}: {changes}.")
+            changes = "; ".join(f"{title(each)}: {_change(pair, each)}" for each in table.measures)
+            items.append(f"- {before.label} → {after.label}, rule {rule}. {changes}.")
     return items
 
 
