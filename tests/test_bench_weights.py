@@ -93,7 +93,7 @@ def test_a_card_without_markers_is_refused(tmp_path: Path, content: str) -> None
     with pytest.raises(InputError, match="has no lines"):
         write_card(card, "new")
     assert card.read_text(encoding="utf-8") == content
-    with pytest.raises(InputError, match="cannot read the model card"):
+    with pytest.raises(InputError, match="cannot read the page"):
         write_card(tmp_path / "absent.md", "new")
 
 

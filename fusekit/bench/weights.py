@@ -22,8 +22,6 @@ from fusekit.model import EncoderDecoder
 from fusekit.pipeline import Options, fuse_loaded
 from fusekit.ranges import output_to_unit, source_range, to_unit
 
-_BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
-
 
 def score_weights(
     model: str,
@@ -121,17 +119,29 @@ def markdown(scores: dict[str, Any]) -> str:
 
 
 def write_card(card: Path, text: str) -> None:
-    """Put ``text`` between the figures' markers of a model card.
+    """Put ``text`` between the figures' markers of a model card; errors as for `write_between`."""
+    write_between(card, text, "figures")
+
+
+def write_between(page: Path, text: str, mark: str) -> None:
+    """Put ``text`` between the lines ``<!-- MARK: begin -->`` and ``<!-- MARK: end -->`` of a Markdown page.
 
     Raises:
-        InputError: the card has no such markers.
+        InputError: the page cannot be read, or has no such lines.
     """
+    before, after = around(page, mark)
+    write_text_atomically(page, f"{before}\n{text}\n{after}")
+
+
+def around(page: Path, mark: str) -> tuple[str, str]:
+    """Return what stands before and after the figures of a page, the markers included; errors as `write_between`."""
+    begin_line, end_line = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
     try:
-        old = card.read_text(encoding="utf-8")
+        old = page.read_text(encoding="utf-8")
     except OSError as error:
-        raise InputError(f"cannot read the model card {card}: {error.strerror or error}") from error
-    before, begin, rest = old.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
+        raise InputError(f"cannot read the page {page}: {error.strerror or error}") from error
+    before, begin, rest = old.partition(begin_line)
+    _, end, after = rest.partition(end_line)
     if not begin or not end:
-        raise InputError(f"{card} has no lines {_BEGIN} and {_END} to put the figures between")
-    write_text_atomically(card, f"{before}{_BEGIN}\n{text}\n{_END}{after}")
+        raise InputError(f"{page} has no lines {begin_line} and {end_line} to put the figures between")
+    return before + begin_line, end_line + after

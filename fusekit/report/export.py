@@ -30,7 +30,7 @@ def to_json(comparison: Comparison) -> str:
         else {},
         "failed": comparison.failed,
     }
-    return json.dumps(_finite(data), indent=2, ensure_ascii=False)
+    return json.dumps(finite(data), indent=2, ensure_ascii=False)
 
 
 def to_csv(comparison: Comparison) -> str:
@@ -53,10 +53,10 @@ def to_csv(comparison: Comparison) -> str:
     return buffer.getvalue()
 
 
-def _finite(data: Any) -> Any:
+def finite(data: Any) -> Any:
     """Replace what JSON cannot hold: infinities and NaN become the strings ``inf``, ``-inf`` and ``nan``."""
     if isinstance(data, dict):
-        return {key: _finite(value) for key, value in data.items()}
+        return {key: finite(value) for key, value in data.items()}
     if isinstance(data, list):
-        return [_finite(value) for value in data]
+        return [finite(value) for value in data]
     return str(data) if isinstance(data, float) and not math.isfinite(data) else data
