@@ -124,7 +124,7 @@ def test_gradients_that_are_not_finite_stop_training_before_the_step(tmp_path: P
 def test_a_validation_loss_that_is_not_finite(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path)
     trainer.validation = [(torch.full((1, 48, 48), torch.nan),)]
-    with pytest.raises(TrainingError, match="the validation loss is nan after step 2"):
+    with pytest.raises(TrainingError, match="the validation loss of example 1 is nan after step 2; look at this image"):
         trainer.run(save_every=2)
     assert not trainer.checkpoint.exists()
 

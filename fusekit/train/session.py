@@ -91,6 +91,7 @@ def start_training(
         perceptual=features,
         about=about,
         files=examples,
+        validation_files=held_out,
         device=device,
         tensorboard=tensorboard,
     )

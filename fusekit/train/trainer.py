@@ -44,6 +44,7 @@ class Trainer:
         perceptual: network of the perceptual term, or ``None`` to leave the term out.
         about: facts for the weights' header and ``config.json`` (data, split, …); a run is resumed with the same only.
         files: the files of each example, to name a batch by.
+        validation_files: the files of each validation example, likewise.
         device: where to train.
         tensorboard: also write what ``log.csv`` holds for TensorBoard, to the folder ``tensorboard``.
 
@@ -65,6 +66,7 @@ class Trainer:
         perceptual: nn.Module | None = None,
         about: dict[str, Any] | None = None,
         files: Sequence[Files] = (),
+        validation_files: Sequence[Files] = (),
         device: str = "cpu",
         tensorboard: bool = False,
     ) -> None:
@@ -81,7 +83,8 @@ class Trainer:
         # Channels-last weights make the convolutions faster; torch's stub of Module.to lacks the argument.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.examples, self.validation = _as_sources(examples), _as_sources(validation)
-        self.recipe, self.folder, self.files = recipe, folder, files
+        self.recipe, self.folder = recipe, folder
+        self.files, self.validation_files = files, validation_files
         network = perceptual.to(self.device) if perceptual is not None else None
         self.objectives = Objectives(recipe.gradient_weight, recipe.perceptual_weight, network)
         self.about = about or {}
@@ -184,8 +187,7 @@ class Trainer:
         """Say of which batch something is not finite; weights and checkpoint are as they were before the step."""
         seen = []
         for crop in batch.crops:
-            files = self.files[crop.example] if self.files else (f"example {crop.example + 1}",)
-            seen.append(f"{' + '.join(map(str, files))} at row {crop.top}, column {crop.left}")
+            seen.append(f"{_name(self.files, crop.example)} at row {crop.top}, column {crop.left}")
         return (
             f"{fact} at step {self.step + 1}, on the crops of {self.recipe.crop} pixels of {'; '.join(seen)}; "
             "look at these images, or lower --rate or --clip; the checkpoint is left as it was"
@@ -196,12 +198,20 @@ class Trainer:
         """Return the means over the validation images of the training objective and of its terms.
 
         Always in evaluation mode and float32, on whole images, as the weights will be used.
+
+        Raises:
+            TrainingError: a loss is not finite.
         """
         self.model.eval()
         rows = []
-        for example in self.validation:
+        for index, example in enumerate(self.validation):
             sources = [pad_to_multiple(self._ready(source[None]), self.model.spec.multiple) for source in example]
             loss, terms = self.model.training_loss(sources, self.objectives)
+            if not math.isfinite(loss.item()):
+                raise TrainingError(
+                    f"the validation loss of {_name(self.validation_files, index)} is {loss.item()} after step "
+                    f"{self.step}; look at this image, or lower --rate; the checkpoint is left as it was"
+                )
             rows.append({"loss": loss.item(), **{name: value.item() for name, value in terms.items()}})
         return {name: sum(row[name] for row in rows) / len(rows) for name in (rows[0] if rows else ())}
 
@@ -209,8 +219,6 @@ class Trainer:
         found = self.validate()
         if not found:
             return {}
-        if not math.isfinite(found["loss"]):
-            raise TrainingError(f"the validation loss is {found['loss']} after step {self.step}; look at these images")
         self.best.update(self.step, found, self.model)
         row: dict[str, Any] = {"validation_loss": found["loss"], "best_step": self.best.step}
         return {**row, "validation_psnr": found["psnr"]} if "psnr" in found else row
@@ -262,6 +270,11 @@ class Trainer:
 
 def _as_sources(examples: Sequence[Tensor | Sources]) -> list[Sources]:
     return [(example,) if isinstance(example, Tensor) else tuple(example) for example in examples]
+
+
+def _name(files: Sequence[Files], index: int) -> str:
+    """Return an example's files, or its number where they are not known."""
+    return " + ".join(map(str, files[index])) if files else f"example {index + 1}"
 
 
 def _check_crop(crop: int, model: FusionModel) -> None:
