@@ -98,7 +98,8 @@ class SFNNLocal(FusionRule):
     """Base by a p-norm of brightness, detail from the source with the greatest local softmax nuclear norm.
 
     F = r + Σᵢ uᵢ·Bᵢ + Σᵢ vᵢ·Dᵢ with r the background, Bᵢ the base of Fᵢ − r and Dᵢ the rest. Equal sources give
-    themselves. A constant source leaves the others as they are. The base is nowhere weaker than any source's.
+    themselves. A source of background only leaves the other as it is. The base is nowhere weaker than any source's,
+    though detail of another source can darken what is bright and flat.
 
     Args:
         power: p of the base's p-norm, 1 or more: 1 adds the sources, great values take the maximum.
