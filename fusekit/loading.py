@@ -59,6 +59,7 @@ def load(
     encoder_options: Mapping[str, Any] | None = None,
     device: str = "auto",
     dtype: str = "float32",
+    optimize: bool = True,
 ) -> FusionModel:
     """Return a fusion model in evaluation mode, ready on its device.
 
@@ -73,6 +74,8 @@ def load(
         encoder_options: keyword arguments of the encoder.
         device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         dtype: ``float32``, ``bfloat16`` or ``float16``.
+        optimize: run the model's inference form, if it has one (see `FusionModel.optimize`); ``False`` runs the plain
+            modules.
 
     Raises:
         UnknownNameError: no such model, weights, rule or edge operator.
@@ -92,7 +95,7 @@ def load(
     if rule is not None or rule_options:
         _set_rule(network, rule, rule_options)
     network.provenance = Provenance(network.config, found, notes)
-    return network.to(device=target_device, dtype=target_dtype).eval()
+    return network.to(device=target_device, dtype=target_dtype).eval().optimize(optimize)
 
 
 def resolve_device(device: str) -> torch.device:

@@ -101,6 +101,24 @@ class FusionModel(
     provenance: Provenance | None = None
     #: Whether it is trained on the registered sources of one patient together, rather than on single images.
     trains_on_sources: bool = True
+    #: Whether the model may run its inference form; see `optimize`.
+    optimized: bool = False
+
+    @property
+    def form(self) -> str:
+        """What runs where no gradients are asked for: ``plain``, or the name of a faster form of the same function."""
+        return "plain"
+
+    def optimize(self: _Model, enabled: bool = True) -> _Model:
+        """Let the model run its inference form, if it has one, or with ``False`` no longer; return the model.
+
+        The modules that hold the weights stay as they are: parameters, state dict, saving and moving are not touched.
+        Models that have such a form override `form` and look at `optimized` where they compute. The form is the same
+        function but for rounding, follows later changes of the weights, and does not run in training mode or where
+        gradients are asked for.
+        """
+        self.optimized = enabled
+        return self
 
     def fuse(self, sources: Sequence[Tensor], rule: RuleLike = None) -> Tensor:
         """Fuse ``sources`` and return the network's raw output, neither clamped nor stretched.
@@ -251,6 +269,10 @@ class EncoderDecoder(FusionModel):
         """Return the features of x (B, 1, *S): a tensor, or a list, tuple or dict of tensors."""
         return self.encoder(x)
 
+    def encode_sources(self, sources: Sequence[Tensor]) -> list[Features]:
+        """Return the features of each source; models override it that encode all sources at once for less."""
+        return [self.encode(source) for source in sources]
+
     def decode(self, features: Features, sources: Sequence[Tensor] | None = None) -> Tensor:
         """Return the image (B, 1, *S) of ``features``; ``sources`` is there for decoders with skip connections."""
         return self.decoder(features)
@@ -277,7 +299,7 @@ class EncoderDecoder(FusionModel):
         return objectives.reconstruction(x, self.training_forward(x))
 
     def _fuse(self, sources: list[Tensor], rule: RuleLike) -> tuple[Tensor, list[Tensor] | None]:
-        features = [self.encode(source) for source in sources]
+        features = self.encode_sources(sources)
         fused, weights = fuse_features(self.choose_rule(rule), features)
         return self.decode(fused, sources), weights
 
@@ -306,8 +328,7 @@ class BoundRule(EncoderDecoder):
 
     def _fuse(self, sources: list[Tensor], rule: RuleLike) -> tuple[Tensor, list[Tensor] | None]:
         self.choose_rule(rule)
-        features = [self.encode(source) for source in sources]
-        return self.decode(self.fuse_bound(features), sources), None
+        return self.decode(self.fuse_bound(self.encode_sources(sources)), sources), None
 
     # The families differ in this on purpose: a bound rule is part of the network, not an object to choose.
     def choose_rule(self, rule: RuleLike, options: Mapping[str, Any] | None = None) -> None:  # type: ignore[override]

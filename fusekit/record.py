@@ -146,7 +146,7 @@ def machine(model: FusionModel) -> dict[str, Any]:
     device = parameter.device if parameter is not None else torch.device("cpu")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     dtype = str(parameter.dtype if parameter is not None else torch.float32).removeprefix("torch.")
-    return {"device": str(device), "device_name": name, "dtype": dtype, "backend": "torch"}
+    return {"device": str(device), "device_name": name, "dtype": dtype, "backend": "torch", "form": model.form}
 
 
 def versions(model: FusionModel) -> dict[str, str]:

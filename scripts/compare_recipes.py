@@ -1,9 +1,9 @@
-"""Train one model many times over, one choice of the recipe changed at a time, and print what it does to reconstruction.
+"""Train one model many times over, one choice of the recipe changed at a time, and print how well it reconstructs.
 
     python scripts/compare_recipes.py DATA/ct-mri/ct DATA/ct-mri/mri --names DATA/splits.json#/ct-mri/train \
         --validation-series 34 --perceptual vgg19_16x_relu4_1.pth -o RUNS
 
-Every run is one that `fusekit train` would do; it is resumed if it was interrupted, and not repeated if it was finished.
+Every run is one that `fusekit train` would do; it goes on if it was interrupted and is not repeated once finished.
 Validation images are held out by series (patient). The table is what docs/training.md shows.
 """
 

@@ -134,7 +134,7 @@ def test_encoder_options_that_do_not_fit_are_one_clear_error(
         ({"name": "ehdrun"}, r"unknown model 'ehdrun'; did you mean 'ehdran'"),
         ({"name": "ehdran", "rule": "sfn"}, r"unknown fusion rule 'sfn'; did you mean 'sfnn'"),
         ({"name": "ehdran", "edge": "sobell"}, r"unknown edge operator 'sobell'; did you mean 'sobel'\?"),
-        ({"name": "ehdran.ct-mir"}, r"unknown weights of 'ehdran' 'ct-mir'; did you mean 'ct-mri'\?"),
+        ({"name": "ehdran.ct-mir"}, r"unknown weights of 'ehdran' 'ct-mir'; did you mean 'ct-mri'"),
         ({"name": "ehdran", "weights": "ct-mr"}, r"did you mean 'ct-mri'\?.*a folder or hub:owner/name"),
     ],
 )

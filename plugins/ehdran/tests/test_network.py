@@ -11,7 +11,7 @@ from fusekit.errors import OptionError, RuleError
 from fusekit.model import EncoderDecoder, build_rule
 from fusekit_ehdran.encoder import DilatedResidualAttention, pooling_gate
 from fusekit_ehdran.model import DILRAN, EHDRAN
-from fusekit_ehdran.sfnn import nuclear_norms
+from fusekit_ehdran.sfnn import greatest_nuclear_norms, nuclear_norms
 
 SFNN = ("sfnn", "sfnn-mean", "sfnn-sum", "sfnn-channel")
 
@@ -160,3 +160,19 @@ def test_nuclear_norms_leave_the_number_of_threads_alone() -> None:
 def test_three_dimensional_features_are_refused(name: str) -> None:
     with pytest.raises(RuleError, match=r"two-dimensional features \(B, C, H, W\), not on shape \(1, 2, 4, 4, 4\)"):
         build_rule(name).fuse([torch.ones(1, 2, 4, 4, 4)] * 2)
+
+
+@pytest.mark.parametrize("size", [(6, 7), (16, 5), (1, 9), (40, 40)])
+@pytest.mark.parametrize("scale", [0.0, 1.0, 5.0])
+def test_the_greatest_nuclear_norm_is_that_of_all_decompositions(size: tuple[int, int], scale: float) -> None:
+    features = scale * torch.randn(3, 12, *size, generator=torch.Generator().manual_seed(6))
+    found, _ = greatest_nuclear_norms(features)
+    torch.testing.assert_close(found, naive_norms(features).amax(1).float(), atol=0, rtol=1e-5)
+
+
+def test_channels_that_cannot_win_are_not_decomposed() -> None:
+    features = torch.randn(2, 12, 16, 16, generator=torch.Generator().manual_seed(6))
+    features[:, 3] += 8
+    found, decomposed = greatest_nuclear_norms(features)
+    torch.testing.assert_close(found, naive_norms(features)[:, 3].float(), atol=0, rtol=1e-5)
+    assert decomposed == 2

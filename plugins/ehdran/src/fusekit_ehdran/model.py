@@ -2,51 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
 from fusekit.errors import OptionError
-from fusekit.model import Decoder as DecoderBase
 from fusekit.model import EncoderDecoder
 from fusekit.plugins import registries
 from fusekit_ehdran import composed, convert, plugin
+from fusekit_ehdran.decoder import Decoder
 from fusekit_ehdran.encoder import DilatedResidualAttention
-
-
-class Decoder(DecoderBase):
-    """Three 3×3 convolutions C → C → 32 → 1 with leaky ReLU between: (B, C, H, W) → (B, 1, H, W).
-
-    Args:
-        channels: C.
-        negative_slope: of the leaky ReLU; EH-DRAN's 0.2. With 1 there is no activation, which is DILRAN's decoder.
-    """
-
-    def __init__(self, channels: int = 64, negative_slope: float = 0.2) -> None:
-        super().__init__()
-        widths = (channels, channels, 32, 1)
-        self.convolutions = nn.ModuleList(nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths))
-        self.negative_slope = negative_slope
-
-    def forward(self, features: Tensor) -> Tensor:
-        first, second, last = self.convolutions
-        hidden = F.leaky_relu(first(features), self.negative_slope)
-        hidden = F.leaky_relu(second(hidden), self.negative_slope)
-        return last(hidden)
-
-
-class LinearDecoder(Decoder):
-    """DILRAN's decoder: the same convolutions without activations.
-
-    Args:
-        channels: C.
-    """
-
-    def __init__(self, channels: int = 64) -> None:
-        super().__init__(channels, negative_slope=1.0)
+from fusekit_ehdran.inference import InferenceForm
 
 
 class _DilatedResidualAttentionNetwork(EncoderDecoder):
@@ -63,6 +31,42 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
         except TypeError as error:
             raise OptionError(f"the encoder {encoder!r} does not take these options: {error}") from error
         self.decoder = Decoder(int(options.get("channels", 64)), negative_slope)
+        self._inference: InferenceForm | None = None
+
+    @property
+    def form(self) -> str:
+        composable = type(self.encoder) is DilatedResidualAttention and type(self.decoder) is Decoder
+        return "composed" if self.optimized and composable and not self.training else "plain"
+
+    def encode(self, x: Tensor) -> Tensor:
+        form = self._inference_form(x)
+        return self.encoder(x) if form is None else form.encoder(x)
+
+    def encode_sources(self, sources: Sequence[Tensor]) -> list[Tensor]:
+        form = self._inference_form(*sources)
+        if form is None:
+            return [self.encoder(source) for source in sources]
+        return list(form.encoder(torch.cat(list(sources))).chunk(len(sources)))
+
+    def decode(self, features: Tensor, sources: Sequence[Tensor] | None = None) -> Tensor:
+        form = self._inference_form(features)
+        return self.decoder(features) if form is None else form.decoder(features)
+
+    def _inference_form(self, *inputs: Tensor) -> InferenceForm | None:
+        """Return the inference form of the weights as they are now, or ``None`` where the plain modules must run."""
+        if self.form == "plain":
+            return None
+        if torch.is_grad_enabled() and any(each.requires_grad for each in (*inputs, *self.parameters())):
+            return None
+        assert isinstance(self.encoder, DilatedResidualAttention)
+        assert isinstance(self.decoder, Decoder)
+        if self._inference is None or not self._inference.is_of(self.encoder, self.decoder):
+            self._inference = InferenceForm(self.encoder, self.decoder)
+        return self._inference
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies and worker processes compose their own.
+        return {**self.__dict__, "_inference": None}
 
     def training_forward(self, x: Tensor) -> Tensor:
         """Do as `reconstruct`, in the cheaper order of operations of `fusekit_ehdran.composed`."""

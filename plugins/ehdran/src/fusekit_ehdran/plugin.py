@@ -29,6 +29,20 @@ EHDRAN = ModelSpec(
             licence="Apache-2.0",
             summary="Harvard Whole Brain Atlas CT and MRI",
         ),
+        WeightsSpec(
+            "spect-mri",
+            "spect-mri.safetensors",
+            sha256="593400676af481e912b195105567c6a185d9e8e7f039a93bd1e6a0a53d8d64ea",
+            licence="Apache-2.0",
+            summary="Harvard Whole Brain Atlas SPECT and MRI",
+        ),
+        WeightsSpec(
+            "pet-mri",
+            "pet-mri.safetensors",
+            sha256="ba90c47c0b1a8bc5664d5bc623b2848e5a99d8dc85b94496137765a2c0445890",
+            licence="Apache-2.0",
+            summary="Harvard Whole Brain Atlas FDG-PET and MRI",
+        ),
     ),
     normalization="minmax",
     output="clamp",
@@ -49,6 +63,20 @@ DILRAN = ModelSpec(
             sha256="abec80d03208d10916e29cb93b08a119d7a5f0fe568127422bcd2c452e3a6fd0",
             licence="Apache-2.0",
             summary="Harvard Whole Brain Atlas CT and MRI",
+        ),
+        WeightsSpec(
+            "spect-mri",
+            "spect-mri.safetensors",
+            sha256="fe4f01cacaef34b3a6bda8a96d5ba1478d0b36f2671228747c1be053c6853aab",
+            licence="Apache-2.0",
+            summary="Harvard Whole Brain Atlas SPECT and MRI",
+        ),
+        WeightsSpec(
+            "pet-mri",
+            "pet-mri.safetensors",
+            sha256="daa0da0ed58bc846d35dc010074c1c103655a86ad562035c7c2dcd8412b7139c",
+            licence="Apache-2.0",
+            summary="Harvard Whole Brain Atlas FDG-PET and MRI",
         ),
     ),
     normalization="unit",
@@ -78,13 +106,13 @@ def register_encoders(register: Callable[..., None]) -> None:
 def register_decoders(register: Callable[..., None]) -> None:
     register(
         "conv3",
-        "fusekit_ehdran.model:Decoder",
+        "fusekit_ehdran.decoder:Decoder",
         summary="three 3×3 convolutions with leaky ReLU between (EH-DRAN's)",
         citation=PAPER,
     )
     register(
         "conv3-linear",
-        "fusekit_ehdran.model:LinearDecoder",
+        "fusekit_ehdran.decoder:LinearDecoder",
         summary="three 3×3 convolutions without activations (DILRAN's)",
         citation=DILRAN_PAPER,
     )
