@@ -135,7 +135,7 @@ def test_encoder_options_that_do_not_fit_are_one_clear_error(
         ({"name": "ehdran", "rule": "sfn"}, r"unknown fusion rule 'sfn'; did you mean 'sfnn'"),
         ({"name": "ehdran", "edge": "sobell"}, r"unknown edge operator 'sobell'; did you mean 'sobel'\?"),
         ({"name": "ehdran.ct-mir"}, r"unknown weights of 'ehdran' 'ct-mir'; did you mean 'ct-mri'"),
-        ({"name": "ehdran", "weights": "ct-mr"}, r"did you mean 'ct-mri'\?.*a folder or hub:owner/name"),
+        ({"name": "ehdran", "weights": "ct-mr"}, r"did you mean 'ct-mri'.*a folder or hub:owner/name"),
     ],
 )
 def test_near_misses_are_answered_with_suggestions(ehdran: Path, arguments: dict[str, str], message: str) -> None:
