@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 
 from fusekit.io.reading import read_image
-from fusekit.metrics.base import Metric
+from fusekit.metrics.base import Metric, levels
 from fusekit.metrics.fmi import feature_mutual_information
-from fusekit.metrics.fmi_features import horizontal_gradient, levels, wavelet_coefficients
+from fusekit.metrics.fmi_features import horizontal_gradient, wavelet_coefficients
 from fusekit.plugins import registries
 
 # Triples that the slow metrics run on: small, medical with flat background, odd sizes, saturated.

@@ -161,6 +161,17 @@ def precise(image: Tensor) -> Tensor:
     return image.to(torch.float32 if image.device.type == "mps" else torch.float64)
 
 
+def levels(images: Tensor) -> Tensor:
+    """Return the scale 0-255: (B, 1, H, W) in [0, 1] → (B, H, W).
+
+    What float32 rounding moved off a whole level is put back on it, and other values are rounded to 2⁻³² of a level, so
+    that sums and differences are exact: flat stays flat.
+    """
+    exact = (precise(images)[:, 0] * (255 * 2**32)).round() / 2**32
+    whole = exact.round()
+    return torch.where((exact - whole).abs() < 1e-4, whole, exact)
+
+
 def gray_levels(image: Tensor) -> Tensor:
     """Return the 8-bit grey levels of [0, 1]: rounded to the nearest of 0…255, int64, same shape."""
     return (precise(image) * 255).round().clamp(0, 255).long()

@@ -10,11 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusekit.metrics.base import SourceMetric
+from fusekit.metrics.base import SourceMetric, levels
 from fusekit.metrics.fmi_features import (
     cosine_coefficients,
     horizontal_gradient,
-    levels,
     sobel_edges,
     wavelet_coefficients,
 )

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fusekit.metrics.base import SourceMetric, precise
-from fusekit.metrics.local import fitting_side, gaussian, moments
+from fusekit.metrics.local import fitting_side, moments, window_within
 
 _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = 0.01**2, 0.03**2
@@ -24,8 +24,7 @@ def structural_similarity(source: Tensor, fused: Tensor) -> Tensor:
 
 def similarity_maps(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Return the luminance term and the contrast and structure term of each window: two (B, H, W) → two maps."""
-    weights = gaussian(fitting_side(_WINDOW, *x.shape[-2:]), _SIGMA)
-    mean_x, mean_y, variance_x, variance_y, covariance = moments(x, y, weights)
+    mean_x, mean_y, variance_x, variance_y, covariance = moments(x, y, window_within(x, _WINDOW, _SIGMA))
     luminance = (2 * mean_x * mean_y + _C1) / (mean_x.square() + mean_y.square() + _C1)
     structure = (2 * covariance + _C2) / (variance_x + variance_y + _C2)
     return luminance, structure
