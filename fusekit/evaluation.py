@@ -81,6 +81,15 @@ def evaluate_detailed(
         return {name: _rate(metric, tensors, _to_tensor(result)) for name, metric in chosen.items()}
 
 
+def read_luminance(given: ImageLike, role: str = "the image") -> Tensor:
+    """Return an image as metrics take it: its luminance in [0, 1], float64, (1, 1, H, W); messages call it ``role``.
+
+    Raises:
+        InputError: it cannot be read or used.
+    """
+    return _to_tensor(_read(given, role))
+
+
 def metric_names(metrics: str | Sequence[str] | None = None) -> list[str]:
     """Return the ids that ``metrics`` stands for: ids and names of sets, mixed; ``None`` is the set ``standard``.
 

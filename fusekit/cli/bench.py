@@ -7,10 +7,15 @@ from pathlib import Path
 
 import click
 
+from fusekit.cli.bench_calibration import calibration
+
 
 @click.group()
 def bench() -> None:
     """Re-run the figures of docs and model cards."""
+
+
+bench.add_command(calibration)
 
 
 @bench.command("weights")

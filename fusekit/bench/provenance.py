@@ -1,0 +1,28 @@
+"""Which code a table was computed with: the commit of a checkout, or the version of an installed package."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import fusekit
+
+
+def code_version() -> str:
+    """Return the checkout's commit, with ``+changes`` where tracked files differ from it, or else fusekit's version."""
+    root = Path(fusekit.__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return f"fusekit {fusekit.__version__}"
+    commit, changes = _git(root, "rev-parse", "--short=12", "HEAD"), _git(root, "status", "--porcelain", "-uno")
+    if commit is None or changes is None:
+        return f"fusekit {fusekit.__version__}"
+    return f"{commit}+changes" if changes else commit
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    """Return what git prints, or ``None`` where it is not installed or fails."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
