@@ -132,7 +132,7 @@ def test_command_writes_the_page_and_fails_where_values_are_missing(folder: Path
 
 def test_golden_values_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FUSEKIT_SHARED", raising=False)
-    with pytest.raises(InputError, match="--golden DIR.*FUSEKIT_SHARED"):
+    with pytest.raises(InputError, match=r"--golden DIR.*FUSEKIT_SHARED"):
         golden_folder(None)
     monkeypatch.setenv("FUSEKIT_SHARED", str(tmp_path))
     assert golden_folder(None) == tmp_path / "golden" / "metrics"

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from fusekit.cli.bench_calibration import calibration
+from fusekit.cli.bench_metrics import metrics
 
 
 @click.group()
@@ -16,6 +17,7 @@ def bench() -> None:
 
 
 bench.add_command(calibration)
+bench.add_command(metrics)
 
 
 @bench.command("weights")

@@ -33,20 +33,25 @@ class SharedWorkMetric(AllSourcesMetric):
         return self.both(sources, fused)
 
 
+def padded_planes(images: Sequence[Tensor], border: str) -> Tensor:
+    """Stack N images (B, 1, H, W) in [0, 1], unscaled, with one more row and column on each side, as for `pad`."""
+    return pad(torch.stack([image[:, 0] for image in images]), (1, 1, 1, 1), border)
+
+
 def planes_of(images: Sequence[Tensor]) -> Tensor:
     """Stack N images (B, 1, H, W) in [0, 1] as (N, B, H, W) on the scale 0-255."""
     return torch.stack([levels(image) for image in images])
 
 
-def derivatives(planes: Tensor, smoothing: float, border: str) -> tuple[Tensor, Tensor]:
+def derivatives(planes: Tensor, smoothing: float, border: str | None) -> tuple[Tensor, Tensor]:
     """Return ∂x and ∂y of (…, H, W) by the 3×3 operator [1, s, 1]ᵀ × [−1, 0, 1], same shape.
 
     Args:
         planes: the images.
         smoothing: s; 2 is Sobel's operator, 1 Prewitt's.
-        border: what lies outside, as for `pad`.
+        border: what lies outside, as for `pad`; ``None`` leaves out the outermost rows and columns.
     """
-    around = pad(planes, (1, 1, 1, 1), border)
+    around = planes if border is None else pad(planes, (1, 1, 1, 1), border)
     across = around[..., 2:] - around[..., :-2]
     down = around[..., 2:, :] - around[..., :-2, :]
     along_x = across[..., :-2, :] + smoothing * across[..., 1:-1, :] + across[..., 2:, :]
