@@ -246,4 +246,6 @@ NOT_CALIBRATED = {
         "published code replaces the quality of windows with opposite covariances by 0 or 1, where the paper limits "
         "the weight (qc.liu has the code's); where there are no such windows both are equal"
     ),
+    "lpips.vgg16": "a distance of our own form, without LPIPS's learned weights; nobody publishes values of it",
+    "lpips.vgg19-pruned": "as lpips.vgg16, of a smaller network",
 }

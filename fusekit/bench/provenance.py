@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import subprocess
+import sys
 from pathlib import Path
 
 import fusekit
@@ -26,3 +29,19 @@ def _git(root: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+@functools.cache
+def code_digest(module: str, *, alone: bool = False) -> str:
+    """Return a digest of the code in the folder of a module, so that what was computed with other code is known.
+
+    Args:
+        module: name of an imported module; without a file, as in a notebook, the digest is that of its name.
+        alone: take the module's file only.
+    """
+    path = getattr(sys.modules.get(module), "__file__", None)
+    files = [] if path is None else [Path(path)] if alone else sorted(Path(path).parent.glob("*.py"))
+    digest = hashlib.sha256(module.encode())
+    for file in files:
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()[:16]

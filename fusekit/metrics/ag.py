@@ -55,7 +55,7 @@ class AverageGradient(FusedMetric):
 
 
 class AverageGradientPerPixel(AverageGradient):
-    """`AverageGradient` divided by the number of pixels, H·W: a true mean."""
+    """``ag`` divided by the number of pixels, H·W: a true mean."""
 
     name = "ag.mn"
     range = (0.0, 255.0)

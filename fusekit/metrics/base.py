@@ -129,7 +129,7 @@ class TogetherMetric(SourceMetric):
 
 
 class AllSourcesMetric(Metric):
-    """A metric that weighs all sources against each other. Subclasses define `measure`, and `per_source` if they can.
+    """A metric that weighs all sources against each other. Subclasses define `measure`, also for one source.
 
     Attributes:
         max_sources: the most sources that its definition extends to; ``None`` for any number.
@@ -152,8 +152,11 @@ class AllSourcesMetric(Metric):
         raise NotImplementedError(f"{type(self).__name__} must define measure(sources, fused)")
 
     def per_source(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor | None:
-        """Return what the metric says of each source alone, (N, B), or ``None`` where that has no meaning."""
-        return None
+        """Return what the metric says of each source as if it were the only one: (N, B).
+
+        Subclasses return ``None`` where that has no meaning.
+        """
+        return torch.stack([self.measure([source], fused) for source in sources])
 
     def rate(self, sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, Tensor | None]:
         self.check(sources, fused)

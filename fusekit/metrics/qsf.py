@@ -84,7 +84,7 @@ class FrequencyRatio(SharedWorkMetric):
 
 
 class FrequencyRatioMetricsLab(FrequencyRatio):
-    """`FrequencyRatio` with halved diagonal squares and a replicated border, as in the MetricsLab package."""
+    """``qsf`` with halved diagonal squares and a replicated border, as in the MetricsLab package."""
 
     name = "qsf.metricslab"
     look_alikes = "qsf is the paper's: diagonal squares weighed by 1/√2, differences within the image only."

@@ -58,7 +58,7 @@ class SpatialFrequency(FusedMetric):
 
 
 class DifferenceFrequency(SpatialFrequency):
-    """`SpatialFrequency` divided by the numbers of differences, H·(W − 1) and (H − 1)·W, as many toolboxes do."""
+    """``sf`` divided by the numbers of differences, H·(W − 1) and (H − 1)·W, as many toolboxes do."""
 
     name = "sf.diff"
     look_alikes = "sf divides by the number of pixels, H·W: lower, by 0.2 % at 256×256."
