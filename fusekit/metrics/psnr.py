@@ -75,5 +75,5 @@ class CddfusePSNR(AllSourcesMetric):
 
     def measure(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
         error = mean_squared_errors(sources, fused).mean(0)
-        ratio = precise(fused.amax((1, 2, 3))).square() / error
+        ratio = precise(fused.flatten(1).amax(1)).square() / error
         return 10 * ratio.where(error > 0, math.inf).log10()
