@@ -12,6 +12,7 @@ _IFCNN = "Zhang et al.: IFCNN. Information Fusion 54, 2020"
 _MSRPAN = "Fu et al.: A multiscale residual pyramid attention network for medical image fusion. BSPC 66, 2021"
 _JAGALINGAM_2015 = "Jagalingam, Hegde: A Review of Quality Metrics for Fused Image. Aquatic Procedia 4, 2015"
 _WANG_2004 = "Wang et al.: Image quality assessment. IEEE Transactions on Image Processing 13(4), 2004"
+_RAO_1997 = "Rao: In-fibre Bragg grating sensors. Measurement Science and Technology 8(4), 1997, as the field cites it"
 _QU_2002 = "Qu, Zhang, Yan: Information measure for performance of image fusion. Electronics Letters 38(7), 2002"
 _HOSSNY_2008 = "Hossny, Nahavandi, Creighton: Comments on 'Information measure for performance of image fusion'. Electronics Letters 44(18), 2008"
 _CVEJIC_2006 = "Cvejic, Canagarajah, Bull: Image fusion metric based on mutual information and Tsallis entropy. Electronics Letters 42(11), 2006"
@@ -39,6 +40,8 @@ _YANG = "Yang et al.: A novel similarity based quality metric for image fusion. 
 _CVEJIC = "Cvejic et al.: A similarity metric for assessment of image fusion algorithms. IJSP 2(3), 2005"
 _WANG = "Wang, Liu: A novel image fusion metric based on multi-scale analysis. ICSP 2008"
 _ZHAO = "Zhao, Laganière, Liu: Performance assessment of combinative pixel-level image fusion. IJICIC 3(6A), 2007"
+
+_ZHANG_2018 = "Zhang et al.: The Unreasonable Effectiveness of Deep Features as a Perceptual Metric. CVPR, 2018"
 
 _RULES = (
     ("mean", "mean:Mean", "element-wise mean", ""),
@@ -286,7 +289,7 @@ _METRICS = (
         "gradient magnitude similarity deviation, mean; lower is better",
         "Xue et al.: Gradient magnitude similarity deviation. IEEE Transactions on Image Processing 23(2), 2014",
     ),
-    ("sd", "sd:StandardDeviation", "standard deviation, grey levels of 0-255", ""),
+    ("sd", "sd:StandardDeviation", "standard deviation, grey levels of 0-255", _RAO_1997),
     (
         "sf",
         "sf:SpatialFrequency",
@@ -321,6 +324,21 @@ _METRICS = (
     ("qc.liu", "qc:CovarianceSimilarityLiu", "qc with windows of opposite covariances set to 0 or 1", _CVEJIC),
     ("qm", "qm:WaveletEdges", "Haar wavelet details kept, two scales", _WANG),
     ("qp", "qp:PhaseCongruency", "phase congruency features kept", _ZHAO),
+)
+# They need weights that do not come with the package.
+_LEARNED_METRICS = (
+    (
+        "lpips.vgg19-pruned",
+        "lpips:PrunedVGG19Distance",
+        "distance of pruned VGG-19 features; needs its file; lower is better",
+        _ZHANG_2018,
+    ),
+    (
+        "lpips.vgg16",
+        "lpips:VGG16Distance",
+        "distance of VGG-16 features; weights from the Hub; lower is better",
+        _ZHANG_2018,
+    ),
 )
 
 
@@ -358,3 +376,5 @@ def register_edge_operators(register: Callable[..., None]) -> None:
 def register_metrics(register: Callable[..., None]) -> None:
     for name, target, summary, citation in _METRICS:
         register(name, f"fusekit.metrics.{target}", summary=summary, citation=citation)
+    for name, target, summary, citation in _LEARNED_METRICS:
+        register(name, f"fusekit.metrics.{target}", summary=summary, citation=citation, optional=True)

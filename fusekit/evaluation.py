@@ -46,7 +46,8 @@ def evaluate(
             (1, 1, H, W). uint8 and uint16 use their full range, floats are in [0, 1], and other integers within 0…255
             are 8-bit values.
         fused: the fused image, of the sources' size, in any of these forms.
-        metrics: names of registered metrics, or of sets: ``standard`` (the default), ``paper``, ``all``.
+        metrics: names of registered metrics, or of sets: ``standard`` (the default), ``paper``, ``all``, which leaves
+            out those that need weights of their own.
 
     Returns:
         each metric's value under its name, in the order asked for.
@@ -81,6 +82,15 @@ def evaluate_detailed(
         return {name: _rate(metric, tensors, _to_tensor(result)) for name, metric in chosen.items()}
 
 
+def read_luminance(given: ImageLike, role: str = "the image") -> Tensor:
+    """Return an image as metrics take it: its luminance in [0, 1], float64, (1, 1, H, W); messages call it ``role``.
+
+    Raises:
+        InputError: it cannot be read or used.
+    """
+    return _to_tensor(_read(given, role))
+
+
 def metric_names(metrics: str | Sequence[str] | None = None) -> list[str]:
     """Return the ids that ``metrics`` stands for: ids and names of sets, mixed; ``None`` is the set ``standard``.
 
@@ -92,7 +102,7 @@ def metric_names(metrics: str | Sequence[str] | None = None) -> list[str]:
 
     registry = registries().metrics
     asked = ["standard"] if metrics is None else [metrics] if isinstance(metrics, str) else list(metrics)
-    names = expand(asked, registry.names())
+    names = expand(asked, [entry.name for entry in registry if not entry.details.get("optional")])
     for name in names:
         registry.entry(name)
     return names

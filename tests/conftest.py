@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import pytest
 import torch
+
+from fusekit.bench.calibration import Triples
 
 # The images here are small: on a machine with a busy core, threads that wait for each other make the tests ten times as
 # slow. Programs that the tests start inherit this.
@@ -25,5 +26,5 @@ def golden() -> Path:
 
 
 @pytest.fixture(scope="session")
-def published(golden: Path) -> dict[str, dict[str, dict[str, float | str | None]]]:
-    return json.loads((golden / "values.json").read_text())
+def triples(golden: Path) -> Triples:
+    return Triples(golden)

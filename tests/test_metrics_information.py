@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from metric_helper import check_batch_and_combination, check_flat_images, image, load, noise
 
+from fusekit.metrics.base import levels
 from fusekit.metrics.ce import cross_entropy
 from fusekit.metrics.en import entropy, entropy_of_values
 from fusekit.metrics.fmi import PixelFMI, feature_mutual_information
 from fusekit.metrics.fmi_features import (
     cosine_coefficients,
     horizontal_gradient,
-    levels,
     sobel_edges,
     wavelet_coefficients,
 )

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from fusekit.cli.bench_calibration import calibration
+from fusekit.cli.bench_metrics import metrics
 from fusekit.cli.bench_quality import quality
 
 
@@ -16,6 +18,8 @@ def bench() -> None:
 
 
 bench.add_command(quality)
+bench.add_command(calibration)
+bench.add_command(metrics)
 
 
 @bench.command("weights")

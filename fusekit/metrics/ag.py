@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fusekit.metrics.base import FusedMetric, precise
+from fusekit.metrics.base import FusedMetric, precise, sum_of_bands
 
 
 def average_gradient(fused: Tensor) -> Tensor:
@@ -14,11 +14,21 @@ def average_gradient(fused: Tensor) -> Tensor:
     The derivatives are central differences, one-sided at the border, and the sum runs over all H·W pixels, as in the
     implementations that published values come from.
     """
-    levels = precise(fused) * 255
-    along_y, along_x = torch.gradient(levels, dim=(2, 3))
-    magnitude = ((along_x.square() + along_y.square()) / 2).sqrt()
-    height, width = levels.shape[2:]
-    return magnitude.sum((1, 2, 3)) / ((height - 1) * (width - 1))
+    image = precise(fused)
+    total = _slopes(image[:, :, :1], image[:, :, 1:2] - image[:, :, :1])
+    total = total + _slopes(image[:, :, -1:], image[:, :, -1:] - image[:, :, -2:-1])
+    height, width = image.shape[2:]
+    if height > 2:
+        total = total + sum_of_bands(
+            lambda band: _slopes(band[:, :, 1:-1], (band[:, :, 2:] - band[:, :, :-2]).div_(2)), image, halo=2
+        )
+    return 255 * total / ((height - 1) * (width - 1))
+
+
+def _slopes(rows: Tensor, along_y: Tensor) -> Tensor:
+    """Add up √((∂x² + ∂y²) / 2): rows (B, 1, H, W) and their ∂y → (B,)."""
+    along_x: Tensor = torch.gradient(rows, dim=3)[0]
+    return along_x.square_().add_(along_y.square_()).div_(2).sqrt_().sum((1, 2, 3))
 
 
 class AverageGradient(FusedMetric):
@@ -45,7 +55,7 @@ class AverageGradient(FusedMetric):
 
 
 class AverageGradientPerPixel(AverageGradient):
-    """`AverageGradient` divided by the number of pixels, H·W: a true mean."""
+    """``ag`` divided by the number of pixels, H·W: a true mean."""
 
     name = "ag.mn"
     range = (0.0, 255.0)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from fusekit.metrics.base import AllSourcesMetric, SourceMetric, precise
+from fusekit.metrics.base import AllSourcesMetric, TogetherMetric, bands, precise
 
 # Root mean square deviation on [0, 1] up to which an image counts as constant: far below a grey level, above rounding.
 _CONSTANT = 1e-12
@@ -16,16 +17,33 @@ _CONSTANT = 1e-12
 
 def correlation(first: Tensor, second: Tensor) -> Tensor:
     """Return Pearson's correlation of two (B, 1, H, W) → (B,); 0 where one of them is constant."""
-    x, y = precise(first).flatten(1), precise(second).flatten(1)
-    x = x - x.mean(1, keepdim=True)
-    y = y - y.mean(1, keepdim=True)
-    power_x, power_y = x.square().mean(1), y.square().mean(1)
-    varied = (power_x > _CONSTANT**2) & (power_y > _CONSTANT**2)
-    value = (x * y).mean(1) / torch.where(varied, (power_x * power_y).sqrt(), 1)
-    return value.clamp(-1, 1).where(varied, 0)
+    return correlations(covariances(bands(first, second)))[:, 0, 1]
 
 
-class Correlation(SourceMetric):
+def covariances(parts: Iterable[Sequence[Tensor]]) -> Tensor:
+    """Return the covariances over the pixels of M images, which come in bands: (B, 1, h, W) each → (B, M, M)."""
+    start: Tensor | None = None
+    sums, products, count = torch.zeros(()), torch.zeros(()), 0
+    for band in parts:
+        values = torch.stack([precise(image).flatten(1) for image in band], 1)
+        # From the first pixel on: of a constant image nothing is left, not even rounding.
+        start = values[..., :1].clone() if start is None else start
+        values -= start
+        sums, products, count = sums + values.sum(2), products + values @ values.mT, count + values.shape[2]
+    means = sums / count
+    return products / count - means[:, :, None] * means[:, None]
+
+
+def correlations(covariance: Tensor) -> Tensor:
+    """Return Pearson's correlations of (B, M, M) covariances; 0 where an image is constant."""
+    power = covariance.diagonal(dim1=1, dim2=2)
+    varied = power > _CONSTANT**2
+    scale = power.where(varied, 1).sqrt()
+    value = covariance / (scale[:, :, None] * scale[:, None])
+    return value.clamp(-1, 1).where(varied[:, :, None] & varied[:, None], 0)
+
+
+class Correlation(TogetherMetric):
     """Pearson's correlation of the fused image with each source, the mean over the sources.
 
     A constant image correlates with nothing: 0.
@@ -42,8 +60,8 @@ class Correlation(SourceMetric):
     )
     look_alikes = "The sum of the two sources: twice this value. The absolute value of each correlation."
 
-    def compare(self, source: Tensor, fused: Tensor) -> Tensor:
-        return correlation(source, fused)
+    def compare_all(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
+        return correlations(covariances(bands(*sources, fused)))[:, :-1, -1].T
 
 
 class DifferenceCorrelation(AllSourcesMetric):
@@ -64,9 +82,17 @@ class DifferenceCorrelation(AllSourcesMetric):
     look_alikes = "Code that guards the division by an epsilon gives other values where F equals a source."
 
     def per_source(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
-        exact = [precise(source) for source in sources]
-        left = precise(fused) - torch.stack(exact).sum(0)
-        return torch.stack([correlation(left + source, source) for source in exact])
+        count = len(sources)
+
+        def parts() -> Iterator[list[Tensor]]:
+            for *band, rest in bands(*sources, fused):
+                left = []
+                for number in range(count):
+                    others = [each for place, each in enumerate(band) if place != number]
+                    left.append(functools.reduce(torch.sub, others, rest))
+                yield left + band
+
+        return correlations(covariances(parts())).diagonal(count, 1, 2).T
 
     def measure(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
         return self.per_source(sources, fused).sum(0)

@@ -7,13 +7,13 @@ import math
 import torch
 from torch import Tensor
 
-from fusekit.metrics.base import SourceMetric, gray_levels, histogram, precise
+from fusekit.metrics.base import SourceMetric, level_histogram, precise
 
 
 def cross_entropy(source: Tensor, fused: Tensor) -> Tensor:
     """Return Σ p_S·log₂(p_S / p_F) over the grey levels that both images have: two (B, 1, H, W) in [0, 1] → (B,)."""
-    ours = precise(histogram(gray_levels(source), 256)) / source[0].numel()
-    theirs = precise(histogram(gray_levels(fused), 256)) / fused[0].numel()
+    ours = precise(level_histogram(source)) / source[0].numel()
+    theirs = precise(level_histogram(fused)) / fused[0].numel()
     both = (ours > 0) & (theirs > 0)
     ratio = torch.where(both, ours, 1) / torch.where(both, theirs, 1)
     return (ours * ratio.log2()).sum(1)

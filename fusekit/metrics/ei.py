@@ -6,8 +6,8 @@ import math
 
 from torch import Tensor
 
-from fusekit.metrics.base import FusedMetric
-from fusekit.metrics.filtering import derivatives, levels_of, pixel_mean
+from fusekit.metrics.base import FusedMetric, levels
+from fusekit.metrics.filtering import derivatives, pixel_mean
 
 
 def edge_intensity(fused: Tensor) -> Tensor:
@@ -15,7 +15,7 @@ def edge_intensity(fused: Tensor) -> Tensor:
 
     The operator is not normalised: a ramp of one level a pixel has 8. The border is replicated.
     """
-    along_x, along_y = derivatives(levels_of(fused)[:, 0], 2, "replicate")
+    along_x, along_y = derivatives(levels(fused), 2, "replicate")
     return pixel_mean((along_x.square() + along_y.square()).sqrt())
 
 

@@ -7,12 +7,12 @@ import math
 import torch
 from torch import Tensor
 
-from fusekit.metrics.base import FusedMetric, entropy_of_counts, gray_levels, histogram, precise
+from fusekit.metrics.base import FusedMetric, entropy_of_counts, histogram, level_histogram, precise
 
 
 def entropy(fused: Tensor) -> Tensor:
     """Return the entropy in bits of the 256 grey levels of images in [0, 1]: (B, 1, H, W) → (B,)."""
-    return entropy_of_counts(histogram(gray_levels(fused), 256))
+    return entropy_of_counts(level_histogram(fused))
 
 
 def entropy_of_values(fused: Tensor) -> Tensor:

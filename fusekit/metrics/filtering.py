@@ -1,15 +1,14 @@
-"""What several metrics compute alike: grey levels, filters with stated borders, and a metric's two answers at once."""
+"""What several metrics compute alike: planes of grey levels, derivatives, and a metric's two answers at once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from fusekit.metrics.base import AllSourcesMetric, precise
-from fusekit.metrics.local import fitting_side, gaussian
+from fusekit.metrics.base import AllSourcesMetric, levels
+from fusekit.metrics.local import pad
 
 #: A window whose variance on the scale 0-255 stays below this is flat. The least variance of 8-bit levels under the
 #: windows used here is 1e-6; float64 rounding leaves 1e-10.
@@ -34,71 +33,30 @@ class SharedWorkMetric(AllSourcesMetric):
         return self.both(sources, fused)
 
 
-def levels_of(image: Tensor) -> Tensor:
-    """Return [0, 1] on the scale 0-255, where what float32 rounding moved off a whole level is put back on it."""
-    levels = precise(image) * 255
-    whole = levels.round()
-    return torch.where((levels - whole).abs() < 1e-4, whole, levels)
+def padded_planes(images: Sequence[Tensor], border: str) -> Tensor:
+    """Stack N images (B, 1, H, W) in [0, 1], unscaled, with one more row and column on each side, as for `pad`."""
+    return pad(torch.stack([image[:, 0] for image in images]), (1, 1, 1, 1), border)
 
 
 def planes_of(images: Sequence[Tensor]) -> Tensor:
     """Stack N images (B, 1, H, W) in [0, 1] as (N, B, H, W) on the scale 0-255."""
-    return torch.stack([levels_of(image)[:, 0] for image in images])
+    return torch.stack([levels(image) for image in images])
 
 
-def pad(planes: Tensor, sides: tuple[int, int, int, int], border: str) -> Tensor:
-    """Pad (…, H, W) by left, right, top, bottom; ``border`` is ``"zero"``, ``"replicate"`` or ``"reflect"``."""
-    if border == "zero":
-        return F.pad(planes, sides)
-    padded = F.pad(planes.flatten(0, -3)[None], sides, mode=border)
-    return padded.view(*planes.shape[:-2], *padded.shape[-2:])
-
-
-def derivatives(planes: Tensor, smoothing: float, border: str) -> tuple[Tensor, Tensor]:
+def derivatives(planes: Tensor, smoothing: float, border: str | None) -> tuple[Tensor, Tensor]:
     """Return ∂x and ∂y of (…, H, W) by the 3×3 operator [1, s, 1]ᵀ × [−1, 0, 1], same shape.
 
     Args:
         planes: the images.
         smoothing: s; 2 is Sobel's operator, 1 Prewitt's.
-        border: what lies outside, as for `pad`.
+        border: what lies outside, as for `pad`; ``None`` leaves out the outermost rows and columns.
     """
-    around = pad(planes, (1, 1, 1, 1), border)
+    around = planes if border is None else pad(planes, (1, 1, 1, 1), border)
     across = around[..., 2:] - around[..., :-2]
     down = around[..., 2:, :] - around[..., :-2, :]
     along_x = across[..., :-2, :] + smoothing * across[..., 1:-1, :] + across[..., 2:, :]
     along_y = down[..., :-2] + smoothing * down[..., 1:-1] + down[..., 2:]
     return along_x, along_y
-
-
-def gaussian_half(side: int, sigma: float) -> list[float]:
-    """Return the weights of a Gaussian window of an odd ``side``, from its end to its middle, of sum 1 over both."""
-    return gaussian(side, sigma)[: side // 2 + 1]
-
-
-def symmetric_filter(planes: Tensor, half: Sequence[float], border: str | None = None) -> Tensor:
-    """Filter rows and columns of (…, H, W) by a symmetric window.
-
-    Args:
-        planes: the images.
-        half: the window's weights, from its end to its middle.
-        border: what lies outside, as for `pad`; ``None`` keeps to the places where the window lies within.
-    """
-    reach = len(half) - 1
-    if border is not None:
-        planes = pad(planes, (reach,) * 4, border)
-    for axis in (-1, -2):
-        length = planes.shape[axis] - 2 * reach
-        result = planes.narrow(axis, reach, length) * half[reach]
-        for offset in range(reach):
-            mirrored = planes.narrow(axis, offset, length) + planes.narrow(axis, 2 * reach - offset, length)
-            result = result.add_(mirrored, alpha=half[offset])
-        planes = result
-    return planes
-
-
-def window_within(planes: Tensor, side: int, sigma: float) -> list[float]:
-    """Return `gaussian_half` of ``side``, or of the largest odd window that fits into (…, H, W)."""
-    return gaussian_half(fitting_side(side, *planes.shape[-2:]), sigma)
 
 
 def ratio_or(numerator: Tensor, denominator: Tensor, otherwise: float) -> Tensor:

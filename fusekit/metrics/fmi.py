@@ -10,11 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusekit.metrics.base import SourceMetric
+from fusekit.metrics.base import TogetherMetric, levels
 from fusekit.metrics.fmi_features import (
     cosine_coefficients,
     horizontal_gradient,
-    levels,
     sobel_edges,
     wavelet_coefficients,
 )
@@ -154,7 +153,7 @@ def feature_mutual_information(sources: Sequence[Tensor], fused: Tensor) -> Tens
     return torch.stack(values)
 
 
-class FeatureMutualInformation(SourceMetric):
+class FeatureMutualInformation(TogetherMetric):
     """Base of the feature mutual informations; subclasses say which ``feature``.
 
     Each 3×3 window of a feature map is taken for a distribution over its nine pixels. A window that equals the fused
@@ -170,12 +169,8 @@ class FeatureMutualInformation(SourceMetric):
         """Return the feature map: (B, 1, H, W) in [0, 1] → (B, H', W')."""
         raise NotImplementedError(f"{type(self).__name__} must define feature(images)")
 
-    def per_source(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
-        self.check(sources, fused)
+    def compare_all(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
         return feature_mutual_information([self.feature(source) for source in sources], self.feature(fused))
-
-    def compare(self, source: Tensor, fused: Tensor) -> Tensor:
-        return self.per_source([source], fused)[0]
 
 
 class PixelFMI(FeatureMutualInformation):

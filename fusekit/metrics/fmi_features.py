@@ -9,17 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusekit.metrics.base import precise
+from fusekit.metrics.base import levels
 
 _TAPS = 102
-
-
-def levels(images: Tensor) -> Tensor:
-    """Return grey levels 0-255, rounded to 2⁻¹⁴ of a level: (B, 1, H, W) in [0, 1] → (B, H, W).
-
-    So sums and differences of 8-bit images are exact, also of images that come as float32: flat stays flat.
-    """
-    return (precise(images)[:, 0] * (255 * 2**14)).round() / 2**14
 
 
 def horizontal_gradient(images: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusekit.metrics.base import SourceMetric, precise
+from fusekit.metrics.base import TogetherMetric, precise
 
 _SCALES = 4
 _FINEST, _STEP = 6, 2
@@ -124,7 +124,7 @@ def _pooled(congruency: Tensor, gradient: Tensor) -> Tensor:
     return ((score * weight).sum((2, 3)) / total).where(total > 0, 1)
 
 
-class FeatureSimilarity(SourceMetric):
+class FeatureSimilarity(TogetherMetric):
     """Feature similarity, the mean over the sources: 1 where phase congruency and gradients agree.
 
     Both images are averaged down to about 256 pixels first where the shorter side has 384 or more. Two constant images
@@ -145,17 +145,13 @@ class FeatureSimilarity(SourceMetric):
         "orientations, and Scharr gradients cut to integers: higher or lower by some hundredths."
     )
 
-    def per_source(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
-        self.check(sources, fused)
+    def compare_all(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
         images = torch.cat([precise(image) for image in (*sources, fused)]) * 255
         images = F.avg_pool2d(images, max(1, round(min(images.shape[2:]) / 256)))[:, 0]
         along_x, along_y = _scharr(F.pad(images, (1, 1, 1, 1)))
         gradient = (along_x.square() + along_y.square()).sqrt() / 16
         shape = (len(sources) + 1, len(fused), *images.shape[1:])
         return _pooled(phase_congruency(images).view(shape), gradient.view(shape))
-
-    def compare(self, source: Tensor, fused: Tensor) -> Tensor:
-        return self.per_source([source], fused)[0]
 
 
 def sharp_congruency(images: Tensor) -> Tensor:
@@ -208,8 +204,7 @@ class EhdranFeatureSimilarity(FeatureSimilarity):
     )
     look_alikes = "fsim: the paper's definition. The same code on 8-bit input overflows 16 bits: far lower."
 
-    def per_source(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
-        self.check(sources, fused)
+    def compare_all(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
         images = torch.cat([precise(image) for image in (*sources, fused)])
         along_x, along_y = _scharr(F.pad(images, (1, 1, 1, 1), mode="reflect")[:, 0])
         gradient = (along_x.clamp_min(0).round().square() + along_y.clamp_min(0).round().square()).sqrt()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusekit.metrics.base import SourceMetric, precise
-from fusekit.metrics.ssim import similarity_maps
+from fusekit.metrics.base import TogetherMetric, precise
+from fusekit.metrics.ssim import similarity_means
 
 _EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
@@ -20,13 +22,17 @@ def multi_scale_similarity(source: Tensor, fused: Tensor) -> Tensor:
     beside its own copy. Windows as for ``ssim``, cut to the largest odd one that fits where a scale is below 11 pixels;
     this concerns images with a side below 161. A negative mean counts as 0.
     """
-    x, y = precise(source)[:, 0], precise(fused)[:, 0]
-    value = torch.ones_like(x[:, 0, 0])
+    return multi_scale_similarities([source], fused)[0]
+
+
+def multi_scale_similarities(sources: Sequence[Tensor], fused: Tensor) -> Tensor:
+    """Return `multi_scale_similarity` of each of N sources (B, 1, H, W) → (N, B)."""
+    images = [precise(image) for image in (*sources, fused)]
+    value = torch.ones((), dtype=images[0].dtype, device=fused.device)
     for scale, exponent in enumerate(_EXPONENTS, 1):
-        luminance, structure = similarity_maps(x, y)
-        term = structure if scale < len(_EXPONENTS) else luminance * structure
-        value = value * term.mean((1, 2)).clamp_min(0) ** exponent
-        x, y = halved(x), halved(y)
+        both, structure = similarity_means(images[:-1], images[-1])
+        value = value * (structure if scale < len(_EXPONENTS) else both).clamp_min(0) ** exponent
+        images = [halved(image) for image in images]
     return value
 
 
@@ -36,7 +42,7 @@ def halved(image: Tensor) -> Tensor:
     return F.avg_pool2d(F.pad(image, (0, width % 2, 0, height % 2), mode="replicate"), 2)
 
 
-class MultiScaleSSIM(SourceMetric):
+class MultiScaleSSIM(TogetherMetric):
     """Multi-scale structural similarity, the mean over the sources. Equal images have 1.
 
     Two constants are compared by luminance at the coarsest scale alone.
@@ -58,5 +64,5 @@ class MultiScaleSSIM(SourceMetric):
         "power where a scale's mean is negative."
     )
 
-    def compare(self, source: Tensor, fused: Tensor) -> Tensor:
-        return multi_scale_similarity(source, fused)
+    def compare_all(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
+        return multi_scale_similarities(sources, fused)

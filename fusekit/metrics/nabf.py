@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fusekit.metrics.filtering import SharedWorkMetric, derivatives, pixel_sum, planes_of, ratio_or
+from fusekit.metrics.base import scaled, sum_of_bands
+from fusekit.metrics.filtering import SharedWorkMetric, derivatives, padded_planes, pixel_sum, ratio_or
 
 
 class EdgeBalance(NamedTuple):
@@ -40,7 +41,13 @@ def edge_balance(sources: Sequence[Tensor], fused: Tensor) -> EdgeBalance:
     Sobel gradients divided by 8 on grey levels of 0-255, with a mirrored border that does not repeat the edge pixel;
     Γ_g = 0.9999, κ_g = 19, Γ_α = 0.9995, κ_α = 22, σ_g = σ_α = 0.5; weights g^1.5 where g ≥ 2 and 0.001 elsewhere.
     """
-    along_x, along_y = (part / 8 for part in derivatives(planes_of([*sources, fused]), 2, "reflect"))
+    sums = sum_of_bands(_edge_sums, padded_planes([*sources, fused], "reflect"), halo=2)
+    return EdgeBalance(*sums.unbind(0))
+
+
+def _edge_sums(band: Tensor) -> Tensor:
+    """Return the fields of `EdgeBalance` of padded (N + 1, B, h, w), the fused image last: (7, N, B)."""
+    along_x, along_y = (part / 8 for part in derivatives(scaled(band), 2, None))
     strength = (along_x.square() + along_y.square()).sqrt()
     angle = torch.where(
         along_y == 0, torch.where(along_x == 0, 0.0, math.pi / 2), torch.atan(along_x / along_y.where(along_y != 0, 1))
@@ -54,15 +61,16 @@ def edge_balance(sources: Sequence[Tensor], fused: Tensor) -> EdgeBalance:
     everywhere = stronger.all(0)
     missed = 1 - kept
     gone = missed * weight
-    return EdgeBalance(
-        kept=pixel_sum(kept * weight),
-        lost=pixel_sum(gone * ~everywhere),
-        added=pixel_sum(gone * everywhere),
-        added_alone=pixel_sum(gone * stronger),
-        lost_alone=pixel_sum(gone * ~stronger),
-        added_twice=pixel_sum(missed.sum(0) * everywhere * weight),
-        total=pixel_sum(weight),
+    sums = (
+        kept * weight,
+        gone * ~everywhere,
+        gone * everywhere,
+        gone * stronger,
+        gone * ~stronger,
+        missed.sum(0) * everywhere * weight,
+        weight,
     )
+    return torch.stack([pixel_sum(each) for each in sums])
 
 
 _PETROVIC = "Petrović, Xydeas: Objective image fusion performance characterisation. ICCV 2005"

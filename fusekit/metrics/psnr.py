@@ -5,19 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from fusekit.metrics.base import AllSourcesMetric, SourceMetric, precise
+from fusekit.metrics.base import AllSourcesMetric, TogetherMetric, precise
+from fusekit.metrics.mse import mean_squared_error, mean_squared_errors, squared_errors
 
 
 def peak_signal_noise_ratio(source: Tensor, fused: Tensor) -> Tensor:
     """Return 10·log₁₀(1 / MSE) in dB for images in [0, 1]: two (B, 1, H, W) → (B,); infinite where they are equal."""
-    error = (precise(source) - precise(fused)).square().mean((1, 2, 3))
-    return 10 * error.reciprocal().log10()
+    return 10 * mean_squared_error(source, fused).reciprocal().log10()
 
 
-class PSNR(SourceMetric):
+class PSNR(TogetherMetric):
     """Peak signal-to-noise ratio in dB, the mean over the sources of their dB values.
 
     A source that equals the fused image has an infinite value, and so has the mean.
@@ -35,8 +34,8 @@ class PSNR(SourceMetric):
         "48.13 dB."
     )
 
-    def compare(self, source: Tensor, fused: Tensor) -> Tensor:
-        return peak_signal_noise_ratio(source, fused)
+    def compare_all(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
+        return 10 * mean_squared_errors(sources, fused).reciprocal().log10()
 
 
 class VifbPSNR(AllSourcesMetric):
@@ -53,7 +52,7 @@ class VifbPSNR(AllSourcesMetric):
     look_alikes = "psnr: of the mean squared error."
 
     def measure(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
-        error = torch.stack([(precise(source) - precise(fused)).square().sum((1, 2, 3)) for source in sources])
+        error = squared_errors(sources, fused)
         mean = 255 * error.sqrt().mean(0) / fused[0].numel()
         return 10 * (255**2 / mean).log10()
 
@@ -75,6 +74,6 @@ class CddfusePSNR(AllSourcesMetric):
     look_alikes = "psnr: the peak is 1, and the dB values of the sources are averaged."
 
     def measure(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
-        error = torch.stack([(precise(source) - precise(fused)).square().mean((1, 2, 3)) for source in sources]).mean(0)
-        ratio = precise(fused).amax((1, 2, 3)).square() / error
+        error = mean_squared_errors(sources, fused).mean(0)
+        ratio = precise(fused.flatten(1).amax(1)).square() / error
         return 10 * ratio.where(error > 0, math.inf).log10()

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fusekit.metrics.filtering import SharedWorkMetric, derivatives, pixel_sum, planes_of, ratio_or
+from fusekit.metrics.base import scaled, sum_of_bands
+from fusekit.metrics.filtering import SharedWorkMetric, derivatives, padded_planes, pixel_sum, ratio_or
 from fusekit.metrics.nabf import edge_balance
 
 
@@ -22,7 +23,13 @@ def edge_preservation(sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor,
         sources: N images (B, 1, H, W) in [0, 1].
         fused: an image of that shape.
     """
-    along_x, along_y = derivatives(planes_of([*sources, fused]), 2, "zero")
+    preserved, total = sum_of_bands(_preserved, padded_planes([*sources, fused], "zero"), halo=2)
+    return ratio_or(preserved.sum(0), total.sum(0), 0.0), ratio_or(preserved, total, 0.0)
+
+
+def _preserved(band: Tensor) -> Tensor:
+    """Return Σ quality·strength and Σ strength of padded (N + 1, B, h, w), the fused image last: (2, N, B)."""
+    along_x, along_y = derivatives(scaled(band), 2, None)
     strength = (along_x.square() + along_y.square()).sqrt()
     # The angle from the horizontal, anticlockwise; π/2 also where there is no gradient.
     angle = torch.where(along_x == 0, math.pi / 2, torch.atan(-along_y / along_x.where(along_x != 0, 1)))
@@ -32,8 +39,7 @@ def edge_preservation(sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor,
     relative = torch.where(least == most, most.clamp_min(1), ratio_or(least, most, 0.0))
     alike = 1 - (angle[:-1] - angle[-1:]).abs() / (math.pi / 2)
     kept = 0.9994 * 0.9879 * torch.sigmoid(15 * (relative - 0.5)) * torch.sigmoid(22 * (alike - 0.8))
-    preserved, total = pixel_sum(kept * weight), pixel_sum(weight)
-    return ratio_or(preserved.sum(0), total.sum(0), 0.0), ratio_or(preserved, total, 0.0)
+    return torch.stack([pixel_sum(kept * weight), pixel_sum(weight)])
 
 
 class EdgePreservation(SharedWorkMetric):

@@ -62,7 +62,7 @@ class CovarianceSimilarity(SharedWorkMetric):
 
 
 class CovarianceSimilarityLiu(CovarianceSimilarity):
-    """`CovarianceSimilarity` as Liu's toolbox and MetricsLab have it: a share below 0 gives 0, one above 1 gives 1.
+    """``qc`` as Liu's toolbox and MetricsLab have it: a share below 0 gives 0, one above 1 gives 1.
 
     The value depends on the order of the sources.
     """

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fusekit.metrics.filtering import SharedWorkMetric, pixel_mean, planes_of, ratio_or, symmetric_filter
+from fusekit.metrics.filtering import SharedWorkMetric, pixel_mean, planes_of, ratio_or
+from fusekit.metrics.local import windowed
 
 _F0, _F1, _A = 15.3870, 1.3456, 0.7622
 _P, _Q, _Z = 3, 2, 0.0001
@@ -39,7 +40,7 @@ def contrast(planes: Tensor) -> Tensor:
     sensitivity = torch.exp(-(radius / _F0).square()) - _A * torch.exp(-(radius / _F1).square())
     seen = in_frequency(stretched(planes), sensitivity)
     fine, coarse = (
-        symmetric_filter(seen, [math.exp(-(offset**2) / (2 * sigma**2)) / sigma for offset in range(-15, 1)], "zero")
+        windowed(seen, [math.exp(-(offset**2) / (2 * sigma**2)) / sigma for offset in range(-15, 16)], "zero")
         for sigma in (2, 4)
     )
     local = (ratio_or(fine, coarse, 1.0) - 1).abs()

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from fusekit.metrics.base import precise
-from fusekit.metrics.filtering import SharedWorkMetric, gaussian_half, pixel_sum, planes_of, ratio_or, symmetric_filter
+from fusekit.metrics.filtering import SharedWorkMetric, pixel_sum, planes_of, ratio_or
+from fusekit.metrics.local import gaussian, windowed
 
 _SCALES, _ORIENTATIONS = 4, 6
 _WAVELENGTH, _MULTIPLE, _BANDWIDTH = 3, 2.1, 0.55
@@ -143,8 +144,8 @@ def _correlation(candidates: Tensor, of_fused: Tensor) -> Tensor:
     """Correlate locally (M, B, H, W) with (1, B, H, W) → (M, B, H, W)."""
     both = torch.cat([candidates, of_fused])
     count = len(candidates)
-    window = gaussian_half(11, 1.5)
-    moments = symmetric_filter(torch.cat([both, both.square(), candidates * of_fused]), window, "zero")
+    window = gaussian(11, 1.5)
+    moments = windowed(torch.cat([both, both.square(), candidates * of_fused]), window, "zero")
     mean, square, product = torch.tensor_split(moments, [count + 1, 2 * count + 2])
     variance = square - mean.square()
     covariance = product - mean[:-1] * mean[-1:]

@@ -14,9 +14,8 @@ from fusekit.metrics.filtering import (
     pixel_mean,
     pixel_sum,
     planes_of,
-    symmetric_filter,
-    window_within,
 )
+from fusekit.metrics.local import window_within, windowed
 
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 #: The variance that a window counts with, in squared grey levels, where all sources are flat.
@@ -36,7 +35,7 @@ def local_quality(planes: Tensor) -> tuple[Tensor, Tensor]:
     """
     window = window_within(planes, 11, 1.5)
     count = len(planes) - 1
-    moments = symmetric_filter(torch.cat([planes, planes.square(), planes[:-1] * planes[-1:]]), window)
+    moments = windowed(torch.cat([planes, planes.square(), planes[:-1] * planes[-1:]]), window)
     mean, square, product = torch.tensor_split(moments, [count + 1, 2 * count + 2])
     variance = square - mean.square()
     covariance = product - mean[:-1] * mean[-1:]

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fusekit.metrics.filtering import SharedWorkMetric, pad, pixel_sum, planes_of
+from fusekit.metrics.filtering import SharedWorkMetric, pixel_sum, planes_of
+from fusekit.metrics.local import pad
 
 
 def frequency_error(sources: Sequence[Tensor], fused: Tensor, padded: bool = False) -> tuple[Tensor, Tensor]:
@@ -83,7 +84,7 @@ class FrequencyRatio(SharedWorkMetric):
 
 
 class FrequencyRatioMetricsLab(FrequencyRatio):
-    """`FrequencyRatio` with halved diagonal squares and a replicated border, as in the MetricsLab package."""
+    """``qsf`` with halved diagonal squares and a replicated border, as in the MetricsLab package."""
 
     name = "qsf.metricslab"
     look_alikes = "qsf is the paper's: diagonal squares weighed by 1/√2, differences within the image only."

@@ -14,8 +14,8 @@ from fusekit.metrics.base import (
     SourceMetric,
     entropy_of_counts,
     gray_levels,
-    histogram,
     joint_histogram,
+    level_histogram,
     precise,
 )
 
@@ -122,7 +122,7 @@ class NormalizedTsallisInformation(AllSourcesMetric):
         divisor = torch.zeros_like(shared)
         for image in images:
             shared = shared + tsallis_information(image, result, _NAVA, swapped=True)
-            divisor = divisor + entropy_of_counts(histogram(gray_levels(image), 256)) ** _NAVA
+            divisor = divisor + entropy_of_counts(level_histogram(image)) ** _NAVA
         for one, other in combinations(images, 2):
             divisor = divisor + tsallis_information(one, other, _NAVA, swapped=True)
         return (shared / torch.where(divisor == 0, 1, divisor)).where(divisor != 0, 0)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fusekit.metrics.filtering import FLAT, SharedWorkMetric, planes_of, ratio_or, symmetric_filter, window_within
+from fusekit.metrics.filtering import FLAT, SharedWorkMetric, planes_of, ratio_or
+from fusekit.metrics.local import window_within, windowed
 
 _ALIKE = 0.75
 
@@ -25,14 +26,14 @@ class Moments:
 
     def __init__(self, planes: Tensor) -> None:
         self._planes, self._window = planes, window_within(planes, 7, 1.5)
-        self.mean, square = symmetric_filter(torch.stack([planes, planes.square()]), self._window)
+        self.mean, square = windowed(torch.stack([planes, planes.square()]), self._window)
         spread = square - self.mean.square()
         self.flat = spread < FLAT
         self.variance = spread.where(~self.flat, 0.0)
 
     def covariance(self, first: int | slice, second: int) -> Tensor:
         """Return the local covariance of two images, exactly 0 where either is flat."""
-        product = symmetric_filter(self._planes[first] * self._planes[second], self._window)
+        product = windowed(self._planes[first] * self._planes[second], self._window)
         spread = product - self.mean[first] * self.mean[second]
         return spread.where(~(self.flat[first] | self.flat[second]), 0.0)
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from fusekit.metrics.base import FusedMetric, precise
+from fusekit.metrics.base import FusedMetric, precise, sum_of_bands
 
 
 def standard_deviation(fused: Tensor) -> Tensor:
     """Return the population standard deviation in grey levels of 0-255: (B, 1, H, W) in [0, 1] → (B,)."""
-    return (precise(fused) * 255).flatten(1).std(1, correction=0)
+    # From the first pixel on: of a constant image nothing is left, not even rounding.
+    first, count = precise(fused[:, :, :1, :1]), fused[0].numel()
+
+    def measure(band: Tensor) -> Tensor:
+        rest = precise(band) - first
+        return torch.stack([rest.sum((1, 2, 3)), rest.square_().sum((1, 2, 3))])
+
+    total, power = sum_of_bands(measure, fused) / count
+    return 255 * (power - total.square()).clamp_min(0).sqrt()
 
 
 class StandardDeviation(FusedMetric):

@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor
 
-from fusekit.metrics.base import FusedMetric, precise
+from fusekit.metrics.base import FusedMetric, precise, sum_of_bands
 
 
 def spatial_frequency(fused: Tensor) -> Tensor:
@@ -15,18 +15,26 @@ def spatial_frequency(fused: Tensor) -> Tensor:
     RF² and CF² are the sums of the squared differences between neighbours in a row and in a column, each divided by
     the number of pixels H·W.
     """
-    levels = precise(fused) * 255
-    along_rows = levels.diff(dim=3).square().sum((1, 2, 3))
-    along_columns = levels.diff(dim=2).square().sum((1, 2, 3))
-    return ((along_rows + along_columns) / levels[0].numel()).sqrt()
+    along_rows, along_columns = squared_differences(fused)
+    return 255 * ((along_rows + along_columns) / fused[0].numel()).sqrt()
 
 
 def difference_frequency(fused: Tensor) -> Tensor:
     """Return √(RF² + CF²) in grey levels, RF² and CF² being means over the differences: (B, 1, H, W) → (B,)."""
-    levels = precise(fused) * 255
-    along_rows = levels.diff(dim=3).square().mean((1, 2, 3))
-    along_columns = levels.diff(dim=2).square().mean((1, 2, 3))
-    return (along_rows + along_columns).sqrt()
+    along_rows, along_columns = squared_differences(fused)
+    height, width = fused.shape[2:]
+    return 255 * (along_rows / (height * (width - 1)) + along_columns / ((height - 1) * width)).sqrt()
+
+
+def squared_differences(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Return Σ of the squared differences between neighbours in a row, and in a column: (B, 1, H, W) → two (B,)."""
+
+    def of_axis(axis: int) -> Tensor:
+        return sum_of_bands(
+            lambda band: precise(band.diff(dim=axis).square_().sum((1, 2, 3))), image, halo=1 if axis == 2 else 0
+        )
+
+    return of_axis(3), of_axis(2)
 
 
 class SpatialFrequency(FusedMetric):
@@ -50,7 +58,7 @@ class SpatialFrequency(FusedMetric):
 
 
 class DifferenceFrequency(SpatialFrequency):
-    """`SpatialFrequency` divided by the numbers of differences, H·(W − 1) and (H − 1)·W, as many toolboxes do."""
+    """``sf`` divided by the numbers of differences, H·(W − 1) and (H − 1)·W, as many toolboxes do."""
 
     name = "sf.diff"
     look_alikes = "sf divides by the number of pixels, H·W: lower, by 0.2 % at 256×256."

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusekit.metrics.base import SourceMetric, precise
-from fusekit.metrics.local import fitting_side, gaussian, moments
+from fusekit.metrics.base import TogetherMetric, precise, sum_of_bands
+from fusekit.metrics.local import fitting_side, window_within, windowed
 
 _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = 0.01**2, 0.03**2
@@ -18,20 +21,40 @@ def structural_similarity(source: Tensor, fused: Tensor) -> Tensor:
     11×11 Gaussian window of σ = 1.5, population (co)variances, K₁ = 0.01, K₂ = 0.03, L = 1; the mean over the windows
     that lie within the image. Images with a side below 11 get the largest odd window that fits.
     """
-    luminance, structure = similarity_maps(precise(source)[:, 0], precise(fused)[:, 0])
-    return (luminance * structure).mean((1, 2))
+    return similarity_means([source], fused)[0][0]
 
 
-def similarity_maps(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the luminance term and the contrast and structure term of each window: two (B, H, W) → two maps."""
-    weights = gaussian(fitting_side(_WINDOW, *x.shape[-2:]), _SIGMA)
-    mean_x, mean_y, variance_x, variance_y, covariance = moments(x, y, weights)
-    luminance = (2 * mean_x * mean_y + _C1) / (mean_x.square() + mean_y.square() + _C1)
-    structure = (2 * covariance + _C2) / (variance_x + variance_y + _C2)
-    return luminance, structure
+def similarity_means(sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the means over the windows of SSIM, and of its contrast and structure term alone.
+
+    Args:
+        sources: N images (B, 1, H, W) in [0, 1].
+        fused: an image of that shape.
+
+    Returns:
+        two (N, B).
+    """
+    weights = window_within(fused, _WINDOW, _SIGMA)
+    planes = torch.stack([precise(image)[:, 0] for image in (*sources, fused)])
+    count = len(sources)
+    halo = len(weights) - 1
+
+    def measure(band: Tensor) -> Tensor:
+        sums = windowed(torch.cat([band, band.square(), band[:-1] * band[-1:]]), weights)
+        mean, square, product = torch.tensor_split(sums, [count + 1, 2 * count + 2])
+        power = mean.square()
+        variance = square.sub_(power).clamp_min_(0)
+        both = mean[:-1] * mean[-1:]
+        structure = product.sub_(both).mul_(2).add_(_C2).div_(variance[:-1] + variance[-1:] + _C2)
+        luminance = both.mul_(2).add_(_C1).div_(power[:-1] + power[-1:] + _C1)
+        return torch.stack([luminance.mul_(structure).sum((2, 3)), structure.sum((2, 3))])
+
+    windows = (planes.shape[2] - halo) * (planes.shape[3] - halo)
+    both, structure = sum_of_bands(measure, planes, halo=halo) / windows
+    return both, structure
 
 
-class SSIM(SourceMetric):
+class SSIM(TogetherMetric):
     """Structural similarity, the mean over the sources.
 
     Equal images have 1, constant ones too; two different constants are compared by luminance alone.
@@ -52,8 +75,8 @@ class SSIM(SourceMetric):
         "default): differs by up to some hundredths. L = 1 on grey levels 0-255: far lower."
     )
 
-    def compare(self, source: Tensor, fused: Tensor) -> Tensor:
-        return structural_similarity(source, fused)
+    def compare_all(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
+        return similarity_means(sources, fused)[0]
 
 
 class SumSSIM(SSIM):
@@ -70,7 +93,7 @@ class PaddedSSIM(SSIM):
     name = "ssim.padded"
     look_alikes = "ssim: windows within the image only."
 
-    def compare(self, source: Tensor, fused: Tensor) -> Tensor:
-        radius = fitting_side(_WINDOW, *source.shape[2:]) // 2
-        padded = (F.pad(precise(image), (radius,) * 4, mode="reflect") for image in (source, fused))
-        return structural_similarity(*padded)
+    def compare_all(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
+        radius = fitting_side(_WINDOW, *fused.shape[2:]) // 2
+        first, *others = (F.pad(image, (radius,) * 4, mode="reflect") for image in (fused, *sources))
+        return super().compare_all(others, first)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from fusekit.metrics.base import SourceMetric, precise
+from fusekit.metrics.base import TogetherMetric, precise
 from fusekit.metrics.local import fitting_side, gaussian, windowed
 
 _SIDES = (17, 9, 5, 3)
@@ -64,7 +64,7 @@ def gain_maps(sources: Tensor, fused: Tensor) -> Iterator[tuple[Tensor, Tensor, 
         yield gain, left, ours.masked_fill(ours < _FLAT, 0)
 
 
-class VisualInformationFidelity(SourceMetric):
+class VisualInformationFidelity(TogetherMetric):
     """Visual information fidelity in the pixel domain of each source in the fused image, summed over the sources.
 
     1 for a source that equals the fused image, and for a constant one, which has no information to lose; above 1 where
@@ -85,12 +85,8 @@ class VisualInformationFidelity(SourceMetric):
         "differs. CDDFuse calls this sum VIFF."
     )
 
-    def per_source(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
-        self.check(sources, fused)
+    def compare_all(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
         return information_fidelity(torch.stack([precise(source)[:, 0] for source in sources]), precise(fused)[:, 0])
-
-    def compare(self, source: Tensor, fused: Tensor) -> Tensor:
-        return self.per_source([source], fused)[0]
 
 
 class MeanVisualInformationFidelity(VisualInformationFidelity):
