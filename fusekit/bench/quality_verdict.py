@@ -32,7 +32,7 @@ def _against_paper(table: Table, rows: list[Row]) -> list[str]:
     reached = [row for row in rows if all(round(row.mean(each), 3) >= goal[each] for each in measures)]
     text = f"- At or above the paper's EH-DRAN in all of {names}: {_names(reached)}."
     if not reached:
-        nearest = max(rows, key=lambda row: sum(row.mean(each) >= goal[each] for each in measures))
+        nearest = max(rows, key=lambda row: _nearness([row.mean(each) - goal[each] for each in measures]))
         gaps = ", ".join(f"{each.metric} {nearest.mean(each) - goal[each]:+.3f}" for each in measures)
         text += f" In most of them: {nearest.method.name} ({gaps})."
     return [text]
@@ -49,10 +49,15 @@ def _against_baselines(table: Table, rows: list[Row]) -> list[str]:
     names = ", ".join(measure.metric for measure in measures)
     text = f"- Ahead of {_names(baselines)} in all of {names}: {_names(ahead)}."
     if not ahead:
-        nearest = max(others, key=lambda row: sum(surplus(row, baselines, each) > 0 for each in measures))
+        nearest = max(others, key=lambda row: _nearness([surplus(row, baselines, each) for each in measures]))
         gaps = ", ".join(f"{each.metric} {surplus(nearest, baselines, each):+.3f}" for each in measures)
         text += f" In most of them: {nearest.method.name} (against the best of these: {gaps})."
     return [text]
+
+
+def _nearness(gaps: Sequence[float]) -> tuple[int, float]:
+    """Return what orders methods by how near they are: the number of gaps that are none, then the worst gap."""
+    return sum(gap > 0 for gap in gaps), min(gaps)
 
 
 def _steps(table: Table, rows: list[Row]) -> list[str]:
