@@ -146,13 +146,13 @@ def _read(images: Sequence[Path]) -> tuple[Tensor, Tensor, Tensor]:
 def _timed(
     name: str, triple: Sequence[Tensor], repeats: int, rater: Rater | None, clock: Callable[[], float]
 ) -> dict[str, Any]:
-    """Time one metric, beside another implementation where there is one."""
+    """Time one metric, each source's own value included, beside another implementation where there is one."""
     metric: Metric = registries().metrics.load(name)()
     first, second, fused = triple
 
     def ours() -> float:
         with torch.no_grad():
-            return float(metric([first, second], fused))
+            return float(metric.rate([first, second], fused)[0])
 
     arrays = [gray_levels(image)[0, 0].numpy().astype(np.float32) for image in triple]
     for array in arrays:

@@ -163,6 +163,24 @@ class AllSourcesMetric(Metric):
         return self.measure(sources, fused), self.per_source(sources, fused)
 
 
+class SharedWorkMetric(AllSourcesMetric):
+    """A metric whose value for all sources and for each alone come from one computation. Subclasses define `both`."""
+
+    def both(self, sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, Tensor]:
+        """Rate against N checked sources, (B, 1, H, W) each: the value, (B,), and each source's own, (N, B)."""
+        raise NotImplementedError(f"{type(self).__name__} must define both(sources, fused)")
+
+    def measure(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
+        return self.both(sources, fused)[0]
+
+    def per_source(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
+        return self.both(sources, fused)[1]
+
+    def rate(self, sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, Tensor | None]:
+        self.check(sources, fused)
+        return self.both(sources, fused)
+
+
 def check_images(sources: Sequence[Tensor], fused: Tensor) -> None:
     """Check that all are (B, 1, H, W) of one shape, with H, W ≥ 2.
 

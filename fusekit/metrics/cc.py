@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from fusekit.metrics.base import AllSourcesMetric, TogetherMetric, bands, precise
+from fusekit.metrics.base import SharedWorkMetric, TogetherMetric, bands, precise
 
 # Root mean square deviation on [0, 1] up to which an image counts as constant: far below a grey level, above rounding.
 _CONSTANT = 1e-12
@@ -64,7 +64,7 @@ class Correlation(TogetherMetric):
         return correlations(covariances(bands(*sources, fused)))[:, :-1, -1].T
 
 
-class DifferenceCorrelation(AllSourcesMetric):
+class DifferenceCorrelation(SharedWorkMetric):
     """Sum of the correlations of differences: how well F − (the other sources) correlates with each source.
 
     For two sources r(F − B, A) + r(F − A, B), in [−2, 2]; N sources have N terms, each against the fused image less
@@ -81,7 +81,7 @@ class DifferenceCorrelation(AllSourcesMetric):
     )
     look_alikes = "Code that guards the division by an epsilon gives other values where F equals a source."
 
-    def per_source(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
+    def both(self, sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, Tensor]:
         count = len(sources)
 
         def parts() -> Iterator[list[Tensor]]:
@@ -92,7 +92,5 @@ class DifferenceCorrelation(AllSourcesMetric):
                     left.append(functools.reduce(torch.sub, others, rest))
                 yield left + band
 
-        return correlations(covariances(parts())).diagonal(count, 1, 2).T
-
-    def measure(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
-        return self.per_source(sources, fused).sum(0)
+        values = correlations(covariances(parts())).diagonal(count, 1, 2).T
+        return values.sum(0), values

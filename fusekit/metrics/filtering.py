@@ -1,4 +1,4 @@
-"""What several metrics compute alike: planes of grey levels, derivatives, and a metric's two answers at once."""
+"""What several metrics compute alike: planes of grey levels, derivatives, means and quotients."""
 
 from __future__ import annotations
 
@@ -7,30 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fusekit.metrics.base import AllSourcesMetric, levels
+from fusekit.metrics.base import levels
 from fusekit.metrics.local import pad
 
 #: A window whose variance on the scale 0-255 stays below this is flat. The least variance of 8-bit levels under the
 #: windows used here is 1e-6; float64 rounding leaves 1e-10.
 FLAT = 1e-8
-
-
-class SharedWorkMetric(AllSourcesMetric):
-    """A metric whose value for all sources and for each alone come from one computation. Subclasses define `both`."""
-
-    def both(self, sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, Tensor]:
-        """Rate against N checked sources, (B, 1, H, W) each: the value, (B,), and each source's own, (N, B)."""
-        raise NotImplementedError(f"{type(self).__name__} must define both(sources, fused)")
-
-    def measure(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
-        return self.both(sources, fused)[0]
-
-    def per_source(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
-        return self.both(sources, fused)[1]
-
-    def rate(self, sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, Tensor | None]:
-        self.check(sources, fused)
-        return self.both(sources, fused)
 
 
 def padded_planes(images: Sequence[Tensor], border: str) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from fusekit.metrics.base import AllSourcesMetric, TogetherMetric, precise
+from fusekit.metrics.base import SharedWorkMetric, TogetherMetric, precise
 from fusekit.metrics.mse import mean_squared_error, mean_squared_errors, squared_errors
 
 
@@ -38,7 +38,7 @@ class PSNR(TogetherMetric):
         return 10 * mean_squared_errors(sources, fused).reciprocal().log10()
 
 
-class VifbPSNR(AllSourcesMetric):
+class VifbPSNR(SharedWorkMetric):
     """PSNR as VIFB computes it: peak 255 over the mean of the sources' √SSE / (H·W), taken for their MSE.
 
     Its values grow with the image's size and compare with VIFB's tables only. Infinite where all images are equal.
@@ -51,13 +51,12 @@ class VifbPSNR(AllSourcesMetric):
     reference = "Zhang, Ye, Xiao: VIFB: A Visible and Infrared Image Fusion Benchmark. CVPR Workshops, 2020, its code"
     look_alikes = "psnr: of the mean squared error."
 
-    def measure(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
-        error = squared_errors(sources, fused)
-        mean = 255 * error.sqrt().mean(0) / fused[0].numel()
-        return 10 * (255**2 / mean).log10()
+    def both(self, sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, Tensor]:
+        error = 255 * squared_errors(sources, fused).sqrt() / fused[0].numel()
+        return 10 * (255**2 / error.mean(0)).log10(), 10 * (255**2 / error).log10()
 
 
-class CddfusePSNR(AllSourcesMetric):
+class CddfusePSNR(SharedWorkMetric):
     """PSNR as CDDFuse computes it: the fused image's maximum as the peak, over the mean of the sources' MSEs.
 
     Infinite where all images are equal, and minus infinity where the fused image is black and a source is not.
@@ -73,7 +72,8 @@ class CddfusePSNR(AllSourcesMetric):
     )
     look_alikes = "psnr: the peak is 1, and the dB values of the sources are averaged."
 
-    def measure(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
-        error = mean_squared_errors(sources, fused).mean(0)
-        ratio = precise(fused.flatten(1).amax(1)).square() / error
-        return 10 * ratio.where(error > 0, math.inf).log10()
+    def both(self, sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, Tensor]:
+        peak = precise(fused.flatten(1).amax(1)).square()
+        errors = mean_squared_errors(sources, fused)
+        together, alone = (10 * (peak / each).where(each > 0, math.inf).log10() for each in (errors.mean(0), errors))
+        return together, alone

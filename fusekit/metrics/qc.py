@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fusekit.metrics.filtering import SharedWorkMetric, planes_of, ratio_or
+from fusekit.metrics.base import SharedWorkMetric
+from fusekit.metrics.filtering import planes_of, ratio_or
 from fusekit.metrics.qy import Moments, mean_where
 
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fusekit.metrics.filtering import SharedWorkMetric, pixel_mean, planes_of, ratio_or
+from fusekit.metrics.base import SharedWorkMetric
+from fusekit.metrics.filtering import pixel_mean, planes_of, ratio_or
 from fusekit.metrics.local import windowed
 
 _F0, _F1, _A = 15.3870, 1.3456, 0.7622

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fusekit.metrics.filtering import SharedWorkMetric, pixel_sum, planes_of
+from fusekit.metrics.base import SharedWorkMetric
+from fusekit.metrics.filtering import pixel_sum, planes_of
 
 _EXPONENTS = (2 / 3, 1 / 3)
 

@@ -9,8 +9,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from fusekit.metrics.base import precise
-from fusekit.metrics.filtering import SharedWorkMetric, pixel_sum, planes_of, ratio_or
+from fusekit.metrics.base import SharedWorkMetric, precise
+from fusekit.metrics.filtering import pixel_sum, planes_of, ratio_or
 from fusekit.metrics.local import gaussian, windowed
 
 _SCALES, _ORIENTATIONS = 4, 6

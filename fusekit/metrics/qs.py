@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from fusekit.metrics.base import SharedWorkMetric
 from fusekit.metrics.filtering import (
     FLAT,
-    SharedWorkMetric,
     derivatives,
     pixel_mean,
     pixel_sum,

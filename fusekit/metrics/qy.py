@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fusekit.metrics.filtering import FLAT, SharedWorkMetric, planes_of, ratio_or
+from fusekit.metrics.base import SharedWorkMetric
+from fusekit.metrics.filtering import FLAT, planes_of, ratio_or
 from fusekit.metrics.local import window_within, windowed
 
 _ALIKE = 0.75
