@@ -109,8 +109,15 @@ def fuse(
             full range, floats preferably in [0, 1].
         model: a name, or a model that `fusekit.load` returned (then the choices of loading do not apply).
         rule: fusion rule; ``None`` for the model's default.
-        weights, rule_options, edge, encoder_options, device, dtype: as in `fusekit.load`.
-        color, resize, bit_depth: as in `Options`.
+        weights: as in `fusekit.load`.
+        rule_options: as in `fusekit.load`.
+        edge: as in `fusekit.load`.
+        encoder_options: as in `fusekit.load`.
+        device: as in `fusekit.load`.
+        dtype: as in `fusekit.load`.
+        color: as in `Options`.
+        resize: as in `Options`.
+        bit_depth: as in `Options`.
 
     Returns:
         the fused image with its record.

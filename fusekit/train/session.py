@@ -49,7 +49,8 @@ def start_training(
         encoder: a registered encoder, to train a model composed of it and ``decoder`` instead.
         decoder: the registered decoder of a composed model.
         edge: edge operator in place of the model's own; a composed model has none by default.
-        encoder_options, decoder_options: keyword arguments of these parts.
+        encoder_options: keyword arguments of the encoder.
+        decoder_options: keyword arguments of a composed model's decoder.
         names: list of file names to train on (see `fusekit.io.folders.read_names`); all by default.
         validation_names: list of file names to validate on; neither they nor their series may be trained on.
         validation_series: series to hold out of the images (and of ``names``) and to validate on.
