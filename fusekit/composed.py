@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
-
 from fusekit.builtin import COMPOSED
 from fusekit.errors import OptionError, PluginError
-from fusekit.model import EncoderDecoder
-from fusekit.plugins import registries
+from fusekit.model import EncoderDecoder, build_part
 
 
 class Composed(EncoderDecoder):
@@ -45,22 +42,11 @@ class Composed(EncoderDecoder):
                 "the model 'composed' is made of an encoder and a decoder; name both, as in "
                 "fusekit train --encoder NAME --decoder NAME, or load weights that say which"
             )
-        self.encoder = _construct("encoder", encoder, {**(encoder_options or {}), "edge": edge})
+        self.encoder = build_part("encoder", encoder, {**(encoder_options or {}), "edge": edge})
         channels = getattr(self.encoder, "channels", None)
         if not isinstance(channels, int):
             raise PluginError(
                 f"the encoder {encoder!r} does not say how many channels its features have; "
                 f"{type(self.encoder).__name__} must set self.channels"
             )
-        self.decoder = _construct("decoder", decoder, {**(decoder_options or {}), "channels": channels})
-
-
-def _construct(kind: str, name: str, options: dict[str, Any]) -> nn.Module:
-    """Return the registered ``kind`` called ``name``, constructed with ``options``."""
-    registry = registries().encoders if kind == "encoder" else registries().decoders
-    part_class = registry.load(name)
-    try:
-        part: nn.Module = part_class(**options)
-    except TypeError as error:
-        raise OptionError(f"the {kind} {name!r} does not take these options: {error}") from error
-    return part
+        self.decoder = build_part("decoder", decoder, {**(decoder_options or {}), "channels": channels})

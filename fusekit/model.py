@@ -18,13 +18,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
-from fusekit.errors import InputError, RuleError, TrainingError, WeightsError
+from fusekit.errors import InputError, OptionError, RuleError, TrainingError, WeightsError
 from fusekit.geometry import check_sources, crop_to, pad_to_multiple
 from fusekit.plugins import registries
 from fusekit.rules.base import FusionRule, fuse_features
@@ -44,6 +44,7 @@ __all__ = [
     "Joint",
     "ModelSpec",
     "WeightsSpec",
+    "build_part",
     "build_rule",
 ]
 
@@ -70,6 +71,21 @@ def build_rule(rule: str | FusionRule, options: Mapping[str, Any] | None = None)
         raise RuleError(f"the rule {rule!r} does not take these options: {error}") from error
     built.name, built.options = rule, dict(options or {})
     return built
+
+
+def build_part(kind: Literal["encoder", "decoder"], name: str, options: Mapping[str, Any]) -> nn.Module:
+    """Return the registered encoder or decoder called ``name``, constructed with ``options``.
+
+    Raises:
+        UnknownNameError: there is none of that name.
+        OptionError: it does not take these options.
+    """
+    part_class = (registries().encoders if kind == "encoder" else registries().decoders).load(name)
+    try:
+        part: nn.Module = part_class(**options)
+    except TypeError as error:
+        raise OptionError(f"the {kind} {name!r} does not take these options: {error}") from error
+    return part
 
 
 class Encoder(nn.Module):

@@ -30,7 +30,7 @@ from fusekit.io.image import Array, Image, from_pixels, full_scale
 from fusekit.io.reading import read_image
 from fusekit.loading import load
 from fusekit.model import FusionModel
-from fusekit.ranges import from_unit, output_to_unit, source_range, to_unit
+from fusekit.ranges import from_unit, luminance_of, output_to_unit, source_range, to_unit
 from fusekit.record import make_record, save_with_record
 from fusekit.rules.base import FusionRule
 
@@ -156,7 +156,7 @@ def fuse_loaded(
     depth = options.depth(images[0])
     chroma_of = chroma_source(images, options.color)
     clock["read"] = time.perf_counter()
-    luminances = [_luminance(image) for image in images]
+    luminances = [luminance_of(image) for image in images]
     limits = [
         source_range(values, image.depth, model.spec.normalization)
         for values, image in zip(luminances, images, strict=True)
@@ -239,10 +239,6 @@ def run_model(model: FusionModel, units: Sequence[Array], rule: FusionRule | Non
             "try dtype float32, or other weights"
         )
     return output, weights
-
-
-def _luminance(image: Image) -> Array:
-    return bt601.luminance(image.pixels) if image.is_color else image.pixels
 
 
 def _chroma(image: Image) -> Array:

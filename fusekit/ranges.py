@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fusekit.io.image import Array, full_scale
+from fusekit.color import luminance
+from fusekit.io.image import Array, Image, full_scale
 from fusekit.spec import Normalization, OutputPolicy
 
 
@@ -28,6 +29,17 @@ def to_unit(values: Array, limits: tuple[float, float]) -> Array:
     low, high = limits
     unit = (values.astype(np.float64) - low) / (high - low)
     return np.clip(unit, 0.0, 1.0).astype(np.float32)
+
+
+def luminance_of(image: Image) -> Array:
+    """Return an image's stored grey values, or the luminance of its stored colours: (H, W)."""
+    return luminance(image.pixels) if image.is_color else image.pixels
+
+
+def unit_luminance(image: Image, policy: Normalization) -> Array:
+    """Return an image's luminance as a model with this normalisation takes it: (H, W) float32 in [0, 1]."""
+    values = luminance_of(image)
+    return to_unit(values, source_range(values, image.depth, policy))
 
 
 def output_to_unit(image: Array, policy: OutputPolicy) -> Array:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import click
 
+from fusekit.train.recipe import Recipe
 from fusekit.train.session import start_training
-from fusekit.train.trainer import Recipe
 
 # What each run changes. Runs of another crop see as many pixels in all as the first.
 CHANGES: dict[str, dict[str, float | str]] = {

@@ -19,7 +19,7 @@ from fusekit.bench.quality_scores import RECONSTRUCTION, Measure
 from fusekit.bench.weights import reconstruction_psnr
 from fusekit.errors import OptionError, TrainingError
 from fusekit.model import EncoderDecoder
-from fusekit.train.trainer import Recipe
+from fusekit.train.recipe import Recipe
 from fusekit.weights.store import read_metadata
 
 RECIPE = Recipe(steps=2, batch=2, crop=16, perceptual_weight=0)

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import torch
 
+from fusekit.batch import prepare_output
 from fusekit.bench import quality_protocols as protocols
 from fusekit.bench.datasets import Dataset, choose, read_datasets
 from fusekit.bench.provenance import code_version
@@ -25,11 +26,12 @@ from fusekit.bench.quality_methods import Method, key_of, loaded, parse_methods
 from fusekit.bench.quality_scores import DEFAULT as DEFAULT_METRICS
 from fusekit.bench.quality_scores import RECONSTRUCTION, Job, cached, missing, parse_measures, score
 from fusekit.bench.quality_table import Table
-from fusekit.errors import FusekitError, InputError, OptionError, OutputError, one_line
-from fusekit.files import can_create_in, remove_stale_partials, sha256_of
+from fusekit.errors import FusekitError, InputError, OptionError, one_line
+from fusekit.files import remove_stale_partials, sha256_of_all
+from fusekit.io.folders import list_name, shortened
 from fusekit.pipeline import Options
 from fusekit.record import machine, settings, versions
-from fusekit.train.trainer import Recipe
+from fusekit.train.recipe import Recipe
 
 Ratings = dict[str, dict[str, Any]]
 
@@ -118,21 +120,12 @@ def run(request: Request, progress: Progress | None = None) -> Table:
     loaded.cache_clear()
     datasets = choose(read_datasets(request.data, request.description), request.datasets)
     measures = parse_measures(request.metrics) + ([RECONSTRUCTION] if request.ablation else [])
-    _prepare(request.output)
+    prepare_output(request.output, ())
     table = Table(request.title, measures, code_version())
     with _workers(request.jobs) as rate:
         for replicate in _replicates(request, datasets, progress):
             _add(table, replicate, request, rate, progress)
     return table
-
-
-def _prepare(output: Path) -> None:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {output}: {error.strerror or error}") from error
-    if not can_create_in(output):
-        raise OutputError(f"cannot write in the folder {output}: no permission")
 
 
 def _replicates(request: Request, datasets: list[Dataset], progress: Progress) -> Iterator[protocols.Replicate]:
@@ -159,7 +152,15 @@ def _add(
     folder = request.output / "cache" / replicate.dataset.name
     remove_stale_partials(folder)
     jobs = [
-        Job(name, tuple(paths), _digest(paths), methods, tuple(table.measures), folder / f"{name}.json", request.device)
+        Job(
+            name,
+            tuple(paths),
+            sha256_of_all(paths),
+            methods,
+            tuple(table.measures),
+            folder / f"{name}.json",
+            request.device,
+        )
         for name, paths in replicate.pairs.items()
     ]
     known = {job.name: cached(job) for job in jobs}
@@ -188,15 +189,9 @@ def _facts(method: Method, device: str) -> dict[str, Any]:
 
 def _data(replicate: protocols.Replicate, jobs: Sequence[Job]) -> dict[str, Any]:
     """Return what a row says of its test pairs: number, folders by their last two parts, list, and a digest of all."""
-    folders = dict.fromkeys("/".join(path.resolve().parent.parts[-2:]) for job in jobs for path in job.sources)
+    folders = dict.fromkeys(shortened(path.parent) for job in jobs for path in job.sources)
     digest = hashlib.sha256("".join(job.sha256 for job in jobs).encode()).hexdigest()
-    file_name, mark, pointer = replicate.names.partition("#")
-    names = Path(file_name).name + mark + pointer
-    return {"pairs": len(jobs), "folders": list(folders), "names": names, "sha256": digest}
-
-
-def _digest(paths: Sequence[Path]) -> str:
-    return hashlib.sha256("".join(sha256_of(path) for path in paths).encode()).hexdigest()
+    return {"pairs": len(jobs), "folders": list(folders), "names": list_name(replicate.names), "sha256": digest}
 
 
 @contextmanager

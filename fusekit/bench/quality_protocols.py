@@ -20,7 +20,7 @@ from fusekit.bench.quality_methods import Method, with_weights
 from fusekit.errors import OptionError, TrainingError
 from fusekit.files import write_text_atomically
 from fusekit.plugins import registries
-from fusekit.train.trainer import Recipe
+from fusekit.train.recipe import Recipe
 
 PROTOCOLS = ("series", "paper")
 #: Pairs to choose a checkpoint on; more cost time and tell little else.

@@ -25,7 +25,6 @@ from torch import Tensor
 from fusekit.bench.provenance import code_digest
 from fusekit.bench.quality_methods import Method, loaded
 from fusekit.bench.weights import reconstruction_psnr
-from fusekit.color import luminance
 from fusekit.errors import InputError
 from fusekit.evaluation import Rating, arrow, evaluate_detailed, metric_names
 from fusekit.files import write_text_atomically
@@ -36,7 +35,7 @@ from fusekit.metrics.sets import PAPER
 from fusekit.model import EncoderDecoder, FusionModel
 from fusekit.pipeline import aligned, read
 from fusekit.plugins import registries
-from fusekit.ranges import from_unit, output_to_unit, source_range, to_unit
+from fusekit.ranges import from_unit, luminance_of, output_to_unit, source_range, unit_luminance
 from fusekit.rules.base import fuse_features
 
 #: What the paper reports, and by what we judge a fusion.
@@ -176,7 +175,7 @@ def _fused(job: Job, images: Sequence[Image], wanted: dict[str, Any]) -> Iterato
         groups.setdefault((method.model, method.weights), {})[key] = method.rule
     for (model, weights), rules in groups.items():
         network = loaded(model, weights, job.device)
-        units = [_unit(image, network) for image in images]
+        units = [unit_luminance(image, network.spec.normalization) for image in images]
         for key, raw in zip(rules, fused_by_rules(network, units, list(rules.values())), strict=True):
             if not np.isfinite(raw).all():
                 raise InputError(f"{job.methods[key].name} gives values that are not finite for {job.sources[0]}")
@@ -210,15 +209,6 @@ def _decoded(network: EncoderDecoder, sources: Sequence[Tensor], rules: Sequence
         yield crop_to(network.decode(fused, padded), sources[0].shape[2:])
 
 
-def _gray(image: Image) -> Array:
-    return luminance(image.pixels) if image.is_color else image.pixels
-
-
-def _unit(image: Image, network: FusionModel) -> Array:
-    values = _gray(image)
-    return to_unit(values, source_range(values, image.depth, network.spec.normalization))
-
-
 def _rate(images: Sequence[Image], raw: Array, network: FusionModel, measures: Sequence[Measure]) -> dict[str, Rating]:
     """Rate a raw output (H, W) by measures of both views; keys are the measures'."""
     ratings = {}
@@ -241,8 +231,7 @@ def _reconstruction(network: FusionModel, sources: Sequence[Path]) -> Rating:
 def _as_written(images: Sequence[Image], raw: Array, network: FusionModel) -> tuple[list[Array], Array]:
     """Return the sources as stored and the grey pixels that the pipeline would write."""
     first = images[0]
-    values = _gray(first)
-    limits = source_range(values, first.depth, network.spec.normalization)
+    limits = source_range(luminance_of(first), first.depth, network.spec.normalization)
     scale = limits if first.depth == "float32" else (0.0, 1.0)
     return [image.pixels for image in images], from_unit(output_to_unit(raw, network.spec.output), first.depth, scale)
 
@@ -253,8 +242,5 @@ def _stretched(images: Sequence[Image], raw: Array, network: FusionModel) -> tup
     Stretched without the policy's cut, a network's small negative values would lift the whole background off 0, and
     SSIM, whose windows are mostly background here, would fall by half.
     """
-    grays = [_gray(image) for image in images]
-    units = [
-        to_unit(gray, source_range(gray, image.depth, "minmax")) for gray, image in zip(grays, images, strict=True)
-    ]
+    units = [unit_luminance(image, "minmax") for image in images]
     return units, output_to_unit(output_to_unit(raw, network.spec.output), "minmax")

@@ -11,16 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from fusekit.color import luminance
 from fusekit.errors import InputError, OptionError
 from fusekit.evaluation import arrow, evaluate
 from fusekit.files import write_text_atomically
-from fusekit.io.folders import matched
+from fusekit.io.folders import matched, shortened
 from fusekit.io.reading import read_image
 from fusekit.loading import load
 from fusekit.model import EncoderDecoder
 from fusekit.pipeline import Options, fuse_loaded
-from fusekit.ranges import output_to_unit, source_range, to_unit
+from fusekit.ranges import output_to_unit, unit_luminance
 
 
 def score_weights(
@@ -56,7 +55,7 @@ def score_weights(
     return {
         "model": model,
         "weights_sha256": weights.sha256 if weights else None,
-        "data": {"folders": ["/".join(folder.resolve().parts[-2:]) for folder in folders], "pairs": len(pairs)},
+        "data": {"folders": [shortened(folder) for folder in folders], "pairs": len(pairs)},
         "reconstruction": {
             folder.name: _reconstruction(network, [pair[index] for pair in pairs])
             for index, folder in enumerate(folders)
@@ -72,9 +71,7 @@ def _reconstruction(network: EncoderDecoder, paths: Sequence[Path]) -> dict[str,
 
 def reconstruction_psnr(network: EncoderDecoder, path: Path) -> float:
     """Return the PSNR in dB, peak 1, of decode(encode(x)) against x, for x an image as the model's spec prepares it."""
-    image = read_image(path)
-    values = luminance(image.pixels) if image.is_color else image.pixels
-    unit = to_unit(values, source_range(values, image.depth, network.spec.normalization))
+    unit = unit_luminance(read_image(path), network.spec.normalization)
     parameter = next(network.parameters())
     with torch.inference_mode():
         raw = network.reconstruct(torch.from_numpy(unit)[None, None].to(parameter.device, parameter.dtype))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fusekit.cli.options import recipe_options
+from fusekit.cli.progress import bar_on_stderr
 from fusekit.errors import OptionError
 
 if TYPE_CHECKING:
@@ -56,14 +58,8 @@ def _list(name: str, metavar: str, text: str) -> Callable[[Any], Any]:
 @_list("--rules", "NAME…", "Rules of the ablation; sfnn by default.")
 @_list("--seeds", "NUMBER…", "Of the draws and the ablation's trainings; 3407 3408 3409 by default.")
 @click.option("--weights", multiple=True, metavar="MODEL=WEIGHTS", help="Other weights than those a model brings.")
-@click.option("--steps", default=6000, show_default=True, help="Optimiser steps of a training.")
-@click.option("--batch", default=4, show_default=True, help="Crops a step.")
-@click.option("--crop", default=96, show_default=True, help="Side of the crops, pixels.")
-@click.option("--rate", default=1e-3, show_default=True, help="Peak learning rate.")
-@click.option("--gradient-weight", default=0.2, show_default=True, help="Weight of the gradient term.")
-@click.option("--perceptual-weight", default=0.2, show_default=True, help="Weight of the perceptual term.")
+@recipe_options(*_RECIPE)
 @click.option("--perceptual", type=click.Path(path_type=Path), help="Weights of the perceptual network.")
-@click.option("--precision", default="float32", show_default=True, help="float32 or bfloat16 of a training.")
 @click.option("--jobs", default=1, show_default=True, help="Processes that fuse and rate, with one thread each.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder; runs/quality-PROTOCOL by default.")
@@ -95,7 +91,7 @@ def quality(data: Path, **choices: Any) -> None:
 
 def _request(data: Path, choices: dict[str, Any]) -> Request:
     from fusekit.bench.quality import Request
-    from fusekit.train.trainer import Recipe
+    from fusekit.train.recipe import Recipe
 
     title = "ablation" if choices["ablation"] else choices["protocol"]
     given = {key: choices[key] for key in ("datasets", "methods", "metrics", "rules") if choices[key]}
@@ -163,12 +159,7 @@ class _Progress:
     """A progress bar on standard error; where that is no terminal, a line as each part begins."""
 
     def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
+        self._bar = bar_on_stderr()
 
     def __enter__(self) -> _Progress:
         self._bar.start()
@@ -188,6 +179,6 @@ class _Progress:
         return lambda row: self._bar.update(task, completed=row["step"])
 
     def _begin(self, title: str, total: int) -> Any:
-        if not self._console.is_terminal and total:
+        if self._bar.disable and total:
             click.echo(f"fusekit: {title}: {total}", err=True)
         return self._bar.add_task(title, total=total)

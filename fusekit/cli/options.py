@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from fusekit.errors import OptionError
+from fusekit.train.recipe import Recipe
 
 if TYPE_CHECKING:
     from fusekit.model import FusionModel
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_RECIPE_HELP = {
+    "steps": "Optimiser steps of a training.",
+    "batch": "Crops a step, of each process.",
+    "crop": "Side of the crops, pixels.",
+    "rate": "Peak learning rate of Adam; cosine decay to 1 %.",
+    "warm_up": "First share of the steps, in which the rate rises.",
+    "gradient_weight": "Weight of the gradient term.",
+    "perceptual_weight": "Weight of the perceptual term.",
+    "settle": "Last share of the steps, in evaluation mode.",
+    "precision": "float32 or bfloat16 (autocast) of a training.",
+    "clip": "Greatest norm of the gradients; 0 for any.",
+    "seed": "Seed of all that is drawn.",
+}
 
 
 def model_options(command: _Function) -> _Function:
@@ -42,6 +58,19 @@ def rule_options(command: _Function) -> _Function:
         "--rule-option", "rule_options", multiple=True, metavar="KEY=VALUE", help="Option of the rule."
     )(command)
     return click.option("--rule", help="Fusion rule; the model's own by default.")(command)
+
+
+def recipe_options(*names: str) -> Callable[[_Function], _Function]:
+    """Return what adds options for these fields of a `Recipe`, with its defaults."""
+    defaults = {field.name: field.default for field in fields(Recipe)}
+
+    def add(command: _Function) -> _Function:
+        for name in reversed(names):
+            flag = f"--{name.replace('_', '-')}"
+            command = click.option(flag, default=defaults[name], show_default=True, help=_RECIPE_HELP[name])(command)
+        return command
+
+    return add
 
 
 def load_chosen(choices: Mapping[str, Any]) -> FusionModel:

@@ -2,6 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
+
+
+def bar_on_stderr(*notes: ProgressColumn) -> Progress:
+    """Return rich's bar with counts, further columns and the time left; silent where standard error is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *notes, TimeRemainingColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal)
+
 
 class ProgressBar:
     """A progress bar on standard error, with a note and the time left; silent where that is no terminal.
@@ -12,19 +27,9 @@ class ProgressBar:
     """
 
     def __init__(self, description: str, total: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import TextColumn
 
-        console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
+        self._bar = bar_on_stderr(TextColumn("{task.fields[note]}"))
         self._task = self._bar.add_task(description, total=total, note="")
 
     def __enter__(self) -> ProgressBar:

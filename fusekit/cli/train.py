@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from fusekit.cli.options import parse_pairs
+from fusekit.cli.options import parse_pairs, recipe_options
 from fusekit.cli.progress import ProgressBar
 from fusekit.train.recipe import Recipe
 from fusekit.train.series import SERIES_PATTERN
@@ -50,18 +50,9 @@ from fusekit.train.series import SERIES_PATTERN
     metavar="NETWORK",
     help="Network of the perceptual term: vgg16_bn (or another VGG, from the Hub), or a weights file.",
 )
-@click.option("--gradient-weight", default=0.2, show_default=True, help="Weight of the gradient term.")
-@click.option("--perceptual-weight", default=0.2, show_default=True, help="Weight of the perceptual term.")
+@recipe_options("gradient_weight", "perceptual_weight")
 # --- how
-@click.option("--steps", default=6000, show_default=True, help="Optimiser steps.")
-@click.option("--batch", default=4, show_default=True, help="Crops a step, of each process.")
-@click.option("--crop", default=96, show_default=True, help="Side of the crops, pixels.")
-@click.option("--rate", default=1e-3, show_default=True, help="Peak learning rate of Adam; cosine decay to 1 %.")
-@click.option("--warm-up", default=0.02, show_default=True, help="First share of the steps, in which the rate rises.")
-@click.option("--settle", default=0.5, show_default=True, help="Last share of the steps, in evaluation mode.")
-@click.option("--clip", default=1.0, show_default=True, help="Greatest norm of the gradients; 0 for any.")
-@click.option("--precision", default="float32", show_default=True, help="float32 or bfloat16 (autocast).")
-@click.option("--seed", default=3407, show_default=True, help="Seed of all that is drawn.")
+@recipe_options("steps", "batch", "crop", "rate", "warm_up", "settle", "clip", "precision", "seed")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--save-every", default=250, show_default=True, help="Steps between validations and checkpoints.")
 @click.option("--log-every", default=50, show_default=True, help="Steps between rows of the log.")

@@ -81,3 +81,14 @@ def read_names(source: str | Path) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         raise InputError(f"{source} is not a list of file names; pick a part of it with {path.name}#/key")
     return value
+
+
+def list_name(names: str | Path) -> str:
+    """Return what a list that `read_names` takes is called on any machine: its file's name, with the pointer."""
+    file_name, mark, pointer = str(names).partition("#")
+    return Path(file_name).name + mark + pointer
+
+
+def shortened(folder: Path) -> str:
+    """Return the last two parts of a folder's path, which tell of the data and not of the machine."""
+    return "/".join(folder.resolve().parts[-2:])

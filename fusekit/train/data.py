@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,11 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from fusekit.color import luminance
 from fusekit.errors import TrainingError
-from fusekit.files import sha256_of
-from fusekit.io.folders import images_in, matched, read_names
+from fusekit.files import sha256_of_all
+from fusekit.io.folders import images_in, list_name, matched, read_names, shortened
 from fusekit.io.reading import read_image
-from fusekit.ranges import source_range, to_unit
+from fusekit.ranges import unit_luminance
 from fusekit.spec import Normalization
 from fusekit.train.series import SERIES_PATTERN, Files, all_series
 
@@ -67,12 +65,7 @@ def find_examples(folders: Sequence[Path], names: Path | str | None = None, *, t
 
 def load_images(paths: Sequence[Path], normalization: Normalization) -> list[Tensor]:
     """Return each file's luminance as (1, H, W) float32 in [0, 1], normalised as the model's spec says."""
-    loaded = []
-    for path in paths:
-        image = read_image(path)
-        values = luminance(image.pixels) if image.is_color else image.pixels
-        loaded.append(torch.from_numpy(to_unit(values, source_range(values, image.depth, normalization)))[None])
-    return loaded
+    return [torch.from_numpy(unit_luminance(read_image(path), normalization))[None] for path in paths]
 
 
 def load_examples(examples: Sequence[Files], normalization: Normalization) -> list[Sources]:
@@ -167,14 +160,12 @@ def describe(
     The digest is the SHA-256 of the files' digests in order, so that two trainings can be told to have seen the same.
     """
     paths = [path for files in examples for path in files]
-    digests = "".join(sha256_of(path) for path in paths)
-    folders = dict.fromkeys("/".join(path.resolve().parent.parts[-2:]) for path in paths)
+    folders = dict.fromkeys(shortened(path.parent) for path in paths)
     facts: dict[str, object] = {"folders": list(folders), "images": len(paths)}
     if names is not None:
-        file_name, mark, pointer = str(names).partition("#")
-        facts["names"] = Path(file_name).name + mark + pointer
+        facts["names"] = list_name(names)
     series = all_series(examples, pattern)
     if len(series) < len(examples):
         facts["series"] = series
-    facts["sha256"] = hashlib.sha256(digests.encode()).hexdigest()
+    facts["sha256"] = sha256_of_all(paths)
     return facts

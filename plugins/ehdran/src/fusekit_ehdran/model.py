@@ -8,9 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fusekit.errors import OptionError
-from fusekit.model import EncoderDecoder
-from fusekit.plugins import registries
+from fusekit.model import EncoderDecoder, build_part
 from fusekit_ehdran import composed, convert, plugin
 from fusekit_ehdran.decoder import Decoder
 from fusekit_ehdran.encoder import DilatedResidualAttention
@@ -24,12 +22,8 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
         self, encoder: str, edge: str, encoder_options: Mapping[str, Any] | None, negative_slope: float
     ) -> None:
         super().__init__()
-        encoder_class = registries().encoders.load(encoder)
         options = dict(encoder_options or {})
-        try:
-            self.encoder = encoder_class(edge=edge, **options)
-        except TypeError as error:
-            raise OptionError(f"the encoder {encoder!r} does not take these options: {error}") from error
+        self.encoder = build_part("encoder", encoder, {**options, "edge": edge})
         self.decoder = Decoder(int(options.get("channels", 64)), negative_slope)
         self._inference: InferenceForm | None = None
 

@@ -63,8 +63,7 @@ def local_activity(features: Tensor) -> Tensor:
 
 def smoothed(maps: Tensor, sigma: float) -> Tensor:
     """Smooth (B, C, H, W) by a Gaussian of ``sigma`` pixels, cut at 3σ; outside the image the nearest pixel stands."""
-    radius = math.ceil(3 * sigma)
-    return windowed(F.pad(maps, (radius,) * 4, mode="replicate"), gaussian(2 * radius + 1, sigma))
+    return windowed(maps, gaussian(2 * math.ceil(3 * sigma) + 1, sigma), "replicate")
 
 
 def wide_mean(maps: Tensor) -> Tensor:
