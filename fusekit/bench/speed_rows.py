@@ -73,7 +73,7 @@ def row(
     seconds = [turn.seconds for turn in entry.turns]
     facts = entry.ready.facts
     found = {
-        "who": entry.entrant.label,
+        "who": _who(entry),
         "kind": entry.entrant.kind,
         **{key: facts[key] for key in ("form", "dtype", "backend")},
         "seconds": spread(seconds),
@@ -89,6 +89,16 @@ def row(
     if entry.entrant.kind == "oracle":
         found["form"] = "oracle"
     return found
+
+
+def _who(entry: Entry) -> str:
+    """Return an entrant's label, and in brackets what was chosen for it where it was left open."""
+    label = entry.entrant.label
+    if entry.entrant.kind != "ours":
+        return label
+    ran = [entry.ready.facts[key] for key in ("form", "dtype", "backend")]
+    chosen = [each for each in ran if each not in (*label.split(), "torch")]
+    return f"{label} ({', '.join(chosen)})" if chosen else label
 
 
 def _ratio(kind: str, entries: Sequence[Entry], seconds: Sequence[float]) -> dict[str, float] | None:
