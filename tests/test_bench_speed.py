@@ -435,10 +435,23 @@ def test_command_writes_what_it_is_asked_for(tmp_path: Path, adapter: str) -> No
     outputs = ["--json", tmp_path / "a.json", "--markdown", tmp_path / "a.md", "--docs", page, "--part", "tiny"]
     images = [write_texture(tmp_path / f"{name}.png", seed) for seed, name in enumerate("ab")]
     arguments = ["--models", "ehdran", "dilran", "--sizes", "16", "24x20", "--rounds", 1, "--warm-up", 1]
-    arguments += ["--rules", "max", "--no-memory", "--images", *images, "--against", f"{adapter}:fuse", "--threads", 1]
+    arguments += [
+        "--rules",
+        "max",
+        "--no-memory",
+        "--clock",
+        "processor",
+        "--images",
+        *images,
+        "--against",
+        f"{adapter}:fuse",
+        "--threads",
+        1,
+    ]
     done = run_cli(["bench", "speed", *arguments, *outputs])
     assert (done.code, done.err) == (0, "")
     assert "dilran max 24×20: where the time goes" in done.out
+    assert "in its processor time" in done.out
     found = json.loads((tmp_path / "a.json").read_text())
     assert [(each["model"], each["size"]) for each in found["races"]] == [
         ("ehdran", [16, 16]),
@@ -474,6 +487,7 @@ def test_command_draws(tmp_path: Path) -> None:
         (["--batch", "two"], "--batch takes whole numbers"),
         (["--batch", "0"], "--batch is 1 or more"),
         (["--rounds", "0"], "--rounds"),
+        (["--clock", "processor"], "give --threads 1"),
         (["--against", "no_such_module:fuse"], "cannot be imported: ModuleNotFoundError"),
         (["--against", "a_fuser"], "takes MODULE:ATTRIBUTE"),
         (["--against", "a_fuser:NUMBER"], "is not callable"),

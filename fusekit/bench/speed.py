@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import platform
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,6 +27,7 @@ from fusekit.record import versions
 #: Of the results as JSON; it changes when a key changes its meaning.
 SCHEMA = "fusekit-speed-1"
 _FILES = "files"
+_CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Request:
         warm_up: turns before.
         oracle: whether it races too.
         memory: whether to measure the peak memory, on a CPU in a process an entrant.
+        clock: of a CPU: ``wall``, or ``processor`` for the processor's time of one thread, which other programs hardly
+            change.
     """
 
     models: Sequence[str] = ("ehdran",)
@@ -59,15 +63,16 @@ class Request:
     warm_up: int = 2
     oracle: bool = True
     memory: bool = True
+    clock: str = "wall"
 
     def __post_init__(self) -> None:
-        numbers = {"--rounds": self.rounds, "--warm-up": self.warm_up, "--threads": self.threads or 1}
-        numbers |= {"--batch": min(self.batches)}
+        numbers = {"--rounds": self.rounds, "--warm-up": self.warm_up, "--batch": min(self.batches)}
+        numbers |= {} if self.threads is None else {"--threads": self.threads}
         for option, number in numbers.items():
             if number < 1:
                 raise OptionError(f"{option} is 1 or more, not {number}")
-        if self.threads == 0:
-            raise OptionError("--threads is 1 or more, not 0")
+        if self.clock == "processor" and self.threads != 1:
+            raise OptionError("--clock processor adds up what several threads take; give --threads 1 with it")
 
     def cases(self) -> list[Case]:
         """Return the races to run."""
@@ -91,7 +96,7 @@ def measure(request: Request, progress: Callable[[], None] = lambda: None) -> di
 
     Returns:
         JSON-able: ``schema``, ``code``, ``versions``, ``machine`` (processor, cores, threads, load average before),
-        ``rounds``, ``against``, and ``races``, a list of what `speed_rows` describes.
+        ``rounds``, ``clock``, ``against``, and ``races``, a list of what `speed_rows` describes.
 
     Raises:
         FusekitError: a choice that cannot be served; all are loaded before anything is timed.
@@ -115,6 +120,7 @@ def measure(request: Request, progress: Callable[[], None] = lambda: None) -> di
         },
         "rounds": request.rounds,
         "warm_up": request.warm_up,
+        "clock": request.clock,
         "against": request.against,
         "races": races,
     }
@@ -139,12 +145,13 @@ def _run(case: Case, request: Request, progress: Callable[[], None]) -> dict[str
     device, images = resolve_device(case.device), case.pair()
     entrants = [_chosen(each, case) for each in request.entrants()]
     ready = {each.label: prepare(case, each, images) for each in entrants}
-    stopwatch = Stopwatch(device)
+    clock = _CLOCKS[request.clock]
+    stopwatch, of_files = Stopwatch(device, clock), Stopwatch(torch.device("cpu"), clock)
     network = next(each.network for each in ready.values() if each.network is not None)
     files = Files(images, network, network.choose_rule(case.rule))
     rates = [Rate(dtype, *probe) for dtype in _dtypes(ready.values()) for probe in probes(device, dtype)]
     contestants = [Contestant(label, each.fuse, stopwatch) for label, each in ready.items()]
-    contestants += [Contestant(_FILES, files.work(cpu := Stopwatch(torch.device("cpu"))), cpu)]
+    contestants += [Contestant(_FILES, files.work(of_files), of_files)]
     contestants += [Contestant(rate.label, rate.work, stopwatch) for rate in rates]
     try:
         outputs = {each.label: first_output(case, each, ready[each.label]) for each in entrants}

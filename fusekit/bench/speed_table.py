@@ -168,10 +168,11 @@ def caption(found: _Facts, command: str) -> str:
     devices = dict.fromkeys(race["device_name"] for race in found["races"] if race["device"] != "cpu")
     threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
     load = "" if machine["load_average"] is None else f", load average {machine['load_average'][0]:.1f} before"
+    clock = ", in its processor time" if found["clock"] == "processor" else ""
     images = "given images" if found["races"][0]["images"] == "given" else "the embedded sample"
     return (
         f"`{command}`: {found['rounds']} rounds on {images}, {' and '.join(devices) + ' and ' if devices else ''}"
-        f"{threads} of {machine['processor']} ({machine['cores']} cores{load}), torch {versions['torch']}, "
+        f"{threads} of {machine['processor']} ({machine['cores']} cores{load}){clock}, torch {versions['torch']}, "
         f"fusekit {versions['fusekit']}, code `{found['code']}`."
     )
 

@@ -36,6 +36,13 @@ _LISTS = ("models", "rules", "sizes", "devices", "forms", "dtypes", "backends", 
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of torch; as many as it takes by default.")
 @click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True, help="Turns that count.")
 @click.option("--warm-up", type=click.IntRange(min=1), default=2, show_default=True, help="Turns before.")
+@click.option(
+    "--clock",
+    type=click.Choice(("wall", "processor")),
+    default="wall",
+    show_default=True,
+    help="Of a CPU; processor is one thread's own time, on a busy machine.",
+)
 @click.option("--no-oracle", is_flag=True, help="Leave the authors' order of operations out.")
 @click.option("--no-memory", is_flag=True, help="Do not measure the peak memory.")
 @click.option("--markdown", type=_PATH, metavar="FILE", help="Write the tables as Markdown.")
@@ -72,7 +79,7 @@ def _request(choices: Mapping[str, Any]) -> Request:
         lists["sizes"] = [parse_size(text) for text in lists["sizes"]]
     if "batch" in lists:
         lists["batches"] = _numbers(lists.pop("batch"))
-    plain = {key: choices[key] for key in ("images", "against", "threads", "rounds", "warm_up")}
+    plain = {key: choices[key] for key in ("images", "against", "threads", "rounds", "warm_up", "clock")}
     return Request(**lists, **plain, oracle=not choices["no_oracle"], memory=not choices["no_memory"])
 
 
@@ -120,4 +127,5 @@ def _command(choices: Mapping[str, Any]) -> str:
         words.append(f"--images {' '.join(Path(each).name for each in choices['images'])}")
     words += [f"--{key} {choices[key]}" for key in ("against", "threads") if choices[key]]
     words += [f"--rounds {choices['rounds']}"]
+    words += ["--clock processor"] if choices["clock"] == "processor" else []
     return " ".join([*words, *(["--no-oracle"] if choices["no_oracle"] else [])])
