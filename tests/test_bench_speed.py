@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from cli_helper import run_cli, write_texture
+from torch.utils.flop_counter import FlopCounterMode
 
 import fusekit
 from fusekit.bench import speed_entrants, speed_memory
@@ -27,7 +28,7 @@ from fusekit.bench.speed_table import caption, digits, markdown, percent, tables
 from fusekit.errors import InputError, OptionError
 from fusekit.evaluation import read_luminance
 from fusekit.hardware import processor_name
-from fusekit.model import build_rule
+from fusekit.model import FusionModel, build_rule
 from fusekit.record import machine
 
 CPU = torch.device("cpu")
@@ -312,6 +313,34 @@ def test_operations_of_the_networks() -> None:
     for probe in probes(CPU, torch.float32):
         probe.work()
         assert probe.operations == {"convolution": 2 * 9 * 64 * 64 * 256**2, "product": 2 * 1024**3}[probe.name]
+
+
+@pytest.mark.parametrize(
+    ("model", "dtype", "encode", "decode"),
+    [
+        ("ehdran", "float32", 115_632, 27_936),
+        ("ehdran", "bfloat16", 207_792, 55_584),
+        ("dilran", "float32", 60_720, None),
+        ("dilran", "bfloat16", 116_016, None),
+    ],
+)
+def test_counts_of_the_page(model: str, dtype: str, encode: int, decode: int | None) -> None:
+    """What runs are these counts, and the margins of tiles."""
+    page = (Path(__file__).parents[1] / "docs" / "speed.md").read_text(encoding="utf-8")
+    network = fusekit.load(model, dtype=dtype)
+    sources = [torch.rand(1, 1, 128, 512).to(next(network.parameters()).dtype)]
+    alone, both = count_encoding(network, sources[0]), count_operations(network, sources)
+    assert f"{encode:,}" in page
+    assert encode <= alone / (2 * 128 * 512) < 1.09 * encode
+    if decode is not None:
+        assert f"{decode:,}" in page
+        assert decode <= (both - alone) / (2 * 128 * 512) < 1.12 * decode
+
+
+def count_encoding(network: FusionModel, source: torch.Tensor) -> int:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network.encode(source)  # type: ignore[operator]
+    return counter.get_total_flops()
 
 
 def test_results_say_everything_of_everyone(found: dict[str, Any]) -> None:
