@@ -16,9 +16,10 @@ from cli_helper import run_cli, write_texture
 from torch.utils.flop_counter import FlopCounterMode
 
 import fusekit
-from fusekit.bench import speed_entrants, speed_memory
+from fusekit import pipeline
+from fusekit.bench import speed_entrants, speed_memory, speed_rates
 from fusekit.bench.speed import SCHEMA, Request, measure
-from fusekit.bench.speed_entrants import Case, Entrant, Ready, prepare
+from fusekit.bench.speed_entrants import Case, Entrant, Ready, prepare, watch
 from fusekit.bench.speed_images import mirrored, pair, parse_size, units
 from fusekit.bench.speed_oracle import Choices, choose, published, published_rule
 from fusekit.bench.speed_race import Contestant, Stopwatch, race, ratios, spread
@@ -305,6 +306,13 @@ def test_trial_of_the_oracle_chooses_the_faster(monkeypatch: pytest.MonkeyPatch)
     assert choose(network, network.choose_rule("mean"), sources) == Choices(False, 4)
 
 
+def test_operations_of_large_images_are_counted_on_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, sources = fusekit.load("dilran", optimize=False), [torch.rand(2, 1, 32, 48)] * 2
+    whole = count_operations(network, sources)
+    monkeypatch.setattr(speed_rates, "_PART", 16)
+    assert count_operations(network, sources) == whole
+
+
 def test_operations_of_the_networks() -> None:
     sources, pixels = [torch.rand(1, 1, 32, 32)] * 2, 32 * 32
     plain = count_operations(fusekit.load("ehdran", optimize=False), sources)
@@ -328,13 +336,13 @@ def test_counts_of_the_page(model: str, dtype: str, encode: int, decode: int | N
     """What runs are these counts, and the margins of tiles."""
     page = (Path(__file__).parents[1] / "docs" / "speed.md").read_text(encoding="utf-8")
     network = fusekit.load(model, dtype=dtype)
-    sources = [torch.rand(1, 1, 128, 512).to(next(network.parameters()).dtype)]
+    sources = [torch.rand(1, 1, 128, 256).to(next(network.parameters()).dtype)]
     alone, both = count_encoding(network, sources[0]), count_operations(network, sources)
     assert f"{encode:,}" in page
-    assert encode <= alone / (2 * 128 * 512) < 1.09 * encode
+    assert encode <= alone / (2 * 128 * 256) < 1.09 * encode
     if decode is not None:
         assert f"{decode:,}" in page
-        assert decode <= (both - alone) / (2 * 128 * 512) < 1.12 * decode
+        assert decode <= (both - alone) / (2 * 128 * 256) < 1.12 * decode
 
 
 def count_encoding(network: FusionModel, source: torch.Tensor) -> int:
@@ -452,6 +460,44 @@ def test_choices_go_to_load_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None
     common = {"name": "ehdran.ct-mri", "device": "cpu"}
     assert calls[0] == {**common, "dtype": "auto", "optimize": True, "backend": "triton"}
     assert calls[1] == {**common, "dtype": "float32", "optimize": False}
+
+
+@pytest.mark.parametrize(("kind", "batch", "as_fused"), [("ours", 1, True), ("ours", 2, False), ("oracle", 1, False)])
+def test_one_pair_of_ours_is_fused_as_the_pipeline_does(
+    kind: str, batch: int, as_fused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def run_model(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return pipeline.run_model(*arguments)
+
+    monkeypatch.setattr(speed_entrants, "run_model", run_model)
+    case = Case("ehdran", "max", "cpu", (20, 24), batch)
+    ready = prepare(case, Entrant(kind), case.pair())
+    images = ready.fuse()
+    assert bool(calls) is as_fused
+    assert images.shape == (batch, 1, 20, 24)
+    assert torch.allclose(images, ready.network.fuse(ready.sources, "max"), atol=1e-5)  # type: ignore[union-attr]
+
+
+def test_what_a_rule_gathers_from_tiles_is_its_stage() -> None:
+    clock, rule = Clock(), build_rule("max")
+    survey = SimpleNamespace(add=clock.takes(3.0), finish_pass=clock.takes(2.0))
+    rule.survey = lambda count: survey if count else None  # type: ignore[attr-defined]
+    ready = Ready(lambda: torch.zeros(1), fusekit.load("ehdran"), rule, [], {})
+    stopwatch = Stopwatch(CPU, clock)
+    watch(ready, stopwatch)
+
+    def work() -> None:
+        found = rule.survey(2)  # type: ignore[attr-defined]
+        found.add()
+        found.add()
+        found.finish_pass()
+        clock.now += 1.0
+
+    assert stopwatch.time(work) == (9.0, {"rule": 8.0})
+    assert rule.survey(0) is None  # type: ignore[attr-defined]
 
 
 def test_records_name_the_processor() -> None:

@@ -20,8 +20,9 @@ from fusekit.geometry import size_text
 from fusekit.io.image import Image
 from fusekit.loading import load
 from fusekit.model import EncoderDecoder, FusionModel
+from fusekit.pipeline import run_model
 from fusekit.record import machine
-from fusekit.rules.base import FusionRule, WeightedRule
+from fusekit.rules.base import FusionRule
 
 #: What `fusekit.load` is asked for by the name of a form; other names go to it as they are.
 _OPTIMIZE = {"composed": True, "plain": False}
@@ -127,10 +128,8 @@ def prepare(case: Case, entrant: Entrant, images: Sequence[Image]) -> Ready:
     network = load_form(case, entrant)
     rule = network.choose_rule(case.rule)
     parameter = next(network.parameters(), torch.zeros(()))
-    sources = [
-        torch.from_numpy(each)[:, None].to(parameter.device, parameter.dtype)
-        for each in units(images, case.batch, network)
-    ]
+    given = units(images, case.batch, network)
+    sources = [torch.from_numpy(each)[:, None].to(parameter.device, parameter.dtype) for each in given]
     if entrant.kind == "oracle":
         network = speed_oracle.published(network, entrant.choices)
         rule = speed_oracle.published_rule(rule, entrant.choices)
@@ -139,7 +138,12 @@ def prepare(case: Case, entrant: Entrant, images: Sequence[Image]) -> Ready:
     def fuse() -> Tensor:
         return network.fuse(sources, rule)
 
-    return Ready(fuse, network, rule, sources, machine(network))
+    def fuse_one() -> Tensor:
+        return torch.from_numpy(run_model(network, [each[0] for each in given], rule)[0])[None, None]
+
+    # What `fusekit fuse` runs may cut an image into tiles; the authors' code does not.
+    as_fused = entrant.kind == "ours" and case.batch == 1 and parameter.device.type == "cpu"
+    return Ready(fuse_one if as_fused else fuse, network, rule, sources, machine(network))
 
 
 def watch(ready: Ready, stopwatch: Stopwatch) -> None:
@@ -148,10 +152,31 @@ def watch(ready: Ready, stopwatch: Stopwatch) -> None:
     if not isinstance(network, EncoderDecoder) or rule is None:
         return
     # On the objects themselves, as a model may look at the type of its rule.
-    for name in ("encode_sources", "decode"):
-        setattr(network, name, stopwatch.stage(name.partition("_")[0], getattr(network, name)))
-    for name in ("fuse_with_weights", "weights") if isinstance(rule, WeightedRule) else ("fuse_with_weights",):
-        setattr(rule, name, stopwatch.stage("rule", getattr(rule, name)))
+    _watch_methods(network, ("encode_sources",), "encode", stopwatch)
+    _watch_methods(network, ("decode",), "decode", stopwatch)
+    _watch_rule(rule, stopwatch)
+
+
+def _watch_rule(rule: Any, stopwatch: Stopwatch) -> None:
+    """Watch a rule, and what it gathers from tiles."""
+    _watch_methods(rule, ("fuse", "fuse_with_weights", "weights"), "rule", stopwatch)
+    survey_of = getattr(rule, "survey", None)
+    if survey_of is None:
+        return
+
+    def survey(*arguments: Any) -> Any:
+        found = survey_of(*arguments)
+        if found is not None:
+            _watch_methods(found, ("add", "finish_pass"), "rule", stopwatch)
+        return found
+
+    rule.survey = survey
+
+
+def _watch_methods(owner: object, names: Sequence[str], stage: str, stopwatch: Stopwatch) -> None:
+    for name in names:
+        if hasattr(owner, name):
+            setattr(owner, name, stopwatch.stage(stage, getattr(owner, name)))
 
 
 def _prepare_other(case: Case, entrant: Entrant, images: Sequence[Image]) -> Ready:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, TypeAlias
 from fusekit.geometry import size_text
 
 _TIMES = (
-    "A call takes tensors on the device and gives one; files are not in it. Medians of the rounds, quartiles in "
-    "brackets; *times as fast* is the median of the rounds' own ratios. The oracle is the authors' order of "
+    "A call takes images in the device's memory and gives one; files are not in it. Medians of the rounds, quartiles "
+    "in brackets; *times as fast* is the median of the rounds' own ratios. The oracle is the authors' order of "
     "operations, always in float32. Differences are to {reference}: the greatest of the raw output, and the PSNR of "
     "the image that would be written. Peak memory is that of {memory}."
 )
