@@ -15,6 +15,7 @@ import fusekit
 from fusekit import samples
 from fusekit.bench.adapters import import_attribute
 from fusekit.bench.provenance import code_version
+from fusekit.bench.speed_images import mirrored
 from fusekit.errors import InputError, OptionError
 from fusekit.evaluation import metric_names, read_luminance
 from fusekit.hardware import processor_name
@@ -39,8 +40,7 @@ def sample_images(size: int) -> tuple[Tensor, Tensor, Tensor]:
     found = []
     for name in ("ct", "mri"):
         picture = read_luminance(samples.path(name))[0, 0].numpy()
-        sides = [(0, max(0, size - length)) for length in picture.shape]
-        found.append(torch.from_numpy(np.pad(picture, sides, mode="symmetric")[:size, :size].copy())[None, None])
+        found.append(torch.from_numpy(mirrored(picture, size, size))[None, None])
     return found[0], found[1], torch.maximum(*found)
 
 

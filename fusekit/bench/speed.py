@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from fusekit.bench import speed_memory, speed_oracle
 from fusekit.bench.provenance import code_version
 from fusekit.bench.speed_entrants import Case, Entrant, Ready, first_output, load_form, prepare, watch
 from fusekit.bench.speed_images import Files
-from fusekit.bench.speed_race import Contestant, Stopwatch, race
+from fusekit.bench.speed_race import Contestant, Stopwatch, Turn, race
 from fusekit.bench.speed_rates import count_operations, probes
 from fusekit.bench.speed_rows import Entry, Rate, file_row, rate_row, row
 from fusekit.errors import OptionError
@@ -106,7 +108,7 @@ def measure(request: Request, progress: Callable[[], None] = lambda: None) -> di
         for case in request.cases():
             _try(case, request)
         threads = torch.get_num_threads()
-        races = [_run(case, request, progress) for case in request.cases()]
+        races = [_Race(case, request).run(progress) for case in request.cases()]
     return {
         "schema": SCHEMA,
         "code": code_version(),
@@ -140,56 +142,78 @@ def _try(case: Case, request: Request) -> None:
         prepare(small, entrant, small.pair())
 
 
-def _run(case: Case, request: Request, progress: Callable[[], None]) -> dict[str, Any]:
-    """Run one race and return it, JSON-able."""
-    device, images = resolve_device(case.device), case.pair()
-    entrants = [_chosen(each, case) for each in request.entrants()]
-    ready = {each.label: prepare(case, each, images) for each in entrants}
-    clock = _CLOCKS[request.clock]
-    stopwatch, of_files = Stopwatch(device, clock), Stopwatch(torch.device("cpu"), clock)
-    # Of ours, the last: it may fuse in tiles what the oracle does not.
-    network = [each.network for each in ready.values() if each.network is not None][-1]
-    files = Files(images, network, network.choose_rule(case.rule))
-    rates = [Rate(dtype, *probe) for dtype in _dtypes(ready.values()) for probe in probes(device, dtype)]
-    contestants = [Contestant(label, each.fuse, stopwatch) for label, each in ready.items()]
-    contestants += [Contestant(_FILES, files.work(of_files), of_files)]
-    contestants += [Contestant(rate.label, rate.work, stopwatch) for rate in rates]
-    try:
-        outputs = {each.label: first_output(case, each, ready[each.label]) for each in entrants}
-        for each in ready.values():
+class _Race:
+    """One race: everyone made ready, run, and told of."""
+
+    def __init__(self, case: Case, request: Request) -> None:
+        self.case, self.request, self.device = case, request, resolve_device(case.device)
+        self.images = case.pair()
+        self.entrants = [_chosen(each, case) for each in request.entrants()]
+        self.ready = {each.label: prepare(case, each, self.images) for each in self.entrants}
+        self.networks = [each for each in self.ready.values() if each.network is not None]
+        dtypes = dict.fromkeys(each.facts["dtype"] for each in self.networks)
+        self.rates = [
+            Rate(dtype, *probe)
+            for dtype in (getattr(torch, name) for name in dtypes)
+            for probe in probes(self.device, dtype)
+        ]
+
+    def run(self, progress: Callable[[], None]) -> dict[str, Any]:
+        """Run it and return what was found, JSON-able."""
+        # Of ours, the last: it may fuse in tiles what the oracle does not.
+        network = self.networks[-1].network
+        assert network is not None
+        rule = network.choose_rule(self.case.rule)
+        outputs = {each.label: first_output(self.case, each, self.ready[each.label]) for each in self.entrants}
+        with Files(self.images, network, rule) as files:
+            turns = race(self._contestants(files), self.request.rounds, progress)
+        entries = [self._entry(each, turns, outputs) for each in self.entrants]
+        choices = [each.choices._asdict() for each in self.entrants if each.kind == "oracle"]
+        return {
+            "model": self.case.model,
+            "rule": None if rule is None else rule.name,
+            "device": str(self.device),
+            "device_name": device_name(self.device),
+            "size": list(self.case.size),
+            "batch": self.case.batch,
+            "images": "given" if self.case.images else "the embedded sample",
+            "tf32": torch.backends.cudnn.allow_tf32 if self.device.type == "cuda" else None,
+            "oracle": choices[0] if choices else None,
+            "rates": [rate_row(rate, turns[rate.label]) for rate in self.rates],
+            "files": file_row(turns[_FILES]),
+            "rows": [row(entry, entries, self.rates, turns, self.case.batch) for entry in entries],
+        }
+
+    def _contestants(self, files: Files) -> list[Contestant]:
+        """Return everyone, warmed up."""
+        clock = _CLOCKS[self.request.clock]
+        stopwatch, of_files = Stopwatch(self.device, clock), Stopwatch(torch.device("cpu"), clock)
+        for each in self.ready.values():
             watch(each, stopwatch)
+        contestants = [Contestant(label, each.fuse, stopwatch) for label, each in self.ready.items()]
+        contestants += [Contestant(_FILES, files.work(of_files), of_files)]
+        contestants += [Contestant(rate.label, rate.work, stopwatch) for rate in self.rates]
         for contestant in contestants:
-            contestant.warm_up(request.warm_up)
-        turns = race(contestants, request.rounds, progress)
-    finally:
-        files.close()
-    plain = count_operations(*_plain(case, ready))
-    entries = [
-        Entry(
-            entrant,
-            ready[entrant.label],
-            turns[entrant.label],
-            outputs[entrant.label],
-            {"plain": plain, "executed": _executed(entrant, ready[entrant.label])},
-            _memory(case, entrant, ready[entrant.label], device) if request.memory else None,
-        )
-        for entrant in entrants
-    ]
-    rule = network.choose_rule(case.rule)
-    return {
-        "model": case.model,
-        "rule": None if rule is None else rule.name,
-        "device": str(device),
-        "device_name": device_name(device),
-        "size": list(case.size),
-        "batch": case.batch,
-        "images": "given" if case.images else "the embedded sample",
-        "tf32": torch.backends.cudnn.allow_tf32 if device.type == "cuda" else None,
-        "oracle": next((each.choices._asdict() for each in entrants if each.kind == "oracle"), None),
-        "rates": [rate_row(rate, turns[rate.label]) for rate in rates],
-        "files": file_row(turns[_FILES]),
-        "rows": [row(entry, entries, rates, turns, case.batch) for entry in entries],
-    }
+            contestant.warm_up(self.request.warm_up)
+        return contestants
+
+    def _entry(self, entrant: Entrant, turns: Mapping[str, list[Turn]], outputs: Mapping[str, Tensor]) -> Entry:
+        label, ready = entrant.label, self.ready[entrant.label]
+        operations = {"plain": self._plain_operations, "executed": _executed(ready)}
+        return Entry(entrant, ready, turns[label], outputs[label], operations, self._memory(entrant, ready))
+
+    @functools.cached_property
+    def _plain_operations(self) -> int:
+        """The operations of the plain network, in float32 as its weights are stored."""
+        network = load_form(self.case, Entrant("ours", "plain"))
+        return count_operations(network, [each.float() for each in self.networks[0].sources])
+
+    def _memory(self, entrant: Entrant, ready: Ready) -> dict[str, int] | None:
+        if not self.request.memory:
+            return None
+        if self.device.type == "cuda":
+            return speed_memory.on_cuda(ready, self.device)
+        return speed_memory.of_process(self.case, entrant, torch.get_num_threads())
 
 
 def _chosen(entrant: Entrant, case: Case) -> Entrant:
@@ -202,27 +226,9 @@ def _chosen(entrant: Entrant, case: Case) -> Entrant:
     return replace(entrant, choices=speed_oracle.choose(ready.network, rule, ready.sources))
 
 
-def _dtypes(readies: Iterable[Ready]) -> list[torch.dtype]:
-    names = dict.fromkeys(each.facts["dtype"] for each in readies if each.network is not None)
-    return [getattr(torch, name) for name in names]
-
-
-def _plain(case: Case, ready: dict[str, Ready]) -> tuple[Any, Sequence[Any]]:
-    """Return the plain network in float32, with sources for it."""
-    network = load_form(case, Entrant("ours", "plain"))
-    sources = next(each.sources for each in ready.values() if each.network is not None)
-    return network, [each.float() for each in sources]
-
-
-def _executed(entrant: Entrant, ready: Ready) -> int | None:
+def _executed(ready: Ready) -> int | None:
     """Return the operations that an entrant carries out, ``None`` where what runs cannot be looked into."""
     visible = ready.facts["form"] in ("plain", "composed") and ready.facts["backend"] == "torch"
     if ready.network is None or not visible:
         return None
     return count_operations(ready.network, ready.sources)
-
-
-def _memory(case: Case, entrant: Entrant, ready: Ready, device: torch.device) -> dict[str, int] | None:
-    if device.type == "cuda":
-        return speed_memory.on_cuda(ready, device)
-    return speed_memory.of_process(case, entrant, torch.get_num_threads())

@@ -110,6 +110,8 @@ class Files:
     def _write(self) -> None:
         self._fused.save(self._output)
 
-    def close(self) -> None:
-        """Remove the folder."""
+    def __enter__(self) -> Files:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._folder.cleanup()

@@ -28,8 +28,9 @@ _ACTIVITIES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "sfnn-sum": lambda norms: norms.sum(-1, keepdim=True),
     "sfnn-channel": lambda norms: norms,
 }
-#: As many channels tell how many threads serve the decompositions best.
+# As many channels tell how many threads serve the decompositions best, and images of this side which layout.
 _TRIAL_CHANNELS = 2
+_TRIAL_SIDE = 512
 
 
 class Choices(NamedTuple):
@@ -124,16 +125,17 @@ def choose(network: FusionModel, rule: FusionRule | None, sources: Sequence[Tens
         return Choices(False, torch.get_num_threads())
     stopwatch = Stopwatch(sources[0].device)
     seconds: dict[bool, list[float]] = {True: [], False: []}
-    features = None
+    part = sources[0][:1, :, :_TRIAL_SIDE, :_TRIAL_SIDE]
     with torch.inference_mode():
         for channels_last in (False, True, False, True):
             published(network, Choices(channels_last))
-            features = network.encode(sources[0])
-            seconds[channels_last].append(stopwatch.time(lambda: network.decode(network.encode(sources[0]))).seconds)
+            if not seconds[channels_last]:
+                network.reconstruct(part)
+            seconds[channels_last].append(stopwatch.time(lambda: network.reconstruct(part)).seconds)
         channels_last = min(seconds[True]) < min(seconds[False])
         threads = torch.get_num_threads()
-        if isinstance(published_rule(rule, Choices()), PublishedSFNN) and isinstance(features, Tensor):
-            threads = _decomposition_threads(features, stopwatch)
+        if isinstance(published_rule(rule, Choices()), PublishedSFNN) and threads > 1:
+            threads = _decomposition_threads(network.encode(sources[0][:1]), stopwatch)
     return Choices(channels_last, threads)
 
 
