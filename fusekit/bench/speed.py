@@ -18,7 +18,7 @@ from fusekit.bench import speed_memory, speed_oracle
 from fusekit.bench.provenance import code_version
 from fusekit.bench.speed_entrants import Case, Entrant, Ready, first_output, load_form, prepare, watch
 from fusekit.bench.speed_images import Files
-from fusekit.bench.speed_race import Contestant, Stopwatch, Turn, race
+from fusekit.bench.speed_race import Contestant, Stopwatch, Turn, race, torch_threads
 from fusekit.bench.speed_rates import count_operations, probes
 from fusekit.bench.speed_rows import Entry, Rate, file_row, rate_row, row
 from fusekit.errors import OptionError
@@ -39,7 +39,7 @@ class Request:
     Attributes:
         models, rules, devices, sizes, batches: as for `Case`; without rules, each model's own.
         forms, dtypes, backends: as for `Entrant`; without backends, the default of `fusekit.load`.
-        images: two files, or ``None`` for the embedded CT and MRI.
+        images, fit: as for `Case`.
         against: ``module:callable`` of another fuser: a list of two float32 arrays (H, W) in [0, 1] → (H, W).
         threads: of torch; ``None`` leaves them.
         rounds: turns of each entrant that count.
@@ -59,6 +59,7 @@ class Request:
     dtypes: Sequence[str] = ("float32",)
     backends: Sequence[str] = ()
     images: tuple[str, str] | None = None
+    fit: str = "resample"
     against: str | None = None
     threads: int | None = None
     rounds: int = 7
@@ -79,7 +80,7 @@ class Request:
     def cases(self) -> list[Case]:
         """Return the races to run."""
         lists = (self.models, self.rules or (None,), self.devices, self.sizes, self.batches)
-        return [Case(*each, images=self.images) for each in dict.fromkeys(itertools.product(*lists))]
+        return [Case(*each, images=self.images, fit=self.fit) for each in dict.fromkeys(itertools.product(*lists))]
 
     def entrants(self) -> list[Entrant]:
         """Return who runs in each race, the oracle first."""
@@ -104,7 +105,7 @@ def measure(request: Request, progress: Callable[[], None] = lambda: None) -> di
         FusekitError: a choice that cannot be served; all are loaded before anything is timed.
     """
     load = list(os.getloadavg()) if hasattr(os, "getloadavg") else None
-    with speed_oracle.torch_threads(request.threads or torch.get_num_threads()):
+    with torch_threads(request.threads or torch.get_num_threads()):
         for case in request.cases():
             _try(case, request)
         threads = torch.get_num_threads()
@@ -177,6 +178,7 @@ class _Race:
             "size": list(self.case.size),
             "batch": self.case.batch,
             "images": "given" if self.case.images else "the embedded sample",
+            "fit": self.case.fit,
             "tf32": torch.backends.cudnn.allow_tf32 if self.device.type == "cuda" else None,
             "oracle": choices[0] if choices else None,
             "rates": [rate_row(rate, turns[rate.label]) for rate in self.rates],
@@ -200,7 +202,8 @@ class _Race:
     def _entry(self, entrant: Entrant, turns: Mapping[str, list[Turn]], outputs: Mapping[str, Tensor]) -> Entry:
         label, ready = entrant.label, self.ready[entrant.label]
         operations = {"plain": self._plain_operations, "executed": _executed(ready)}
-        return Entry(entrant, ready, turns[label], outputs[label], operations, self._memory(entrant, ready))
+        report: dict[str, Any] | None = getattr(ready.rule, "report", dict)() or None
+        return Entry(entrant, ready, turns[label], outputs[label], operations, self._memory(entrant, ready), report)
 
     @functools.cached_property
     def _plain_operations(self) -> int:

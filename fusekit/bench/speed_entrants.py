@@ -39,6 +39,7 @@ class Case:
         size: height and width.
         batch: pairs a call.
         images: two files, or ``None`` for the embedded CT and MRI.
+        fit: how they are brought to the size, ``resample`` or ``mirror``.
     """
 
     model: str
@@ -47,10 +48,11 @@ class Case:
     size: tuple[int, int] = (256, 256)
     batch: int = 1
     images: tuple[str, str] | None = None
+    fit: str = "resample"
 
     def pair(self) -> list[Image]:
         """Return the two images."""
-        return pair([Path(each) for each in self.images] if self.images else None, self.size)
+        return pair([Path(each) for each in self.images] if self.images else None, self.size, self.fit)
 
 
 @dataclass(frozen=True)

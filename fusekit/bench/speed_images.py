@@ -1,4 +1,4 @@
-"""The pairs that speed is measured on: the embedded sample or given files, mirrored on or cut to any size."""
+"""The pairs that speed is measured on: the embedded sample or given files, brought to any size."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from fusekit import samples
 from fusekit.bench.speed_race import Stopwatch
 from fusekit.errors import InputError, OptionError
+from fusekit.geometry import resize_to
 from fusekit.io.image import Array, Image, from_pixels
 from fusekit.io.reading import read_image
 from fusekit.io.writing import write_image
@@ -44,8 +46,19 @@ def mirrored(picture: Array, height: int, width: int) -> Array:
     return np.pad(picture, missing, mode="symmetric")[:height, :width].copy()
 
 
-def pair(files: Sequence[Path] | None, size: tuple[int, int]) -> list[Image]:
+def resampled(picture: Array, height: int, width: int) -> Array:
+    """Return a picture (H, W) resampled to (height, width), in float32."""
+    tensor = torch.from_numpy(picture.astype(np.float32))[None, None]
+    return resize_to(tensor, (height, width))[0, 0].numpy()
+
+
+def pair(files: Sequence[Path] | None, size: tuple[int, int], fit: str = "resample") -> list[Image]:
     """Return two grey images of a size, from given files or the embedded CT and MRI.
+
+    Args:
+        files: two of them, or none.
+        size: height and width.
+        fit: how they come to the size: ``resample``, or ``mirror`` at their far borders and cut.
 
     Raises:
         OptionError: not two files are given.
@@ -57,7 +70,7 @@ def pair(files: Sequence[Path] | None, size: tuple[int, int]) -> list[Image]:
     images = []
     for path in paths:
         image = read_image(path)
-        values = mirrored(luminance_of(image), *size)
+        values = (mirrored if fit == "mirror" else resampled)(luminance_of(image), *size)
         images.append(from_pixels(values if image.depth == "float32" else np.rint(values).astype(image.depth)))
     return images
 

@@ -9,15 +9,14 @@ the layout of the memory, and the threads of the decompositions. These give sing
 
 from __future__ import annotations
 
-import contextlib
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from fusekit.bench.speed_race import Stopwatch
+from fusekit.bench.speed_race import Stopwatch, torch_threads
 from fusekit.model import EncoderDecoder, FusionModel
 from fusekit.rules.base import FusionRule, WeightedRule, normalized
 
@@ -70,17 +69,6 @@ def _nuclear_norms(features: Tensor) -> Tensor:
 
 def _nuclear_norm(matrix: Tensor) -> Tensor:
     return torch.linalg.svdvals(matrix).sum()
-
-
-@contextlib.contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Let torch use ``count`` threads in the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def published(network: FusionModel, choices: Choices) -> FusionModel:

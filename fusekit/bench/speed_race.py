@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -139,3 +140,14 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:
     """Return the ratio of each round."""
     return [above / below for above, below in zip(numerators, denominators, strict=True)]
+
+
+@contextlib.contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch use ``count`` threads in the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from fusekit.bench.speed_race import torch_threads
 from fusekit.model import EncoderDecoder, FusionModel
 
 _CHANNELS = 64
@@ -60,9 +62,9 @@ def probes(device: torch.device, dtype: torch.dtype) -> list[Probe]:
 def count_operations(network: FusionModel, sources: Sequence[Tensor]) -> int:
     """Return the operations of convolutions and matrix products in encoding all sources and decoding once.
 
-    A multiply-add counts as two. They are counted as they are carried out: with the margins that tiles share, with the
-    fewer multiplications of Winograd's convolutions. For a model that does not encode and decode, the whole of ``fuse``
-    is counted. Of a large image a part is counted, and the rest by its pixels.
+    A multiply-add counts as two. They are counted as they are carried out: with the margins that tiles share, without
+    background that is copied, with the fewer multiplications of Winograd's convolutions. For a model that does not
+    encode and decode, the whole of ``fuse`` is counted. Of a large image a part is counted, and the rest by its pixels.
 
     Args:
         network: in evaluation mode.
@@ -71,10 +73,16 @@ def count_operations(network: FusionModel, sources: Sequence[Tensor]) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     parts = [source[:, :, :_PART, :_PART] for source in sources]
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
+    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.mkldnn_convolution: _of_convolution})
+    # With one thread everything runs in this one, which is the one that the counter sees.
+    with torch_threads(1), torch.no_grad(), counter:
         if isinstance(network, EncoderDecoder):
             network.decode(network.encode_sources(parts)[0], parts)
         else:
             network.fuse(parts)
     return round(counter.get_total_flops() * sources[0].numel() / parts[0].numel())
+
+
+def _of_convolution(x: Sequence[int], weight: Sequence[int], *_: Any, out_shape: Sequence[int], **__: Any) -> int:
+    """Return the operations of a convolution called by oneDNN's name, which torch's own counter does not know."""
+    return 2 * math.prod(out_shape) * math.prod(weight[1:])

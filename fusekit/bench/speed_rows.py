@@ -40,6 +40,7 @@ class Entry(NamedTuple):
         images: what it fused, raw: (B, 1, H, W) float32.
         operations: ``plain``, those of the plain network, and ``executed``, those it carries out itself or ``None``.
         memory: bytes ``before`` and at the ``peak``, where they were measured.
+        rule_report: of the last fusion.
     """
 
     entrant: Entrant
@@ -48,6 +49,7 @@ class Entry(NamedTuple):
     images: Tensor
     operations: Mapping[str, int | None]
     memory: Mapping[str, int] | None
+    rule_report: dict[str, Any] | None = None
 
 
 def row(
@@ -62,6 +64,7 @@ def row(
           round by round; ``None`` without them.
         - ``stages``: ``encode``, ``rule``, ``decode``, ``rest``: spread, and ``share`` of the whole; empty where the
           model has no such stages.
+        - ``rule_report``: what the rule says of how it came to its weights, or ``None``.
         - ``operations``: of the plain network and executed, convolutions and matrix products, a multiply-add as two.
         - ``gflops``: both a second of encoding and decoding, spread.
         - ``of_convolution``, ``of_product``: spread of the executed ones over the machine's rate in that dtype.
@@ -82,6 +85,7 @@ def row(
         "ratio": _ratio("oracle", entries, seconds),
         "ratio_against": _ratio("against", entries, seconds),
         "stages": _stages(entry.turns),
+        "rule_report": entry.rule_report,
         **_rates(entry, rates, turns),
         **_exactness(entry, entries),
         "memory": None if entry.memory is None else dict(entry.memory),

@@ -87,6 +87,7 @@ def _stages() -> list[Column]:
         Column("decode (ms)", "decode (ms)", lambda race, row: _stage(row, "decode")),
         Column("rest (ms)", "rest (ms)", lambda race, row: _stage(row, "rest")),
         Column("read and write (ms)", "files (ms)", _files),
+        Column("channels decomposed", "decomposed", lambda race, row: _decomposed(row)),
     ]
 
 
@@ -147,6 +148,12 @@ def _memory(row: _Facts) -> str:
     return "" if row["memory"] is None else f"{row['memory']['peak'] / 2**20:,.0f}"
 
 
+def _decomposed(row: _Facts) -> str:
+    """Return the numbers of channels that a rule decomposed, a source after the other, where it tells."""
+    counts = (row["rule_report"] or {}).get("decomposed_channels")
+    return "" if counts is None else ", ".join(str(sum(each)) for each in counts)
+
+
 def _of(row: _Facts, key: str, name: str, factor: float = 1.0) -> str:
     found = None if row[key] is None else row[key][name]
     if found is None:
@@ -169,7 +176,9 @@ def caption(found: _Facts, command: str) -> str:
     threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
     load = "" if machine["load_average"] is None else f", load average {machine['load_average'][0]:.1f} before"
     clock = ", in its processor time" if found["clock"] == "processor" else ""
-    images = "given images" if found["races"][0]["images"] == "given" else "the embedded sample"
+    first = found["races"][0]
+    images = "given images" if first["images"] == "given" else "the embedded sample"
+    images += {"resample": " resampled", "mirror": " mirrored on"}[first["fit"]]
     return (
         f"`{command}`: {found['rounds']} rounds on {images}, {' and '.join(devices) + ' and ' if devices else ''}"
         f"{threads} of {machine['processor']} ({machine['cores']} cores{load}){clock}, torch {versions['torch']}, "

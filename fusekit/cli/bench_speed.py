@@ -31,6 +31,13 @@ _LISTS = ("models", "rules", "sizes", "devices", "forms", "dtypes", "backends", 
 @list_option("--backends", "NAME…", "As of fusekit fuse; its default without.")
 @click.option("--images", nargs=2, metavar="A B", help="Two images in place of the embedded CT and MRI.")
 @click.option(
+    "--fit",
+    type=click.Choice(("resample", "mirror")),
+    default="resample",
+    show_default=True,
+    help="How images come to a size.",
+)
+@click.option(
     "--against", metavar="MODULE:CALLABLE", help="Race a function: two float32 arrays (H, W) in [0, 1] → one."
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of torch; as many as it takes by default.")
@@ -79,7 +86,7 @@ def _request(choices: Mapping[str, Any]) -> Request:
         lists["sizes"] = [parse_size(text) for text in lists["sizes"]]
     if "batch" in lists:
         lists["batches"] = _numbers(lists.pop("batch"))
-    plain = {key: choices[key] for key in ("images", "against", "threads", "rounds", "warm_up", "clock")}
+    plain = {key: choices[key] for key in ("images", "fit", "against", "threads", "rounds", "warm_up", "clock")}
     return Request(**lists, **plain, oracle=not choices["no_oracle"], memory=not choices["no_memory"])
 
 
@@ -125,6 +132,7 @@ def _command(choices: Mapping[str, Any]) -> str:
     words += [f"--{key} {' '.join(choices[key])}" for key in _LISTS if choices[key]]
     if choices["images"]:
         words.append(f"--images {' '.join(Path(each).name for each in choices['images'])}")
+    words += ["--fit mirror"] if choices["fit"] == "mirror" else []
     words += [f"--{key} {choices[key]}" for key in ("against", "threads") if choices[key]]
     words += [f"--rounds {choices['rounds']}"]
     words += ["--clock processor"] if choices["clock"] == "processor" else []
