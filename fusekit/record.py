@@ -17,6 +17,7 @@ from torch import Tensor
 import fusekit
 from fusekit.errors import OutputError
 from fusekit.files import atomic_path, write_text_atomically
+from fusekit.hardware import device_name
 from fusekit.io.image import Array, Image
 from fusekit.io.writing import check_format, encode_image
 from fusekit.plugins import registries
@@ -144,9 +145,14 @@ def machine(model: FusionModel) -> dict[str, Any]:
     """Return ``device``, ``device_name``, ``dtype`` and ``backend`` of where a model computes."""
     parameter = next(model.parameters(), None)
     device = parameter.device if parameter is not None else torch.device("cpu")
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     dtype = str(parameter.dtype if parameter is not None else torch.float32).removeprefix("torch.")
-    return {"device": str(device), "device_name": name, "dtype": dtype, "backend": "torch", "form": model.form}
+    return {
+        "device": str(device),
+        "device_name": device_name(device),
+        "dtype": dtype,
+        "backend": "torch",
+        "form": model.form,
+    }
 
 
 def versions(model: FusionModel) -> dict[str, str]:

@@ -224,13 +224,14 @@ def _tightened(matrix: Tensor, squares: Tensor, bound: Tensor) -> tuple[Tensor, 
         squares: the sum of its squares.
         bound: an upper bound of its nuclear norm.
     """
-    height, width = matrix.shape
-    rank = min(height, width)
+    # Only of the shorter side is sure that a subspace takes as much from the rank as it has columns.
+    matrix = matrix if len(matrix) <= matrix.shape[1] else matrix.T
+    rank = len(matrix)
     columns = rank // 8
     if columns == 0:
         return bound.new_zeros(()), bound
     # Cosines of few periods: maps of images are smooth before all else.
-    steps = (torch.arange(height, device=matrix.device) + 0.5) * (torch.pi / height)
+    steps = (torch.arange(rank, device=matrix.device) + 0.5) * (torch.pi / rank)
     waves = torch.cos(steps[:, None] * torch.arange(columns, device=matrix.device))
     subspace = torch.linalg.qr(matrix @ (matrix.T @ waves)).Q
     inside = (subspace.T @ matrix).double()
