@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fusekit_ehdran import composed
+from fusekit_ehdran.decoder import Decoder
 from fusekit_ehdran.encoder import DilatedResidualAttention
 from fusekit_ehdran.inference import InferenceForm
 from fusekit_ehdran.kernels.form import TritonForm
@@ -30,6 +31,7 @@ def ways(device: torch.device, dtype: torch.dtype) -> dict[str, Way]:
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     encoder, decoder = model.encoder, model.decoder
     assert isinstance(encoder, DilatedResidualAttention)
+    assert isinstance(decoder, Decoder)
 
     def cheaper(x: Tensor) -> Tensor:
         return composed.encode(encoder, x)
