@@ -62,6 +62,30 @@ TABLE: dict[str, dict[tuple[str, int], Setting]] = {
         ("bfloat16", 90): Setting(8, 16, 8, 3),
         ("float32", 80): Setting(8, 8, 8, 2),
     },
+    "edges": {
+        ("bfloat16", 80): Setting(8, 16, 8, 2),
+        ("bfloat16", 90): Setting(8, 16, 8, 2),
+        ("float32", 80): Setting(8, 8, 8, 2),
+    },
+    "blend": {
+        ("bfloat16", 80): Setting(8, 16, 8, 3),
+        ("bfloat16", 90): Setting(8, 16, 8, 3),
+        ("float32", 80): Setting(8, 8, 8, 2),
+    },
+    "convolve": {
+        ("bfloat16", 80): Setting(8, 16, 4, 3),
+        ("bfloat16", 90): Setting(16, 16, 8, 2),
+        ("float32", 80): Setting(8, 8, 8, 2),
+    },
+    "taps": {
+        ("bfloat16", 80): Setting(8, 16, 4, 2),
+        ("bfloat16", 90): Setting(16, 16, 8, 2),
+        ("float32", 80): Setting(8, 8, 8, 2),
+    },
+    "sum_taps": {
+        ("bfloat16", 80): Setting(4, 128, 4, 1),
+        ("float32", 80): Setting(4, 128, 4, 1),
+    },
 }
 
 #: What the check command tries.
