@@ -18,7 +18,7 @@ from fusekit_ehdran.kernels.settings import Setting, forced
 #: Tiny, odd, several tiles with parts of blocks at their ends, and more than one image.
 SHAPES = [(1, 2, 2), (2, 3, 5), (1, 8, 16), (1, 9, 17), (2, 11, 8)]
 #: Of the greatest value: rounding to bfloat16 at the end, and where launches hand on.
-TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 2**-7}
+TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 2**-8}
 
 
 def encoder(**options: object) -> DilatedResidualAttention:

@@ -9,9 +9,23 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fusekit_ehdran.composed import shallow_basis
+from fusekit_ehdran.decoder import Decoder
+from fusekit_ehdran.drgo import DenseResidualGradient
 from fusekit_ehdran.encoder import DilatedResidualAttention
 from fusekit_ehdran.kernels import attention as attentive
 from fusekit_ehdran.kernels import multiscale as multi
+from fusekit_ehdran.kernels.decoder import (
+    DecoderWeights,
+    convolve,
+    convolve_to_taps,
+    convolve_to_taps_twin,
+    convolve_twin,
+    decoder_weights,
+    sum_taps,
+    sum_taps_twin,
+)
+from fusekit_ehdran.kernels.drgo import add_edges, add_edges_twin, edge_weights
 from fusekit_ehdran.kernels.form import attention_weights, multiscale_weights
 
 #: Greatest error of a kernel as a share of the greatest value: float32 sums in another order; bfloat16 rounds results
@@ -27,12 +41,14 @@ class Case(NamedTuple):
         kernel: its name in `fusekit_ehdran.kernels.settings.TABLE`.
         run: launches it on inputs that are there already.
         twin: computes the same in torch.
+        again: what is timed, where ``run`` does more than to launch.
     """
 
     name: str
     kernel: str
     run: Callable[[], Tensor]
     twin: Callable[[], Tensor]
+    again: Callable[[], Tensor] | None = None
 
     def error(self) -> float:
         """Return the greatest difference to the twin, as a share of the twin's greatest value."""
@@ -40,17 +56,17 @@ class Case(NamedTuple):
         return ((found - wanted).abs().max() / wanted.abs().max()).item()
 
 
-def random_encoder(device: torch.device) -> DilatedResidualAttention:
-    """Return the paper's encoder in float64 with random weights, those of the BatchNorm among them."""
+def random_model(device: torch.device) -> tuple[DilatedResidualAttention, Decoder]:
+    """Return the paper's encoder and decoder in float64 with random weights, those of the BatchNorm among them."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        encoder = DilatedResidualAttention(edge="drgo")
+        encoder, decoder = DilatedResidualAttention(edge="drgo"), Decoder()
         norm = encoder.norm
         assert norm.running_mean is not None
         assert norm.running_var is not None
         norm.running_mean.normal_(0, 0.1)
         norm.running_var.uniform_(0.5, 1.5)
-    return encoder.eval().double().to(device)
+    return encoder.eval().double().to(device), decoder.eval().double().to(device)
 
 
 @torch.no_grad()
@@ -58,7 +74,7 @@ def cases(
     device: torch.device, dtype: torch.dtype, batch: int, height: int, width: int, precision: str = "ieee"
 ) -> Iterator[Case]:
     """Yield a case for each launch on random images and features."""
-    exact = random_encoder(device)
+    exact, decoder = random_model(device)
     generator = torch.Generator().manual_seed(2)
     x = torch.rand((batch, 1, height, width), generator=generator).to(device, dtype)
     of_multiscale, of_attention = multiscale_weights(exact, dtype), attention_weights(exact, dtype)
@@ -84,6 +100,26 @@ def cases(
         partial(attentive.convolve_and_attend, *inputs_of_attend, torch.empty_like(t), precision),
         partial(attentive.convolve_and_attend_twin, *inputs_of_attend),
     )
+    assert isinstance(exact.edge, DenseResidualGradient)
+    of_edges = edge_weights(exact.edge, shallow_basis(exact)[:, 1:], 1.0, dtype)
+    # What adds in place would, run again and again, leave the numbers.
+    yield Case(
+        "edges",
+        "edges",
+        lambda: add_edges(t.clone(), x, of_edges, precision),
+        lambda: add_edges_twin(t.clone(), x, of_edges),
+        partial(add_edges, torch.empty_like(t), x, of_edges, precision),
+    )
+    yield from _cases_of_decoder(decoder_weights(decoder, dtype), decoder.negative_slope, t, precision)
+
+
+def _cases_of_decoder(weights: DecoderWeights, slope: float, features: Tensor, precision: str) -> Iterator[Case]:
+    first = (features, weights.first, weights.first_bias, slope)
+    yield Case("convolve", "convolve", partial(convolve, *first, None, precision), partial(convolve_twin, *first))
+    second = (features, weights, slope)
+    yield Case("taps", "taps", partial(convolve_to_taps, *second, precision), partial(convolve_to_taps_twin, *second))
+    third = (convolve_to_taps_twin(*second), weights.bias, features.dtype)
+    yield Case("sum_taps", "sum_taps", partial(sum_taps, *third), partial(sum_taps_twin, *third))
 
 
 def _features(seed: int, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:

@@ -204,6 +204,12 @@ def decode(
         precision: of float32 products.
     """
     hidden = convolve(features, weights.first, weights.first_bias, negative_slope, shares, precision)
+    planes = convolve_to_taps(hidden, weights, negative_slope, precision)
+    return sum_taps(planes, weights.bias, hidden.dtype)
+
+
+def convolve_to_taps(hidden: Tensor, weights: DecoderWeights, negative_slope: float, precision: str = "ieee") -> Tensor:
+    """Return the nine products of each pixel of the second layer with the taps of the last: (B, 9, H, W), float32."""
     batch, channels, height, width = hidden.shape
     planes = torch.empty((batch, 9, height, width), dtype=torch.float32, device=hidden.device)
     chosen = setting("taps", hidden.dtype, hidden.device)
@@ -212,10 +218,16 @@ def decode(
         INPUTS=channels, OUTPUTS=len(weights.second_bias), PRECISION=precision,
         **chosen.constants(), **chosen.options(),
     )  # fmt: skip
-    image = torch.empty((batch, 1, height, width), dtype=hidden.dtype, device=hidden.device)
-    chosen = setting("sum_taps", hidden.dtype, hidden.device)
+    return planes
+
+
+def sum_taps(planes: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the image (B, 1, H, W) in ``dtype``: the planes (B, 9, H, W), each shifted to its place, and the bias."""
+    batch, _, height, width = planes.shape
+    image = torch.empty((batch, 1, height, width), dtype=dtype, device=planes.device)
+    chosen = setting("sum_taps", dtype, planes.device)
     _sum_taps[(chosen.programs(batch, height, width),)](
-        planes, weights.bias, image, height, width, **chosen.constants(), **chosen.options()
+        planes, bias, image, height, width, **chosen.constants(), **chosen.options()
     )
     return image
 
@@ -270,9 +282,22 @@ def decode_twin(
 ) -> Tensor:
     """Do as `decode` in plain torch, layer by layer."""
     hidden = convolve_twin(features, weights.first, weights.first_bias, negative_slope, shares)
+    planes = convolve_to_taps_twin(hidden, weights, negative_slope)
+    return sum_taps_twin(planes, weights.bias, features.dtype)
+
+
+def convolve_to_taps_twin(hidden: Tensor, weights: DecoderWeights, negative_slope: float) -> Tensor:
+    """Do as `convolve_to_taps` in plain torch."""
     hidden = convolve_twin(hidden, weights.second, weights.second_bias, negative_slope)
-    last = weights.taps.float().sum(0)[:, :9].unflatten(1, (3, 3))
-    return F.conv2d(hidden.float(), last[None], weights.bias, padding=1).to(features.dtype)
+    return torch.einsum("bchw,ct->bthw", hidden.float(), weights.taps.float().sum(0)[:, :9]).contiguous()
+
+
+def sum_taps_twin(planes: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
+    """Do as `sum_taps` in plain torch."""
+    height, width = planes.shape[2:]
+    padded = F.pad(planes, (1, 1, 1, 1))
+    total = sum(padded[:, tap, tap // 3 : tap // 3 + height, tap % 3 : tap % 3 + width] for tap in range(9))
+    return (bias + total)[:, None].to(dtype)
 
 
 _CONVOLVE = {

@@ -6,15 +6,17 @@ import copy
 import os
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fusekit_ehdran.composed import bias_of, compose_multiscale, shallow_basis
 from fusekit_ehdran.decoder import Decoder
+from fusekit_ehdran.drgo import DenseResidualGradient
 from fusekit_ehdran.edge_inference import edges_of
 from fusekit_ehdran.encoder import DilatedResidualAttention
-from fusekit_ehdran.inference import InferenceDecoder, InferenceForm, normalization
+from fusekit_ehdran.inference import InferenceForm, normalization
 from fusekit_ehdran.kernels.attention import AttentionWeights, attention, taps_first
+from fusekit_ehdran.kernels.decoder import decode, decoder_weights
+from fusekit_ehdran.kernels.drgo import add_edges, edge_weights
 from fusekit_ehdran.kernels.graphs import Graphs
 from fusekit_ehdran.kernels.multiscale import MultiscaleWeights, compose_taps, multiscale
 from fusekit_ehdran.tiles import Tile
@@ -47,7 +49,7 @@ class TritonForm(InferenceForm):
     def compose(self, encoder: DilatedResidualAttention, decoder: Decoder) -> None:
         dtype = encoder.shallow.weight.dtype
         self.encoder = Graphs(TritonEncoder(encoder, dtype, self.precision))
-        self.decoder = Graphs(InferenceDecoder(decoder, dtype))
+        self.decoder = Graphs(TritonDecoder(decoder, dtype, self.precision))
         self.encoder.enabled = self.decoder.enabled = self.graphs
 
 
@@ -66,16 +68,40 @@ class TritonEncoder:
         self.dtype, self.precision = dtype, precision
         self.multiscale = multiscale_weights(exact, dtype)
         self.attention = attention_weights(exact, dtype)
-        self.edges = edges_of(encoder, exact, basis[:, 1:], dtype)
+        self.edges, self.other_edges = None, None
+        if type(exact.edge) is DenseResidualGradient and exact.edge_gain != 0:
+            self.edges = edge_weights(exact.edge, basis[:, 1:], exact.edge_gain, dtype)
+        else:
+            self.other_edges = edges_of(encoder, exact, basis[:, 1:], dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
         x = x.to(self.dtype).contiguous()
         features = attention(x, multiscale(x, self.multiscale, self.precision), self.attention, self.precision)
+        if self.edges is not None:
+            return add_edges(features, x, self.edges, self.precision)
+        assert self.other_edges is not None
         height, width = x.shape[2:]
-        whole = Tile(0, height, 0, width, height, width)
-        maps = F.pad(torch.cat([x, x, x, torch.ones_like(x)], dim=1), (2,) * 4)
-        self.edges.add(features, maps, 2, self.edges.maps(x), whole)
+        # These read no maps of the image, but what they compute on the whole of it.
+        self.other_edges.add(features, x, 0, self.other_edges.maps(x), Tile(0, height, 0, width, height, width))
         return features
+
+
+class TritonDecoder:
+    """The decoder C → C → 32 → 1 in evaluation mode: (B, C, H, W) → (B, 1, H, W).
+
+    Args:
+        decoder: the plain module; what it holds is copied.
+        dtype: to compute in, float32 or bfloat16; sums are in float32.
+        precision: one of `PRECISIONS`.
+    """
+
+    def __init__(self, decoder: Decoder, dtype: torch.dtype, precision: str) -> None:
+        self.dtype, self.precision, self.negative_slope = dtype, precision, decoder.negative_slope
+        self.weights = decoder_weights(copy.deepcopy(decoder).double(), dtype)
+
+    def __call__(self, features: Tensor) -> Tensor:
+        same = features.to(self.dtype, memory_format=torch.channels_last)
+        return decode(same, self.weights, self.negative_slope, precision=self.precision).to(features.dtype)
 
 
 def multiscale_weights(exact: DilatedResidualAttention, dtype: torch.dtype) -> MultiscaleWeights:

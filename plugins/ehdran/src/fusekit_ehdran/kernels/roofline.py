@@ -64,6 +64,18 @@ LAUNCHES = (
     Launch("shared, once", "shared", 9 * C * C, 2 * C, 9 * C * C, 2, ("9·C²", "2·C")),
     Launch("shared, twice", "shared", 9 * C * C, 3 * C, 9 * C * C, 2, ("9·C²", "3·C")),
     Launch("attend", "attend", 9 * C * C, 1 + 3 * C, 9 * C * C, 2, ("9·C²", "1 + 3·C")),
+    Launch(
+        "edges",
+        "edges",
+        18 * 5 * C + 9 * C * 2 * C + 2 * C * C + C * C,
+        1 + 2 * C,
+        18 * 5 * C + 9 * C * 2 * C + 3 * C * C,
+        2,
+        ("18·5·C + 18·C² + 3·C²", "1 + 2·C"),
+    ),
+    Launch("convolve", "convolve", 9 * C * C, 2 * C, 9 * C * C, 1, ("9·C²", "2·C")),
+    Launch("taps", "taps", 9 * C * 32 + 32 * 9, C + 18, 9 * C * 32 + 32 * 9, 1, ("9·C·32 + 32·9", "C + 9·2")),
+    Launch("sum_taps", "sum_taps", 9, 19, 0, 1, ("9", "9·2 + 1")),
 )
 
 #: By a part of the name that CUDA gives the device, most particular first; from NVIDIA's data sheets. Float32 is that
