@@ -68,7 +68,7 @@ def shares_of(features: Tensor, log_sums: Tensor, images: Tensor, channels: Tens
 
 def all_nuclear_norms(features: Tensor) -> Tensor:
     """Return the nuclear norms of all channels of the softmax: (B, C, H, W) → (B, C), float32."""
-    batch, channels, height, width = features.shape
+    batch, channels = features.shape[:2]
     pairs = torch.cartesian_prod(torch.arange(batch), torch.arange(channels)).to(features.device)
     return _norms_of(features, features.float().logsumexp(1), pairs).unflatten(0, (batch, channels))
 
