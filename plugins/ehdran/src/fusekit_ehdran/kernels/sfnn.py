@@ -56,12 +56,12 @@ def upper_bounds(statistics: ShareStatistics) -> Tensor:
 
 
 def shares_of(features: Tensor, log_sums: Tensor, images: Tensor, channels: Tensor) -> Tensor:
-    """Return the shares of M channels, each of an image: (M, H, W), float32.
+    """Return the shares of some channels, each of an image: (…, H, W), float32.
 
     Args:
         features: (B, C, H, W).
         log_sums: (B, H, W), from the statistics.
-        images, channels: (M,) int64.
+        images, channels: (…) int64.
     """
     return (features[images, channels].float() - log_sums[images]).exp_()
 
@@ -77,7 +77,7 @@ def greatest_nuclear_norms(
     features: Tensor,
     statistics: Callable[[Tensor], ShareStatistics] = share_statistics_twin,
     at_once: int = 4,
-) -> tuple[Tensor, int]:
+) -> tuple[Tensor, Tensor]:
     """Return the greatest nuclear norm of each image's channels, and how many channels were decomposed for it.
 
     In every round each image that is not decided has the channels of its ``at_once`` greatest bounds decomposed, until
@@ -89,12 +89,12 @@ def greatest_nuclear_norms(
         at_once: 1 or more. More make fewer rounds, each with one answer of the device, but decompose more.
 
     Returns:
-        (B,) float32, and the number of decompositions in the whole batch.
+        (B,) float32, and (B,) int64.
     """
     found = statistics(features)
     bounds, order = upper_bounds(found).sort(dim=1, descending=True)
     best = features.new_zeros(len(features), dtype=torch.float32)
-    undecided, decomposed = torch.arange(len(features), device=features.device), 0
+    undecided, decomposed = torch.arange(len(features), device=features.device), order.new_zeros(len(features))
     for start in range(0, features.shape[1], at_once):
         # Bounds hold for exact numbers; rounding may lift a computed norm by a little.
         undecided = undecided[bounds[undecided, start] * (1 + 1e-5) >= best[undecided]]
@@ -104,7 +104,7 @@ def greatest_nuclear_norms(
         pairs = torch.stack([undecided[:, None].expand_as(channels), channels], dim=-1).flatten(0, 1)
         norms = _norms_of(features, found.log_sums, pairs).unflatten(0, channels.shape)
         best[undecided] = torch.maximum(best[undecided], norms.amax(1))
-        decomposed += len(pairs)
+        decomposed[undecided] += channels.shape[1]
     return best, decomposed
 
 
