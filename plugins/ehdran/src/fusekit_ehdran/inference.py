@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +36,14 @@ class InferenceForm:
     Args:
         encoder: a `DilatedResidualAttention`.
         decoder: a `Decoder`.
+
+    Attributes:
+        encoder: (B, 1, H, W) → (B, C, H, W).
+        decoder: (B, C, H, W) → (B, 1, H, W).
     """
+
+    encoder: Callable[[Tensor], Tensor]
+    decoder: Callable[[Tensor], Tensor]
 
     @torch.no_grad()
     def __init__(self, encoder: DilatedResidualAttention, decoder: Decoder) -> None:
@@ -43,6 +51,10 @@ class InferenceForm:
         # While an alias lives, no other tensor comes to lie at the same address. Tensors made in inference mode count
         # no versions; of those the values are kept.
         self._kept = [each.clone() if each.is_inference() else each.detach() for each in _tensors(encoder, decoder)]
+        self.compose(encoder, decoder)
+
+    def compose(self, encoder: DilatedResidualAttention, decoder: Decoder) -> None:
+        """Set `encoder` and `decoder`."""
         dtype = encoder.shallow.weight.dtype
         self.encoder = InferenceEncoder(encoder, dtype)
         self.decoder = InferenceDecoder(decoder, dtype)
@@ -85,7 +97,7 @@ class InferenceEncoder:
         exact = copy.deepcopy(encoder).double()
         basis = shallow_basis(exact)
         self.dtype, self.channels = dtype, len(basis)
-        scale, shift = _normalization(exact.norm)
+        scale, shift = normalization(exact.norm)
         weights, bias = compose_multiscale(exact.multiscale, basis)
         self.multiscale = [
             (weight * scale[:, None, None, None]).to(dtype, memory_format=torch.channels_last) for weight in weights
@@ -210,7 +222,7 @@ def _exact(convolution: nn.Module) -> nn.Conv2d:
     return copy.deepcopy(convolution).double()
 
 
-def _normalization(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def normalization(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Return scale and shift (C,) of a BatchNorm in evaluation mode."""
     assert norm.running_mean is not None
     assert norm.running_var is not None

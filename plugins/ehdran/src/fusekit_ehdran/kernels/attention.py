@@ -106,18 +106,12 @@ def attention(x: Tensor, multiscale: Tensor, weights: AttentionWeights, precisio
         x: the image (B, 1, H, W), float32 or bfloat16, contiguous.
         multiscale: t (B, C, H, W), channels last.
         weights: in the dtype of ``multiscale``.
-        precision: of float32 products: ``ieee`` or ``tf32``.
+        precision: of float32 products: ``ieee``, ``tf32x3`` or ``tf32``.
     """
     once = convolve_and_add(multiscale, weights.shared, weights.bias, multiscale, 1.0, precision)
     twice = convolve_and_add(once, weights.shared, weights.bias, multiscale, 2.0, precision)
-    batch, channels, height, width = multiscale.shape
     # The first sum is needed no more, and its memory takes the result.
-    chosen = setting("attend", multiscale.dtype, x.device)
-    _convolve_and_attend[(chosen.programs(batch, height, width),)](
-        twice, weights.scaled, weights.affine, multiscale, x, once, height, width,
-        CHANNELS=channels, PRECISION=precision, **chosen.constants(), **chosen.options(),
-    )  # fmt: skip
-    return once
+    return convolve_and_attend(x, twice, multiscale, weights, once, precision)
 
 
 def convolve_and_add(
@@ -134,18 +128,41 @@ def convolve_and_add(
     return out
 
 
+def convolve_and_attend(
+    x: Tensor, source: Tensor, multiscale: Tensor, weights: AttentionWeights, out: Tensor, precision: str = "ieee"
+) -> Tensor:
+    """Write the features to ``out`` and return it; ``source`` is v, and the rest as in `attention`."""
+    batch, channels, height, width = source.shape
+    chosen = setting("attend", source.dtype, x.device)
+    _convolve_and_attend[(chosen.programs(batch, height, width),)](
+        source, weights.scaled, weights.affine, multiscale, x, out, height, width,
+        CHANNELS=channels, PRECISION=precision, **chosen.constants(), **chosen.options(),
+    )  # fmt: skip
+    return out
+
+
 def attention_twin(x: Tensor, multiscale: Tensor, weights: AttentionWeights) -> Tensor:
     """Do as `attention` in plain torch: float32 within a launch, what launches hand on in the dtype of the weights."""
-    t, dtype = multiscale.float(), multiscale.dtype
-    shared, scaled = (convolution_of(each.float()) for each in (weights.shared, weights.scaled))
-    bias, (scaled_bias, scale, shift, slope, offset) = weights.bias[:, None, None], weights.affine[:, :, None, None]
-    once = (F.conv2d(t, shared, padding=1) + bias + t).to(dtype)
-    twice = (F.conv2d(once.float(), shared, padding=1) + 2 * bias + t).to(dtype)
-    deep = F.conv2d(twice.float(), scaled, padding=1) + scaled_bias
+    once = convolve_and_add_twin(multiscale, weights.shared, weights.bias, multiscale, 1.0)
+    twice = convolve_and_add_twin(once, weights.shared, weights.bias, multiscale, 2.0)
+    return convolve_and_attend_twin(x, twice, multiscale, weights)
+
+
+def convolve_and_add_twin(source: Tensor, weight: Tensor, bias: Tensor, added: Tensor, factor: float) -> Tensor:
+    """Do as `convolve_and_add` in plain torch."""
+    total = F.conv2d(source.float(), convolution_of(weight.float()), factor * bias, padding=1) + added.float()
+    return total.to(source.dtype, memory_format=torch.channels_last)
+
+
+def convolve_and_attend_twin(x: Tensor, source: Tensor, multiscale: Tensor, weights: AttentionWeights) -> Tensor:
+    """Do as `convolve_and_attend` in plain torch."""
+    t, x = multiscale.float(), x.float()
+    bias, scale, shift, slope, offset = weights.affine[:, :, None, None]
+    deep = F.conv2d(source.float(), convolution_of(weights.scaled.float()), padding=1) + bias
     deep = pooling_gate(t) * deep + scale * t + shift
-    x = x.float()
     gated = x + pooling_gate(x) * (slope * x + offset)
-    return (pooling_gate(gated) * deep + gated).to(dtype, memory_format=torch.channels_last)
+    features = pooling_gate(gated) * deep + gated
+    return features.to(source.dtype, memory_format=torch.channels_last)
 
 
 VARIANTS = (

@@ -101,7 +101,7 @@ def multiscale(x: Tensor, weights: MultiscaleWeights, precision: str = "ieee") -
     Args:
         x: float32 or bfloat16, contiguous.
         weights: from `compose_taps`.
-        precision: of float32 products: ``ieee`` or ``tf32``.
+        precision: of float32 products: ``ieee``, ``tf32x3`` or ``tf32``.
     """
     batch, _, height, width = x.shape
     _, taps, channels = weights.weight.shape

@@ -1,0 +1,38 @@
+"""Kernels are interpreted on the CPU here, which Triton decides once, when it is imported.
+
+So triton and the kernels are imported now, with TRITON_INTERPRET set, before any test runs; the variable is then set
+for the tests of this folder alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+INSTALLED = importlib.util.find_spec("triton") is not None
+
+if INSTALLED:
+    if "triton" in sys.modules:
+        raise RuntimeError("triton was imported before it could be told to interpret; import it where it is used")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRITON_INTERPRET", "1")
+        importlib.import_module("triton")
+        importlib.import_module("fusekit_ehdran.kernels.build").variants()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if INSTALLED:
+        return
+    skip = pytest.mark.skip(reason="triton is not installed; it is part of the extra 'dev' on Linux")
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
