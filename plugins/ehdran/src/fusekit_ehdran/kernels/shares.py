@@ -83,8 +83,9 @@ def share_statistics(features: Tensor) -> ShareStatistics:
     """Return the statistics of the softmax over channels; `fusekit_ehdran.kernels.sfnn` has its twin.
 
     Args:
-        features: (B, C, H, W), channels last, float32 or bfloat16; C a power of two.
+        features: (B, C, H, W), float32 or bfloat16, copied unless channels last; C a power of two.
     """
+    features = features.contiguous(memory_format=torch.channels_last)
     batch, channels, height, width = features.shape
     chosen = setting("shares", features.dtype, features.device)
     bands, segments, steps = _cut(batch, -(-height // chosen.height), -(-width // chosen.width))
