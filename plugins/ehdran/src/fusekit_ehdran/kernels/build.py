@@ -25,7 +25,7 @@ from fusekit_ehdran.kernels.settings import TABLE, Setting, lookup
 from fusekit_ehdran.kernels.variant import Variant
 
 #: Modules of this package that define ``VARIANTS``, in the order in which an image passes them.
-MODULES = ("multiscale", "attention", "drgo", "decoder")
+MODULES = ("multiscale", "attention", "drgo", "decoder", "shares")
 CAPABILITIES = (80, 90)
 _DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 

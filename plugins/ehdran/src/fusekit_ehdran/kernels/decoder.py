@@ -243,13 +243,14 @@ def convolve(
     """Return a zero-padded 3×3 convolution with bias and leaky ReLU: (B, O, H, W), channels last, as ``source`` is.
 
     Args:
-        source: (B, C, H, W), or N sources (N·B, C, H, W) that ``shares`` blend; channels last.
+        source: (B, C, H, W), or N sources (N·B, C, H, W) that ``shares`` blend; copied unless channels last.
         weight: (9, C, O), C and O powers of two from 16, in the dtype of ``source``.
         bias: (O,) float32.
         negative_slope: of the leaky ReLU; 1 for none.
         shares: (N, B, 1 or C) float32.
         precision: of float32 products.
     """
+    source = source.contiguous(memory_format=torch.channels_last)
     total, channels, height, width = source.shape
     sources, batch = (0, total) if shares is None else shares.shape[:2]
     shares = bias if shares is None else shares.expand(sources, batch, channels)

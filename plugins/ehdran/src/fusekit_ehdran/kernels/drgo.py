@@ -17,6 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from fusekit.errors import InputError
 from fusekit_ehdran.composed import bias_of, compose_edges
 from fusekit_ehdran.drgo import DenseResidualGradient
 from fusekit_ehdran.kernels.attention import convolution_of, taps_first
@@ -221,14 +222,19 @@ def add_edges(features: Tensor, x: Tensor, weights: EdgeWeights, precision: str 
 
     Args:
         features: (B, C, H, W), channels last, in the dtype of ``weights``.
-        x: the image (B, 1, H, W), float32 or bfloat16, contiguous.
+        x: the image (B, 1, H, W), float32 or bfloat16.
         weights: from `edge_weights`.
         precision: of float32 products: ``ieee`` or ``tf32``.
+
+    Raises:
+        InputError: the features are not channels last, and a copy would not be what the caller holds.
     """
+    if not features.is_contiguous(memory_format=torch.channels_last):
+        raise InputError("edges are added in place to features that lie channels last, and these do not")
     batch, channels, height, width = features.shape
     chosen = setting("edges", features.dtype, features.device)
     _add_edges[(chosen.programs(batch, height, width),)](
-        x, *weights, features, height, width,
+        x.contiguous(), *weights, features, height, width,
         CHANNELS=channels, PRECISION=precision, **chosen.constants(), **chosen.options(),
     )  # fmt: skip
     return features

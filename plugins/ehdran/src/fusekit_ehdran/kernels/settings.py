@@ -86,6 +86,10 @@ TABLE: dict[str, dict[tuple[str, int], Setting]] = {
         ("bfloat16", 80): Setting(4, 128, 4, 1),
         ("float32", 80): Setting(4, 128, 4, 1),
     },
+    "shares": {
+        ("bfloat16", 80): Setting(8, 8, 8, 2),
+        ("float32", 80): Setting(8, 8, 8, 2),
+    },
 }
 
 #: What the check command tries.
