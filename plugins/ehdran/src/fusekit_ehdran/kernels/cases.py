@@ -27,6 +27,8 @@ from fusekit_ehdran.kernels.decoder import (
 )
 from fusekit_ehdran.kernels.drgo import add_edges, add_edges_twin, edge_weights
 from fusekit_ehdran.kernels.form import attention_weights, multiscale_weights
+from fusekit_ehdran.kernels.sfnn import ShareStatistics, share_statistics_twin
+from fusekit_ehdran.kernels.shares import share_statistics
 
 #: Greatest error of a kernel as a share of the greatest value: float32 sums in another order; bfloat16 rounds results
 #: to 8 bits, and what one launch hands to the next.
@@ -110,14 +112,32 @@ def cases(
         lambda: add_edges_twin(t.clone(), x, of_edges),
         partial(add_edges, torch.empty_like(t), x, of_edges, precision),
     )
-    yield from _cases_of_decoder(decoder_weights(decoder, dtype), decoder.negative_slope, t, precision)
+    yield from _cases_of_decoder(decoder_weights(decoder, dtype), decoder.negative_slope, (t, u), precision)
+    yield Case(
+        "shares", "shares", lambda: _joined(share_statistics(t)), lambda: _joined(share_statistics_twin(t)),
+        lambda: share_statistics(t).squares,
+    )  # fmt: skip
 
 
-def _cases_of_decoder(weights: DecoderWeights, slope: float, features: Tensor, precision: str) -> Iterator[Case]:
+def _joined(statistics: ShareStatistics) -> Tensor:
+    """Return all statistics in one row, each about as large as 1: sums as means."""
+    height, width = statistics.log_sums.shape[1:]
+    parts = statistics.squares / (height * width), statistics.row_sums / width, statistics.column_sums / height
+    return torch.cat([each.float().flatten() for each in (*parts, statistics.log_sums)])
+
+
+def _cases_of_decoder(
+    weights: DecoderWeights, slope: float, sources: tuple[Tensor, Tensor], precision: str
+) -> Iterator[Case]:
+    features, batch = sources[0], len(sources[0])
     first = (features, weights.first, weights.first_bias, slope)
     yield Case("convolve", "convolve", partial(convolve, *first, None, precision), partial(convolve_twin, *first))
     second = (features, weights, slope)
     yield Case("taps", "taps", partial(convolve_to_taps, *second, precision), partial(convolve_to_taps_twin, *second))
+    generator = torch.Generator().manual_seed(6)
+    shares = torch.rand((2, batch, 1), generator=generator).to(features.device)
+    blended = (torch.cat(sources), weights.first, weights.first_bias, slope, shares)
+    yield Case("blend", "blend", partial(convolve, *blended, precision), partial(convolve_twin, *blended))
     third = (convolve_to_taps_twin(*second), weights.bias, features.dtype)
     yield Case("sum_taps", "sum_taps", partial(sum_taps, *third), partial(sum_taps_twin, *third))
 

@@ -99,9 +99,10 @@ class TritonDecoder:
         self.dtype, self.precision, self.negative_slope = dtype, precision, decoder.negative_slope
         self.weights = decoder_weights(copy.deepcopy(decoder).double(), dtype)
 
-    def __call__(self, features: Tensor) -> Tensor:
+    def __call__(self, features: Tensor, shares: Tensor | None = None) -> Tensor:
+        """Return the image of ``features``, or of N sources' (N·B, C, H, W) weighed by ``shares`` (N, B, 1 or C)."""
         same = features.to(self.dtype, memory_format=torch.channels_last)
-        return decode(same, self.weights, self.negative_slope, precision=self.precision).to(features.dtype)
+        return decode(same, self.weights, self.negative_slope, shares, self.precision).to(features.dtype)
 
 
 def multiscale_weights(exact: DilatedResidualAttention, dtype: torch.dtype) -> MultiscaleWeights:

@@ -23,7 +23,9 @@ class Launch(NamedTuple):
         multiply_adds: a pixel.
         values: read and written a pixel, in the dtype of the features.
         weights: values of weights read in all.
-        images: how often it runs for a pair: twice in the encoder, once in the decoder.
+        images: how often it runs for a pair whose features are fused apart: twice in the encoder, once in the decoder.
+            Rules of SFNN's family can run ``shares`` on each source and ``blend`` in the place of ``convolve``, which
+            reads the features of both and weighs them itself.
         formula: how ``multiply_adds`` and ``values`` come about, for the documentation.
     """
 
@@ -76,6 +78,8 @@ LAUNCHES = (
     Launch("convolve", "convolve", 9 * C * C, 2 * C, 9 * C * C, 1, ("9·C²", "2·C")),
     Launch("taps", "taps", 9 * C * 32 + 32 * 9, C + 18, 9 * C * 32 + 32 * 9, 1, ("9·C·32 + 32·9", "C + 9·2")),
     Launch("sum_taps", "sum_taps", 9, 19, 0, 1, ("9", "9·2 + 1")),
+    Launch("blend", "blend", 9 * C * C + 2 * C, 3 * C, 9 * C * C, 0, ("9·C² + 2·C", "3·C")),
+    Launch("shares", "shares", 3 * C, C + 2, 0, 0, ("3·C", "C + 2")),
 )
 
 #: By a part of the name that CUDA gives the device, most particular first; from NVIDIA's data sheets. Float32 is that
