@@ -66,6 +66,7 @@ TABLE: dict[str, dict[tuple[str, int], Setting]] = {
         ("bfloat16", 80): Setting(8, 16, 8, 2),
         ("bfloat16", 90): Setting(8, 16, 8, 2),
         ("float32", 80): Setting(8, 8, 8, 2),
+        ("float32", 90): Setting(4, 8, 8, 2),
     },
     "blend": {
         ("bfloat16", 80): Setting(8, 16, 8, 3),
