@@ -25,8 +25,8 @@ from fusekit_ehdran.kernels.settings import setting
 from fusekit_ehdran.kernels.tile import first_pixel, product, tile_of_program
 from fusekit_ehdran.kernels.variant import SIZE, Variant
 
-#: Rows of a weight on the maps [x, 1]: nine taps of x, nine of the ones map, and zeros up to a power of two.
-_ROWS = 32
+#: Rows of a weight on one map: its nine taps, and zeros up to what a matrix product takes.
+_ROWS = 16
 _TAPS = tl.constexpr(_ROWS)
 
 
@@ -34,7 +34,7 @@ class EdgeWeights(NamedTuple):
     """Weights of DRGO on the maps [x, 1]; what it adds carries the edge gain.
 
     Attributes:
-        first: (32, C), the first convolution: rows are the taps of x, those of the ones map, and zeros.
+        first: (32, C), the first convolution: the taps of x and zeros, those of the ones map and zeros.
         first_bias: (C,) float32.
         second_of_maps: (32, 2C), the half of the second convolution that reads the shallow features.
         second: (9, C, 2C), its half that reads the output of the first one, tap by tap.
@@ -82,35 +82,22 @@ def edge_weights(module: DenseResidualGradient, basis: Tensor, gain: float, dtyp
 
 def _rows_of_maps(weight: Tensor) -> Tensor:
     """Turn the weight (O, 2, 3, 3) of a convolution of the maps [x, 1] into (32, O)."""
-    rows = weight.flatten(1).T
-    return F.pad(rows, (0, 0, 0, _ROWS - len(rows))).contiguous()
+    rows = weight.permute(1, 2, 3, 0).flatten(1, 2)
+    return F.pad(rows, (0, 0, 0, _ROWS - 9)).flatten(0, 1).contiguous()
 
 
 @triton.jit
-def _patches(image, y, x, height, width, dtype: tl.constexpr, START: tl.constexpr, COUNT: tl.constexpr):
-    """Return columns START … START + COUNT of the patches around pixels (N,): (N, COUNT)."""
-    index = START + tl.arange(0, COUNT)
-    tap = index % 9
+def _convolve_maps(total, image, y, x, height, width, weight, outputs, STRIDE: tl.constexpr, PRECISION: tl.constexpr):
+    """Return ``total`` (N, O) plus a convolution of the maps at pixels (N,), for some outputs (O,) of its STRIDE."""
+    tap = tl.arange(0, _TAPS)
     y = y[:, None] + (tap // 3 - 1)[None, :]
     x = x[:, None] + (tap % 3 - 1)[None, :]
-    inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-    values = tl.load(image + y * width + x, mask=inside & (index < 9)[None, :], other=0.0).to(tl.float32)
-    ones = inside & ((index >= 9) & (index < 18))[None, :]
-    return (values + ones.to(tl.float32)).to(dtype)
-
-
-@triton.jit
-def _convolve_maps(
-    total, image, y, x, height, width, weight, outputs,
-    STRIDE: tl.constexpr, PART: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
-    """Return ``total`` (N, O) plus a convolution of the maps at pixels (N,), for some outputs (O,) of its STRIDE."""
-    for start in tl.static_range(0, _TAPS, PART):
-        patches = _patches(image, y, x, height, width, weight.dtype.element_ty, start, PART)
-        rows = start + tl.arange(0, PART)
-        factors = tl.load(weight + rows[:, None] * STRIDE + outputs[None, :])
-        total = product(patches, factors, total, PRECISION)
-    return total
+    inside = (tap < 9)[None, :] & (y >= 0) & (y < height) & (x >= 0) & (x < width)
+    values = tl.load(image + y * width + x, mask=inside, other=0.0)
+    dtype = weight.dtype.element_ty
+    factors = weight + tap[:, None] * STRIDE + outputs[None, :]
+    total = product(values.to(dtype), tl.load(factors), total, PRECISION)
+    return product(inside.to(tl.float32).to(dtype), tl.load(factors + _TAPS * STRIDE), total, PRECISION)
 
 
 @triton.jit
@@ -170,7 +157,6 @@ def _add_edges(
     # Products without tensor cores hold their operands in registers, and so go in thin slices.
     SLICED: tl.constexpr = dtype == tl.float32 and PRECISION == "ieee"
     PART: tl.constexpr = 16 if SLICED else CHANNELS
-    TAPS_PART: tl.constexpr = 16 if SLICED else _TAPS
     which, top, left = tile_of_program(height, width, TILE_HEIGHT, TILE_WIDTH)
     pixel = tl.arange(0, N)
     rows = pixel // TILE_WIDTH
@@ -180,14 +166,14 @@ def _add_edges(
     image += which.to(tl.int64) * height * width
     wide = tl.arange(0, WIDE)
     hidden = tl.zeros((N, WIDE), tl.float32) + tl.load(second_bias + wide)[None, :]
-    hidden = _convolve_maps(hidden, image, y, x, height, width, second_of_maps, wide, WIDE, TAPS_PART, PRECISION)
+    hidden = _convolve_maps(hidden, image, y, x, height, width, second_of_maps, wide, WIDE, PRECISION)
     for step in range(9 * (CHANNELS // PART)):
         tap = step // (CHANNELS // PART)
         part = step % (CHANNELS // PART) * PART + tl.arange(0, PART)
         near_y = y + tap // 3 - 1
         near_x = x + tap % 3 - 1
         near = tl.zeros((N, PART), tl.float32) + tl.load(first_bias + part)[None, :]
-        near = _convolve_maps(near, image, near_y, near_x, height, width, first, part, CHANNELS, TAPS_PART, PRECISION)
+        near = _convolve_maps(near, image, near_y, near_x, height, width, first, part, CHANNELS, PRECISION)
         # The second layer pads what the first one made.
         inside = (near_y >= 0) & (near_y < height) & (near_x >= 0) & (near_x < width)
         near = tl.where(inside[:, None], _leaky(near), 0.0)
@@ -203,9 +189,9 @@ def _add_edges(
     for start in range(0, CHANNELS, PART):
         part = start + tl.arange(0, PART)
         zeros = tl.zeros((N, PART), tl.float32)
-        along_x = _convolve_maps(zeros, image, y, x, height, width, along, part, CHANNELS, TAPS_PART, PRECISION)
+        along_x = _convolve_maps(zeros, image, y, x, height, width, along, part, CHANNELS, PRECISION)
         along_y = _convolve_maps(
-            zeros, image, y, x, height, width, along + _TAPS * CHANNELS, part, CHANNELS, TAPS_PART, PRECISION
+            zeros, image, y, x, height, width, along + 2 * _TAPS * CHANNELS, part, CHANNELS, PRECISION
         )
         gradient = (tl.abs(along_x) + tl.abs(along_y)).to(dtype)
         factors = tl.load(project_gradient + part[:, None] * CHANNELS + channels[None, :])
@@ -259,7 +245,7 @@ def add_edges_twin(features: Tensor, x: Tensor, weights: EdgeWeights) -> Tensor:
 
 def _convolution_of_maps(rows: Tensor) -> Tensor:
     """Turn (32, O) back into the weight of a convolution of the maps [x, 1] (O, 2, 3, 3), float32."""
-    return rows[:18].float().T.unflatten(1, (2, 3, 3))
+    return rows.float().unflatten(0, (2, _ROWS))[:, :9].unflatten(1, (3, 3)).permute(3, 0, 1, 2)
 
 
 VARIANTS = (

@@ -63,14 +63,16 @@ TABLE: dict[str, dict[tuple[str, int], Setting]] = {
         ("float32", 80): Setting(8, 8, 8, 2),
     },
     "edges": {
-        ("bfloat16", 80): Setting(8, 16, 8, 2),
+        ("bfloat16", 80): Setting(8, 16, 8, 3),
         ("bfloat16", 90): Setting(8, 16, 8, 2),
         ("float32", 80): Setting(8, 8, 8, 2),
+        ("float32", 90): Setting(4, 8, 8, 2),
     },
     "blend": {
         ("bfloat16", 80): Setting(8, 16, 8, 3),
         ("bfloat16", 90): Setting(8, 16, 8, 3),
-        ("float32", 80): Setting(8, 8, 8, 2),
+        ("float32", 80): Setting(4, 8, 8, 2),
+        ("float32", 90): Setting(8, 8, 8, 2),
     },
     "convolve": {
         ("bfloat16", 80): Setting(8, 16, 4, 3),
