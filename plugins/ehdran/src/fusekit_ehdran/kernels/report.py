@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -28,6 +29,11 @@ class Compared(NamedTuple):
     def passes(self) -> bool:
         """Whether the error is a number within the tolerance."""
         return self.error <= self.tolerance
+
+    @property
+    def severity(self) -> float:
+        """The error, infinite where it is no number."""
+        return math.inf if math.isnan(self.error) else self.error
 
 
 class Timed(NamedTuple):
@@ -77,7 +83,7 @@ def comparison(rows: Sequence[Compared]) -> str:
     worst: dict[tuple[str, str], Compared] = {}
     for row in rows:
         before = worst.get((row.launch, row.dtype))
-        if before is None or not row.error <= before.error:
+        if before is None or row.severity > before.severity:
             worst[row.launch, row.dtype] = row
     lines = [
         "Greatest difference to the torch twin, as a share of the greatest value, over "

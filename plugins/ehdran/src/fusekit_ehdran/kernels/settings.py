@@ -77,7 +77,7 @@ TABLE: dict[str, dict[tuple[str, int], Setting]] = {
     "convolve": {
         ("bfloat16", 80): Setting(8, 16, 4, 3),
         ("bfloat16", 90): Setting(16, 16, 8, 2),
-        ("float32", 80): Setting(8, 8, 8, 2),
+        ("float32", 80): Setting(4, 8, 8, 2),
     },
     "taps": {
         ("bfloat16", 80): Setting(8, 16, 4, 2),
