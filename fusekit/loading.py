@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from fusekit.errors import DeviceError, FusekitError, OptionError, PluginError, UnknownNameError, WeightsError
+from fusekit.kernels.backend import check_name
 from fusekit.model import EncoderDecoder, FusionModel
 from fusekit.plugins import registries
 from fusekit.registry import import_target
@@ -60,6 +61,7 @@ def load(
     device: str = "auto",
     dtype: str = "float32",
     optimize: bool = True,
+    backend: str = "auto",
 ) -> FusionModel:
     """Return a fusion model in evaluation mode, ready on its device.
 
@@ -76,12 +78,14 @@ def load(
         dtype: ``float32``, ``bfloat16`` or ``float16``.
         optimize: run the model's inference form, if it has one (see `FusionModel.optimize`); ``False`` runs the plain
             modules.
+        backend: ``auto`` (Triton kernels on a GPU where the model has them, else torch), ``torch`` or ``triton``.
 
     Raises:
         UnknownNameError: no such model, weights, rule or edge operator.
         WeightsError: the weights cannot be found or read, or belong to another model.
         RuleError, OptionError, DeviceError: a choice that this model or machine cannot serve.
     """
+    check_name(backend)
     spec, found, header = _locate(str(name), model, weights)
     target_device, target_dtype = resolve_device(device), resolve_dtype(dtype)
     config = {**spec.config, **header}
@@ -95,7 +99,7 @@ def load(
     if rule is not None or rule_options:
         _set_rule(network, rule, rule_options)
     network.provenance = Provenance(network.config, found, notes)
-    return network.to(device=target_device, dtype=target_dtype).eval().optimize(optimize)
+    return network.to(device=target_device, dtype=target_dtype).eval().optimize(optimize).use_backend(backend)
 
 
 def resolve_device(device: str) -> torch.device:

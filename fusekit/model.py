@@ -24,8 +24,9 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
-from fusekit.errors import InputError, OptionError, RuleError, TrainingError, WeightsError
+from fusekit.errors import DeviceError, InputError, OptionError, RuleError, TrainingError, WeightsError
 from fusekit.geometry import check_sources, crop_to, pad_to_multiple
+from fusekit.kernels.backend import check_name, choose
 from fusekit.plugins import registries
 from fusekit.rules.base import FusionRule, WeightedRule, fuse_features, weighted_sum
 from fusekit.spec import ModelSpec, WeightsSpec
@@ -119,6 +120,8 @@ class FusionModel(
     trains_on_sources: bool = True
     #: Whether the model may run its inference form; see `optimize`.
     optimized: bool = False
+    #: ``auto``, ``torch`` or ``triton``; see `use_backend`.
+    asked_backend: str = "auto"
 
     @property
     def form(self) -> str:
@@ -135,6 +138,34 @@ class FusionModel(
         """
         self.optimized = enabled
         return self
+
+    @property
+    def backend(self) -> str:
+        """What computes the model where it is now: ``torch``, or ``triton`` where its kernels can serve."""
+        return choose(self).backend
+
+    def use_backend(self: _Model, backend: str) -> _Model:
+        """Let ``auto``, ``torch`` or ``triton`` compute the model; return the model.
+
+        Raises:
+            OptionError: there is no such backend.
+            DeviceError: it cannot serve this model, as it is, on its device in its dtype.
+        """
+        check_name(backend)
+        before, self.asked_backend = self.asked_backend, backend
+        try:
+            choose(self)
+        except DeviceError:
+            self.asked_backend = before
+            raise
+        return self
+
+    def kernels_refusal(self, backend: str) -> str | None:
+        """Return why the model, as it is, has no kernels of ``backend`` to run, or ``None`` where it has.
+
+        Models that bring kernels override this, ask `backend` where they compute, and leave device and dtype to it.
+        """
+        return f"the model has no kernels for {backend}"
 
     def fuse(self, sources: Sequence[Tensor], rule: RuleLike = None) -> Tensor:
         """Fuse ``sources`` and return the network's raw output, neither clamped nor stretched.

@@ -20,6 +20,7 @@ from fusekit.files import atomic_path, write_text_atomically
 from fusekit.hardware import device_name
 from fusekit.io.image import Array, Image
 from fusekit.io.writing import check_format, encode_image
+from fusekit.kernels.backend import choose
 from fusekit.plugins import registries
 from fusekit.rules.base import FusionRule
 
@@ -142,15 +143,20 @@ def _summary(weights: Tensor) -> dict[str, Any]:
 
 
 def machine(model: FusionModel) -> dict[str, Any]:
-    """Return ``device``, ``device_name``, ``dtype`` and ``backend`` of where a model computes."""
+    """Return ``device``, ``device_name``, ``dtype``, ``form`` and ``backend`` of where and how a model computes.
+
+    ``backend_fallback`` says why a GPU runs torch where ``auto`` would have taken kernels, and is ``null`` elsewhere.
+    """
     parameter = next(model.parameters(), None)
     device = parameter.device if parameter is not None else torch.device("cpu")
     dtype = str(parameter.dtype if parameter is not None else torch.float32).removeprefix("torch.")
+    backend, fallback = choose(model)
     return {
         "device": str(device),
         "device_name": device_name(device),
         "dtype": dtype,
-        "backend": "torch",
+        "backend": backend,
+        "backend_fallback": fallback,
         "form": model.form,
     }
 

@@ -46,6 +46,7 @@ def model_options(command: _Function) -> _Function:
             ),
             click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
             click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16 or float16."),
+            click.option("--backend", default="auto", show_default=True, help="auto, torch or triton."),
         )
     ):
         command = option(command)
@@ -86,6 +87,7 @@ def load_chosen(choices: Mapping[str, Any]) -> FusionModel:
         encoder_options=parse_pairs(choices["encoder_options"], "--encoder-option"),
         device=choices["device"],
         dtype=choices["dtype"],
+        backend=choices["backend"],
     )
 
 

@@ -205,5 +205,6 @@ def test_a_subspace_that_misses_every_singular_vector_still_bounds(transposed: b
     """The rows come in pairs of a and −a, to which the first wave, a constant, is orthogonal."""
     matrix = torch.eye(8).repeat_interleave(2, 0) * torch.tensor([1.0, -1.0]).repeat(8)[:, None]
     matrix = matrix.T if transposed else matrix
-    least, most = nuclear._tightened(matrix, matrix.square().sum().double(), torch.tensor(100.0, dtype=torch.float64))
+    bounds = torch.tensor([100.0], dtype=torch.float64)
+    least, most = nuclear._tightened(matrix[None], matrix.square().sum().double()[None], bounds)
     assert least <= nuclear_norm(matrix) <= most < 1.01 * nuclear_norm(matrix)

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import torch
@@ -44,7 +44,16 @@ class InferenceForm:
     Args:
         encoder: a `DilatedResidualAttention`.
         decoder: a `Decoder`.
+
+    Attributes:
+        encoder: (B, 1, H, W) → (B, C, H, W).
+        decoder: (B, C, H, W) → (B, 1, H, W).
+        decode_sum: weights (N, B, 1 or C, 1, 1) and features of N sources (B, C, H, W) → (B, 1, H, W).
     """
+
+    encoder: Callable[[Tensor], Tensor]
+    decoder: Callable[[Tensor], Tensor]
+    decode_sum: Callable[[Tensor, Sequence[Tensor]], Tensor]
 
     @torch.no_grad()
     def __init__(self, encoder: DilatedResidualAttention, decoder: Decoder) -> None:
@@ -54,9 +63,14 @@ class InferenceForm:
         # While an alias lives, no other tensor comes to lie at the same address. Tensors made in inference mode count
         # no versions; of those the values are kept.
         self._kept = [each.clone() if each.is_inference() else each.detach() for each in _tensors(encoder, decoder)]
+        self.compose(encoder, decoder)
+
+    def compose(self, encoder: DilatedResidualAttention, decoder: Decoder) -> None:
+        """Set `encoder`, `decoder` and `decode_sum`."""
         dtype = encoder.shallow.weight.dtype
         self.encoder = InferenceEncoder(encoder, dtype)
-        self.decoder = InferenceDecoder(decoder, dtype)
+        self.decoder = composed = InferenceDecoder(decoder, dtype)
+        self.decode_sum = composed.decode_sum
 
     def is_of(self, encoder: nn.Module, decoder: nn.Module) -> bool:
         """Return whether the form was composed of these modules as they are now."""
@@ -97,7 +111,7 @@ class InferenceEncoder:
         exact = copy.deepcopy(encoder).double()
         basis = shallow_basis(exact)
         self.dtype, self.channels = dtype, len(basis)
-        scale, shift = _normalization(exact.norm)
+        scale, shift = normalization(exact.norm)
         weights, bias = compose_multiscale(exact.multiscale, basis)
         self.multiscale = [
             (weight * scale[:, None, None, None]).to(dtype, memory_format=torch.channels_last) for weight in weights
@@ -236,13 +250,19 @@ class InferenceDecoder:
         self.bias = float(bias_of(last))
         self.collapsed = _collapsed(first, second, last, self.last_dtype) if self.negative_slope == 1 else None
 
-    def __call__(self, features: Sequence[Tensor], weights: Tensor | None = None) -> Tensor:
-        """Decode features, or a weighted sum of several sources' features, which is never written out.
+    def __call__(self, features: Tensor) -> Tensor:
+        return self._decode(None, [features])
+
+    def decode_sum(self, weights: Tensor, features: Sequence[Tensor]) -> Tensor:
+        """Decode Σᵢ wᵢ·Fᵢ, which is never written out whole.
 
         Args:
+            weights: (N, B, 1 or C, 1, 1).
             features: of N sources (B, C, H, W).
-            weights: (N, B, 1 or C, 1, 1); ``None`` for one source.
         """
+        return self._decode(weights, features)
+
+    def _decode(self, weights: Tensor | None, features: Sequence[Tensor]) -> Tensor:
         features = [each.to(self.dtype, memory_format=torch.channels_last) for each in features]
         image = features[0].new_empty((len(features[0]), 1, *features[0].shape[2:]))
 
@@ -280,7 +300,7 @@ def _exact(convolution: nn.Module) -> nn.Conv2d:
     return copy.deepcopy(convolution).double()
 
 
-def _normalization(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def normalization(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Return scale and shift (C,) of a BatchNorm in evaluation mode."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
