@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from fusekit.errors import InputError, OptionError, RuleError, TrainingError, WeightsError
 from fusekit.geometry import check_sources, crop_to, pad_to_multiple
 from fusekit.plugins import registries
-from fusekit.rules.base import FusionRule, fuse_features
+from fusekit.rules.base import FusionRule, WeightedRule, fuse_features, weighted_sum
 from fusekit.spec import ModelSpec, WeightsSpec
 
 if TYPE_CHECKING:
@@ -293,6 +293,16 @@ class EncoderDecoder(FusionModel):
         """Return the image (B, 1, *S) of ``features``; ``sources`` is there for decoders with skip connections."""
         return self.decoder(features)
 
+    def decode_sum(self, weights: Tensor, features: Sequence[Tensor], sources: Sequence[Tensor]) -> Tensor:
+        """Return the image (B, 1, *S) of Σᵢ wᵢ·Fᵢ; models override it that need not write this sum out.
+
+        Args:
+            weights: (N, B, 1 or C, 1 or *S).
+            features: of each source (B, C, *S), from `encode_sources` of ``sources``.
+            sources: N tensors (B, 1, *S).
+        """
+        return self.decode(weighted_sum(weights, features), sources)
+
     def reconstruct(self, x: Tensor) -> Tensor:
         """Return decode(encode(x)), what the autoencoder is trained on."""
         return self.decode(self.encode(x), [x])
@@ -315,8 +325,11 @@ class EncoderDecoder(FusionModel):
         return objectives.reconstruction(x, self.training_forward(x))
 
     def _fuse(self, sources: list[Tensor], rule: RuleLike) -> tuple[Tensor, list[Tensor] | None]:
-        features = self.encode_sources(sources)
-        fused, weights = fuse_features(self.choose_rule(rule), features)
+        features, chosen = self.encode_sources(sources), self.choose_rule(rule)
+        if isinstance(chosen, WeightedRule) and chosen.only_weighs and isinstance(features[0], Tensor):
+            weighed = chosen.weights(features)
+            return self.decode_sum(weighed, features, sources), [weighed]
+        fused, weights = fuse_features(chosen, features)
         return self.decode(fused, sources), weights
 
     def choose_rule(self, rule: RuleLike, options: Mapping[str, Any] | None = None) -> FusionRule:

@@ -7,6 +7,7 @@ constant image is encoded once, and its features are copied to wherever the back
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -34,19 +35,33 @@ class Split(NamedTuple):
     constant: list[Tile]
 
 
-def split_background(image: Tensor, reach: int, pixels: int) -> Split | None:
-    """Cut an image into tiles that must be computed and tiles whose features are those of a constant image.
+class Background(NamedTuple):
+    """Where features are those of constant images, and which these are.
+
+    Attributes:
+        split: the tiles.
+        features: (1, C, h, w), of images with the sides of `template_side`.
+        reach: how far was looked for background, in pixels.
+    """
+
+    split: Split
+    features: Tensor
+    reach: int
+
+
+def split_background(images: Sequence[Tensor], reach: int, pixels: int) -> Split | None:
+    """Cut images into tiles that must be computed and tiles whose features are those of constant images.
 
     Args:
-        image: (H, W); its upper left pixel is taken for background.
+        images: (H, W) of one size, each with its upper left pixel taken for background; background is where all have.
         reach: how far a feature sees, in pixels.
         pixels: that a tile to be computed has at most, about.
 
     Returns:
         the tiles; ``None`` where little is background.
     """
-    height, width = image.shape
-    differs = image != image[0, 0]
+    height, width = images[0].shape
+    differs = torch.stack([image != image[0, 0] for image in images]).any(0)
     computed: list[Tile] = []
     constant: list[Tile] = []
     for top in range(0, height, _STRIP):

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import torch
@@ -21,10 +22,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fusekit.allocation import keep_freed_memory
+from fusekit.rules.base import weighted_sum
 from fusekit.threads import side_by_side
-from fusekit_ehdran.background import fill_constant, split_background, template_side
+from fusekit_ehdran.background import Background, fill_constant, split_background, template_side
 from fusekit_ehdran.composed import bias_of, compose_multiscale, shallow_basis
-from fusekit_ehdran.convolution import Convolution, convolve
+from fusekit_ehdran.convolution import Convolution, accumulate, convolve
 from fusekit_ehdran.decoder import Decoder
 from fusekit_ehdran.edge_inference import edges_of
 from fusekit_ehdran.encoder import DilatedResidualAttention, pooling_gate
@@ -55,6 +57,23 @@ class InferenceForm:
         dtype = encoder.shallow.weight.dtype
         self.encoder = InferenceEncoder(encoder, dtype)
         self.decoder = InferenceDecoder(decoder, dtype)
+
+    def decode_sum(self, weights: Tensor, features: Sequence[Tensor], sources: Sequence[Tensor]) -> Tensor:
+        """Decode Σᵢ wᵢ·Fᵢ.
+
+        Args:
+            weights: (N, B, 1 or C, 1, 1).
+            features: N tensors (B, C, H, W) that the encoder made of ``sources``.
+            sources: N tensors (B, 1, H, W).
+        """
+        background = None
+        if len(sources[0]) == 1 and self.encoder.sees_background(sources[0]):
+            images, reach = [each[0, 0] for each in sources], self.encoder.sight + self.decoder.reach
+            split = split_background(images, reach, tile_pixels(images[0].device, self.encoder.dtype))
+            if split is not None:
+                constant = [self.encoder.of_constant(each[0, 0], each.shape, reach) for each in images]
+                background = Background(split, weighted_sum(weights, constant), reach)
+        return self.decoder(features, weights, background)
 
     def is_of(self, encoder: nn.Module, decoder: nn.Module) -> bool:
         """Return whether the form was composed of these modules as they are now."""
@@ -104,6 +123,7 @@ class InferenceEncoder:
         self.dilations = [int(each.dilation[0]) for each in exact.multiscale.dilated if isinstance(each, nn.Conv2d)]
         self.reach = 3 + max(self.dilations)
         self.sight = self.reach + 1
+        self._constant: dict[tuple[float, ...], Tensor] = {}
         shared = exact.residual_attention.shared
         kernel, bias = shared.weight, bias_of(shared)
         # The middle tap of the first one also carries t itself, so that it makes t + y.
@@ -138,19 +158,34 @@ class InferenceEncoder:
     def _pieces(self, x: Tensor) -> list[_Piece]:
         """Cut a batch (B, 1, H, W) into tiles to be encoded, and tiles of background with the features to be copied."""
         pixels = tile_pixels(x.device, self.dtype)
-        if x.device.type != "cpu" or self.edges.reach is None or x[0].numel() <= pixels:
+        if not self.sees_background(x[0]):
             return [(images, tile, None) for images, tile in chunks(x, pixels)]
         pieces: list[_Piece] = []
         for index, image in enumerate(x[:, 0]):
-            here, split = slice(index, index + 1), split_background(image, self.sight, pixels)
+            here, split = slice(index, index + 1), split_background([image], self.sight, pixels)
             if split is None:
                 pieces += [(here, tile, None) for _, tile in chunks(x[here], pixels)]
                 continue
-            sides = [template_side(side, self.sight) for side in image.shape]
-            template = self(image[:1, :1].expand(1, 1, *sides))
+            template = self.of_constant(image[0, 0], image.shape, self.sight)
             pieces += [(here, tile, None) for tile in split.computed]
             pieces += [(here, tile, template) for tile in split.constant]
         return pieces
+
+    def sees_background(self, image: Tensor) -> bool:
+        """Return whether it pays to look for background in images like this one (…, H, W), and is possible."""
+        large = image.shape[-2] * image.shape[-1] > tile_pixels(image.device, self.dtype)
+        return image.device.type == "cpu" and self.edges.reach is not None and large
+
+    def of_constant(self, level: Tensor, size: Sequence[int], reach: int) -> Tensor:
+        """Return the features (1, C, h, w) of a constant image with the sides of `template_side` for this size."""
+        sides = [template_side(side, reach) for side in size]
+        key = (float(level), *sides)
+        found = self._constant.get(key)
+        if found is None:
+            if len(self._constant) >= 16:
+                self._constant.clear()
+            found = self._constant[key] = self(level.expand(1, 1, *sides))
+        return found
 
     def maps(self, x: Tensor) -> Tensor:
         """Return the maps [x, p·x, p] of x (B, 1, H, W), zero-padded by `reach`."""
@@ -191,7 +226,7 @@ class InferenceEncoder:
             if total is None:
                 total = convolve(window, weight, self.multiscale_bias, dilation=dilation)
             else:
-                total += convolve(window, weight, dilation=dilation)
+                accumulate(total, window, weight, dilation)
         assert total is not None
         return total
 
@@ -218,16 +253,32 @@ class InferenceDecoder:
         self.bias = float(bias_of(last))
         self.collapsed = _collapsed(first, second, last, self.last_dtype) if self.negative_slope == 1 else None
 
-    def __call__(self, features: Tensor) -> Tensor:
-        batch, _, height, width = features.shape
-        features = features.to(self.dtype, memory_format=torch.channels_last)
-        image = features.new_empty((batch, 1, height, width))
+    def __call__(
+        self, features: Sequence[Tensor], weights: Tensor | None = None, background: Background | None = None
+    ) -> Tensor:
+        """Decode features, or a weighted sum of several sources' features.
+
+        Args:
+            features: of N sources (B, C, H, W).
+            weights: (N, B, 1 or C, 1, 1); ``None`` for one source.
+            background: where the sum is that of constant images, if that is known.
+        """
+        features = [each.to(self.dtype, memory_format=torch.channels_last) for each in features]
+        image = features[0].new_empty((len(features[0]), 1, *features[0].shape[2:]))
+        pieces = [(images, tile) for images, tile in chunks(features[0], tile_pixels(image.device, self.dtype))]
+        if background is not None:
+            pieces = [(slice(0, 1), tile) for tile in background.split.computed]
+            template = self([background.features])
+            for tile in background.split.constant:
+                fill_constant(image, template, tile, background.reach)
 
         def decode(piece: tuple[slice, Tile]) -> None:
             images, tile = piece
-            tile.cut(image[images]).copy_(self.decode_tile(tile.padded_window(features[images], self.reach), tile))
+            seen = [tile.seen(each[images], self.reach) for each in features]
+            total = seen[0] if weights is None else weighted_sum(weights[:, images], seen)
+            tile.cut(image[images]).copy_(self.decode_tile(tile.padded(total, self.reach), tile))
 
-        side_by_side(decode, chunks(features, tile_pixels(features.device, self.dtype)))
+        side_by_side(decode, pieces)
         return image
 
     def decode_tile(self, features: Tensor, tile: Tile) -> Tensor:

@@ -44,7 +44,13 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
 
     def decode(self, features: Tensor, sources: Sequence[Tensor] | None = None) -> Tensor:
         form = self._inference_form(features)
-        return self.decoder(features) if form is None else form.decoder(features)
+        return self.decoder(features) if form is None else form.decoder([features])
+
+    def decode_sum(self, weights: Tensor, features: Sequence[Tensor], sources: Sequence[Tensor]) -> Tensor:
+        form = self._inference_form(*features)
+        if form is None or weights.shape[3:].numel() > 1:
+            return super().decode_sum(weights, features, sources)
+        return form.decode_sum(weights, features, sources)
 
     def _inference_form(self, *inputs: Tensor) -> InferenceForm | None:
         """Return the inference form of the weights as they are now, or ``None`` where the plain modules must run."""
