@@ -233,4 +233,4 @@ def _executed(ready: Ready) -> int | None:
     visible = ready.facts["form"] in ("plain", "composed") and ready.facts["backend"] == "torch"
     if ready.network is None or not visible:
         return None
-    return count_operations(ready.network, ready.sources)
+    return count_operations(ready.network, ready.sources, ready.rule)

@@ -165,7 +165,7 @@ def watch(ready: Ready, stopwatch: Stopwatch) -> None:
         return
     # On the objects themselves, as a model may look at the type of its rule.
     _watch_methods(network, ("encode_sources",), "encode", stopwatch)
-    _watch_methods(network, ("decode",), "decode", stopwatch)
+    _watch_methods(network, ("decode", "decode_sum"), "decode", stopwatch)
     _watch_rule(rule, stopwatch)
 
 
