@@ -7,7 +7,6 @@ constant image is encoded once, and its features are copied to wherever the back
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,8 +14,9 @@ from torch import Tensor
 
 from fusekit_ehdran.tiles import Tile
 
-#: Rows of the strips in each of which the columns between background and background are encoded.
-_STRIP = 32
+#: Width of an image whose strips, in each of which the columns between background and background are encoded, are as
+#: high as the pixels of a tile allow: low ones follow the outline, high ones have less margin.
+_USUAL_WIDTH = 256
 #: Widths are multiples of this: few different ones, since a library prepares its convolutions anew for each.
 _STEP = 8
 #: Images with a smaller share of background are encoded whole.
@@ -35,37 +35,24 @@ class Split(NamedTuple):
     constant: list[Tile]
 
 
-class Background(NamedTuple):
-    """Where features are those of constant images, and which these are.
-
-    Attributes:
-        split: the tiles.
-        features: (1, C, h, w), of images with the sides of `template_side`.
-        reach: how far was looked for background, in pixels.
-    """
-
-    split: Split
-    features: Tensor
-    reach: int
-
-
-def split_background(images: Sequence[Tensor], reach: int, pixels: int) -> Split | None:
-    """Cut images into tiles that must be computed and tiles whose features are those of constant images.
+def split_background(image: Tensor, reach: int, pixels: int) -> Split | None:
+    """Cut an image into tiles that must be computed and tiles whose features are those of a constant image.
 
     Args:
-        images: (H, W) of one size, each with its upper left pixel taken for background; background is where all have.
+        image: (H, W); its upper left pixel is taken for background.
         reach: how far a feature sees, in pixels.
         pixels: that a tile to be computed has at most, about.
 
     Returns:
         the tiles; ``None`` where little is background.
     """
-    height, width = images[0].shape
-    differs = torch.stack([image != image[0, 0] for image in images]).any(0)
+    height, width = image.shape
+    differs = image != image[0, 0]
     computed: list[Tile] = []
     constant: list[Tile] = []
-    for top in range(0, height, _STRIP):
-        bottom = min(top + _STRIP, height)
+    rows = max(pixels // _USUAL_WIDTH // 4 * 4, 8)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
         columns = differs[max(top - reach, 0) : bottom + reach].any(0).nonzero().flatten()
         left = right = width
         if len(columns):

@@ -1,4 +1,4 @@
-"""3×3 convolutions without padding for the inference form: Winograd's along the rows in float32, direct otherwise.
+"""3×3 convolutions without padding for the inference form: Winograd's along the rows on a CPU, direct otherwise.
 
 Winograd's F(4, 3) along one axis (Lavin and Gray: Fast algorithms for convolutional neural networks, CVPR 2016) makes
 four rows of the output from six transformed rows of the input, each convolved along its columns alone: 6/4 · 3 = 4.5
@@ -76,7 +76,7 @@ class Convolution:
         self.channels = len(weight)
         self.weight = weight.to(dtype, memory_format=torch.channels_last)
         self.rows: list[Tensor] = []
-        if dtype == torch.float32 and weight.device.type == "cpu":
+        if dtype in _ONEDNN and weight.device.type == "cpu":
             transform = torch.tensor(_FILTER_TRANSFORM, dtype=torch.float64)
             rows = torch.einsum("pk,ockl->pocl", transform, weight.double())
             self.rows = [row[:, :, None].to(dtype, memory_format=torch.channels_last) for row in rows]

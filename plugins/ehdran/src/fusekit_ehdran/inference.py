@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from fusekit.allocation import keep_freed_memory
 from fusekit.rules.base import weighted_sum
 from fusekit.threads import side_by_side
-from fusekit_ehdran.background import Background, fill_constant, split_background, template_side
+from fusekit_ehdran.background import fill_constant, split_background, template_side
 from fusekit_ehdran.composed import bias_of, compose_multiscale, shallow_basis
 from fusekit_ehdran.convolution import Convolution, accumulate, convolve
 from fusekit_ehdran.decoder import Decoder
@@ -57,23 +57,6 @@ class InferenceForm:
         dtype = encoder.shallow.weight.dtype
         self.encoder = InferenceEncoder(encoder, dtype)
         self.decoder = InferenceDecoder(decoder, dtype)
-
-    def decode_sum(self, weights: Tensor, features: Sequence[Tensor], sources: Sequence[Tensor]) -> Tensor:
-        """Decode Σᵢ wᵢ·Fᵢ.
-
-        Args:
-            weights: (N, B, 1 or C, 1, 1).
-            features: N tensors (B, C, H, W) that the encoder made of ``sources``.
-            sources: N tensors (B, 1, H, W).
-        """
-        background = None
-        if len(sources[0]) == 1 and self.encoder.sees_background(sources[0]):
-            images, reach = [each[0, 0] for each in sources], self.encoder.sight + self.decoder.reach
-            split = split_background(images, reach, tile_pixels(images[0].device, self.encoder.dtype))
-            if split is not None:
-                constant = [self.encoder.of_constant(each[0, 0], each.shape, reach) for each in images]
-                background = Background(split, weighted_sum(weights, constant), reach)
-        return self.decoder(features, weights, background)
 
     def is_of(self, encoder: nn.Module, decoder: nn.Module) -> bool:
         """Return whether the form was composed of these modules as they are now."""
@@ -162,7 +145,7 @@ class InferenceEncoder:
             return [(images, tile, None) for images, tile in chunks(x, pixels)]
         pieces: list[_Piece] = []
         for index, image in enumerate(x[:, 0]):
-            here, split = slice(index, index + 1), split_background([image], self.sight, pixels)
+            here, split = slice(index, index + 1), split_background(image, self.sight, pixels)
             if split is None:
                 pieces += [(here, tile, None) for _, tile in chunks(x[here], pixels)]
                 continue
@@ -253,24 +236,15 @@ class InferenceDecoder:
         self.bias = float(bias_of(last))
         self.collapsed = _collapsed(first, second, last, self.last_dtype) if self.negative_slope == 1 else None
 
-    def __call__(
-        self, features: Sequence[Tensor], weights: Tensor | None = None, background: Background | None = None
-    ) -> Tensor:
-        """Decode features, or a weighted sum of several sources' features.
+    def __call__(self, features: Sequence[Tensor], weights: Tensor | None = None) -> Tensor:
+        """Decode features, or a weighted sum of several sources' features, which is never written out.
 
         Args:
             features: of N sources (B, C, H, W).
             weights: (N, B, 1 or C, 1, 1); ``None`` for one source.
-            background: where the sum is that of constant images, if that is known.
         """
         features = [each.to(self.dtype, memory_format=torch.channels_last) for each in features]
         image = features[0].new_empty((len(features[0]), 1, *features[0].shape[2:]))
-        pieces = [(images, tile) for images, tile in chunks(features[0], tile_pixels(image.device, self.dtype))]
-        if background is not None:
-            pieces = [(slice(0, 1), tile) for tile in background.split.computed]
-            template = self([background.features])
-            for tile in background.split.constant:
-                fill_constant(image, template, tile, background.reach)
 
         def decode(piece: tuple[slice, Tile]) -> None:
             images, tile = piece
@@ -278,7 +252,7 @@ class InferenceDecoder:
             total = seen[0] if weights is None else weighted_sum(weights[:, images], seen)
             tile.cut(image[images]).copy_(self.decode_tile(tile.padded(total, self.reach), tile))
 
-        side_by_side(decode, pieces)
+        side_by_side(decode, chunks(features[0], tile_pixels(image.device, self.dtype)))
         return image
 
     def decode_tile(self, features: Tensor, tile: Tile) -> Tensor:

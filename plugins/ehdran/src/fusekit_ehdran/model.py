@@ -50,7 +50,7 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
         form = self._inference_form(*features)
         if form is None or weights.shape[3:].numel() > 1:
             return super().decode_sum(weights, features, sources)
-        return form.decode_sum(weights, features, sources)
+        return form.decoder(features, weights)
 
     def _inference_form(self, *inputs: Tensor) -> InferenceForm | None:
         """Return the inference form of the weights as they are now, or ``None`` where the plain modules must run."""
