@@ -139,7 +139,8 @@ def test_ratios_are_of_the_rounds() -> None:
 
 def test_what_a_rule_gathers_from_tiles_is_its_stage() -> None:
     clock, rule = Clock(), build_rule("max")
-    survey = SimpleNamespace(add=clock.takes(3.0), finish_pass=clock.takes(2.0))
+    found_rule = SimpleNamespace(fuse=clock.takes(6.0))
+    survey = SimpleNamespace(add=clock.takes(3.0), finish_pass=clock.takes(2.0), rule=lambda: found_rule)
     rule.survey = lambda count: survey if count else None  # type: ignore[attr-defined]
     ready = Ready(lambda: torch.zeros(1), fusekit.load("ehdran"), rule, [], {})
     stopwatch = Stopwatch(CPU, clock)
@@ -150,7 +151,8 @@ def test_what_a_rule_gathers_from_tiles_is_its_stage() -> None:
         found.add()
         found.add()
         found.finish_pass()
+        found.rule().fuse()
         clock.now += 1.0
 
-    assert stopwatch.time(work) == (9.0, {"rule": 8.0})
+    assert stopwatch.time(work) == (15.0, {"rule": 14.0})
     assert rule.survey(0) is None  # type: ignore[attr-defined]

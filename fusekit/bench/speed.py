@@ -202,8 +202,7 @@ class _Race:
     def _entry(self, entrant: Entrant, turns: Mapping[str, list[Turn]], outputs: Mapping[str, Tensor]) -> Entry:
         label, ready = entrant.label, self.ready[entrant.label]
         operations = {"plain": self._plain_operations, "executed": _executed(ready)}
-        report: dict[str, Any] | None = getattr(ready.rule, "report", dict)() or None
-        return Entry(entrant, ready, turns[label], outputs[label], operations, self._memory(entrant, ready), report)
+        return Entry(entrant, ready, turns[label], outputs[label], operations, self._memory(entrant, ready))
 
     @functools.cached_property
     def _plain_operations(self) -> int:
@@ -234,4 +233,4 @@ def _executed(ready: Ready) -> int | None:
     visible = ready.facts["form"] in ("plain", "composed") and ready.facts["backend"] == "torch"
     if ready.network is None or not visible:
         return None
-    return count_operations(ready.network, ready.sources)
+    return count_operations(ready.network, ready.sources, ready.rule)

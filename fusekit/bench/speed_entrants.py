@@ -92,6 +92,7 @@ class Ready(NamedTuple):
         rule: of the network.
         sources: what ``fuse`` fuses: tensors (B, 1, H, W), or for others' functions arrays (B, H, W).
         facts: device, dtype, backend and form that run.
+        report: returns what the rule says of the last fusion.
     """
 
     fuse: Callable[[], Tensor]
@@ -99,6 +100,7 @@ class Ready(NamedTuple):
     rule: FusionRule | None
     sources: Sequence[Any]
     facts: dict[str, Any]
+    report: Callable[[], dict[str, Any]] = dict
 
 
 def load_form(case: Case, entrant: Entrant) -> FusionModel:
@@ -140,12 +142,20 @@ def prepare(case: Case, entrant: Entrant, images: Sequence[Image]) -> Ready:
     def fuse() -> Tensor:
         return network.fuse(sources, rule)
 
+    ran: list[Any] = []
+
     def fuse_one() -> Tensor:
-        return torch.from_numpy(run_model(network, [each[0] for each in given], rule)[0])[None, None]
+        ran[:] = [run_model(network, [each[0] for each in given], rule)]
+        return torch.from_numpy(ran[0][0])[None, None]
+
+    def report() -> dict[str, Any]:
+        # An image in tiles is fused by a rule made for it, whose report comes with the run.
+        of_run: dict[str, Any] = getattr(ran[0], "report", {}) if ran else {}
+        return of_run or getattr(rule, "report", dict)()
 
     # What `fusekit fuse` runs may cut an image into tiles; the authors' code does not.
     as_fused = entrant.kind == "ours" and case.batch == 1 and parameter.device.type == "cpu"
-    return Ready(fuse_one if as_fused else fuse, network, rule, sources, machine(network))
+    return Ready(fuse_one if as_fused else fuse, network, rule, sources, machine(network), report)
 
 
 def watch(ready: Ready, stopwatch: Stopwatch) -> None:
@@ -159,20 +169,24 @@ def watch(ready: Ready, stopwatch: Stopwatch) -> None:
     _watch_rule(rule, stopwatch)
 
 
-def _watch_rule(rule: Any, stopwatch: Stopwatch) -> None:
-    """Watch a rule, and what it gathers from tiles."""
+def _watch_rule(rule: Any, stopwatch: Stopwatch) -> Any:
+    """Watch a rule, what it gathers from tiles, and the rule that comes of it; return the rule."""
     _watch_methods(rule, ("fuse", "fuse_with_weights", "weights"), "rule", stopwatch)
     survey_of = getattr(rule, "survey", None)
     if survey_of is None:
-        return
+        return rule
 
     def survey(*arguments: Any) -> Any:
         found = survey_of(*arguments)
         if found is not None:
-            _watch_methods(found, ("add", "finish_pass"), "rule", stopwatch)
+            methods = [name for name in dir(found) if not name.startswith("_") and callable(getattr(found, name))]
+            _watch_methods(found, methods, "rule", stopwatch)
+            rule_of = found.rule
+            found.rule = lambda: _watch_rule(rule_of(), stopwatch)
         return found
 
     rule.survey = survey
+    return rule
 
 
 def _watch_methods(owner: object, names: Sequence[str], stage: str, stopwatch: Stopwatch) -> None:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from fusekit.bench.speed_race import torch_threads
-from fusekit.model import EncoderDecoder, FusionModel
+from fusekit.model import BoundRule, EncoderDecoder, FusionModel
+from fusekit.rules.base import FusionRule, WeightedRule
 
 _CHANNELS = 64
 # The side of what is counted; more would take minutes and gigabytes, and tell nothing new.
@@ -59,30 +60,41 @@ def probes(device: torch.device, dtype: torch.dtype) -> list[Probe]:
     ]
 
 
-def count_operations(network: FusionModel, sources: Sequence[Tensor]) -> int:
+def count_operations(network: FusionModel, sources: Sequence[Tensor], rule: FusionRule | None = None) -> int:
     """Return the operations of convolutions and matrix products in encoding all sources and decoding once.
 
     A multiply-add counts as two. They are counted as they are carried out: with the margins that tiles share, without
-    background that is copied, with the fewer multiplications of Winograd's convolutions. For a model that does not
-    encode and decode, the whole of ``fuse`` is counted. Of a large image a part is counted, and the rest by its pixels.
+    background that is copied, with the fewer multiplications of Winograd's convolutions. The rule's own are not among
+    them, but for a network that brings its own; what is computed at the first call only is, if this is it. Of a large
+    image a part is counted, and the rest by its pixels.
 
     Args:
         network: in evaluation mode.
         sources: N tensors (B, 1, H, W).
+        rule: whether it weighs decides in which way the network decodes.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
     parts = [source[:, :, :_PART, :_PART] for source in sources]
-    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.mkldnn_convolution: _of_convolution})
+    counter = FlopCounterMode(display=False, custom_mapping=_of_onednn())
     # With one thread everything runs in this one, which is the one that the counter sees.
     with torch_threads(1), torch.no_grad(), counter:
-        if isinstance(network, EncoderDecoder):
-            network.decode(network.encode_sources(parts)[0], parts)
+        if isinstance(network, EncoderDecoder) and not isinstance(network, BoundRule):
+            # Rules of their kind without convolutions and products.
+            network.fuse(parts, "weighted" if isinstance(rule, WeightedRule) else "max")
         else:
             network.fuse(parts)
     return round(counter.get_total_flops() * sources[0].numel() / parts[0].numel())
 
 
-def _of_convolution(x: Sequence[int], weight: Sequence[int], *_: Any, out_shape: Sequence[int], **__: Any) -> int:
-    """Return the operations of a convolution called by oneDNN's name, which torch's own counter does not know."""
+def _of_onednn() -> dict[Any, Callable[..., int]]:
+    """Return how to count convolutions called by oneDNN's names, which torch's own counter does not know."""
+    fused = [(torch.ops.mkldnn, name) for name in ("_convolution_pointwise", "_convolution_pointwise_")]
+    names = [(torch.ops.aten, "mkldnn_convolution"), *fused]
+    return {getattr(space, name): _of_convolution for space, name in names if hasattr(space, name)}
+
+
+def _of_convolution(*given: Any, out_shape: Sequence[int], **_: Any) -> int:
+    """Return the operations of a convolution of these shapes: the input, one to add to or none, the weight."""
+    weight = given[2] if isinstance(given[2], torch.Size) and len(given[2]) == len(out_shape) else given[1]
     return 2 * math.prod(out_shape) * math.prod(weight[1:])

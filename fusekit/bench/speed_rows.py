@@ -40,7 +40,6 @@ class Entry(NamedTuple):
         images: what it fused, raw: (B, 1, H, W) float32.
         operations: ``plain``, those of the plain network, and ``executed``, those it carries out itself or ``None``.
         memory: bytes ``before`` and at the ``peak``, where they were measured.
-        rule_report: of the last fusion.
     """
 
     entrant: Entrant
@@ -49,7 +48,6 @@ class Entry(NamedTuple):
     images: Tensor
     operations: Mapping[str, int | None]
     memory: Mapping[str, int] | None
-    rule_report: dict[str, Any] | None = None
 
 
 def row(
@@ -85,7 +83,7 @@ def row(
         "ratio": _ratio("oracle", entries, seconds),
         "ratio_against": _ratio("against", entries, seconds),
         "stages": _stages(entry.turns),
-        "rule_report": entry.rule_report,
+        "rule_report": entry.ready.report() or None,
         **_rates(entry, rates, turns),
         **_exactness(entry, entries),
         "memory": None if entry.memory is None else dict(entry.memory),
