@@ -118,8 +118,10 @@ class FusionModel(
     provenance: Provenance | None = None
     #: Whether it is trained on the registered sources of one patient together, rather than on single images.
     trains_on_sources: bool = True
-    #: Whether the model may run its inference form; see `optimize`.
-    optimized: bool = False
+    #: Forms that the model has; the last but ``compile`` is the fastest that needs nothing else. See `optimize`.
+    forms: tuple[str, ...] = ("plain",)
+    #: The form asked for, of `forms`, or ``fastest``.
+    asked_form: str = "plain"
     #: ``auto``, ``torch`` or ``triton``; see `use_backend`.
     asked_backend: str = "auto"
 
@@ -128,15 +130,30 @@ class FusionModel(
         """What runs where no gradients are asked for: ``plain``, or the name of a faster form of the same function."""
         return "plain"
 
-    def optimize(self: _Model, enabled: bool = True) -> _Model:
+    @property
+    def optimized(self) -> bool:
+        """Whether another form than the plain modules was asked for."""
+        return self.asked_form != "plain"
+
+    def optimize(self: _Model, form: bool | str = True) -> _Model:
         """Let the model run its inference form, if it has one, or with ``False`` no longer; return the model.
 
         The modules that hold the weights stay as they are: parameters, state dict, saving and moving are not touched.
-        Models that have such a form override `form` and look at `optimized` where they compute. The form is the same
-        function but for rounding, follows later changes of the weights, and does not run in training mode or where
-        gradients are asked for.
+        Models that have such a form name it in `forms`, override `form`, and look at `asked_form` where they compute.
+        The form is the same function but for rounding, follows later changes of the weights, and does not run in
+        training mode or where gradients are asked for.
+
+        Args:
+            form: ``True`` for the fastest that needs no compiler, ``False`` or ``plain`` for the plain modules, or the
+                name of one, as ``composed`` or ``compile`` (by torch.compile).
+
+        Raises:
+            OptionError: the model has no form of that name.
         """
-        self.optimized = enabled
+        asked = {True: "fastest", False: "plain"}[form] if isinstance(form, bool) else form
+        if asked not in ("fastest", *self.forms):
+            raise OptionError(f"the model {self.spec.id!r} has no form {asked!r}; choose {', '.join(self.forms)}")
+        self.asked_form = asked
         return self
 
     @property

@@ -155,6 +155,7 @@ def machine(model: FusionModel) -> dict[str, Any]:
         "device": str(device),
         "device_name": device_name(device),
         "dtype": dtype,
+        "dtype_reason": model.provenance.dtype_reason if model.provenance is not None else None,
         "backend": backend,
         "backend_fallback": fallback,
         "form": model.form,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fusekit.model import EncoderDecoder, build_part
 from fusekit_ehdran import composed, convert, plugin
+from fusekit_ehdran.compiled import CompiledForm
 from fusekit_ehdran.decoder import Decoder
 from fusekit_ehdran.encoder import DilatedResidualAttention
 from fusekit_ehdran.inference import InferenceForm
@@ -28,11 +29,15 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
         options = dict(encoder_options or {})
         self.encoder = build_part("encoder", encoder, {**options, "edge": edge})
         self.decoder = Decoder(int(options.get("channels", 64)), negative_slope)
-        self._inference: InferenceForm | None = None
+        self._inference: InferenceForm | CompiledForm | None = None
+
+    forms = ("plain", "composed", "compile")
 
     @property
     def form(self) -> str:
-        return "composed" if self.optimized and self._composable and not self.training else "plain"
+        if not self.optimized or not self._composable or self.training:
+            return "plain"
+        return "compile" if self.asked_form == "compile" else "composed"
 
     @property
     def _composable(self) -> bool:
@@ -41,6 +46,8 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
     def kernels_refusal(self, backend: str) -> str | None:
         if not self.optimized:
             return "the plain modules were asked for (optimize=False), which run in torch"
+        if self.asked_form == "compile":
+            return "the form by torch.compile was asked for (optimize='compile'), which brings its own kernels"
         if not self._composable:
             return "the kernels compute the encoder 'dran' with the decoder 'conv3', and these are others"
         if self.encoder.channels not in KERNEL_CHANNELS:
@@ -68,7 +75,7 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
             return super().decode_sum(weights, features, sources)
         return form.decode_sum(weights, features)
 
-    def _inference_form(self, *inputs: Tensor) -> InferenceForm | None:
+    def _inference_form(self, *inputs: Tensor) -> InferenceForm | CompiledForm | None:
         """Return the inference form of the weights as they are now, or ``None`` where the plain modules must run."""
         if self.form == "plain":
             return None
@@ -76,7 +83,7 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
             return None
         assert isinstance(self.encoder, DilatedResidualAttention)
         assert isinstance(self.decoder, Decoder)
-        form = _form_of(self.backend)
+        form = CompiledForm if self.form == "compile" else _form_of(self.backend)
         if type(self._inference) is not form or not self._inference.is_of(self.encoder, self.decoder):
             self._inference = form(self.encoder, self.decoder)
         return self._inference
