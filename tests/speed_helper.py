@@ -36,7 +36,8 @@ CALLS = []
 def tires(pair):
     CALLS.append(pair)
     if len(CALLS) > 1:
-        raise RuntimeError("no more")
+        import torch
+        raise RuntimeError(f"no more of {torch.get_num_threads()} threads")
     return pair[0]
 
 def faults(pair):
