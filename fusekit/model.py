@@ -16,6 +16,7 @@ A model takes and gives plain float tensors; files, colour, ranges and records a
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
@@ -29,6 +30,7 @@ from fusekit.geometry import check_sources, crop_to, pad_to_multiple
 from fusekit.plugins import registries
 from fusekit.rules.base import FusionRule, fuse_features
 from fusekit.spec import ModelSpec, WeightsSpec
+from fusekit.windows import Reach
 
 if TYPE_CHECKING:
     from fusekit.loading import Provenance
@@ -43,6 +45,7 @@ __all__ = [
     "FusionModel",
     "Joint",
     "ModelSpec",
+    "Reach",
     "WeightsSpec",
     "build_part",
     "build_rule",
@@ -93,13 +96,36 @@ class Encoder(nn.Module):
 
     Subclasses take their edge operator as the keyword ``edge`` (a registered name) and expose it as ``self.edge``, and
     the number of their features' channels as ``self.channels``.
+
+    Attributes:
+        reach: pixels around a feature that it depends on; ``None`` where nobody looked, and then images are not tiled.
+        multiple: of pixels at which tiles may begin, such as 2 for an encoder that pools over 2×2 blocks.
     """
 
     channels: int
+    reach: int | None = None
+    multiple: int = 1
 
 
 class Decoder(nn.Module):
-    """Turns features into an image: (B, C, *S) → (B, 1, *S). Subclasses take C as the keyword ``channels``."""
+    """Turns features into an image: (B, C, *S) → (B, 1, *S). Subclasses take C as the keyword ``channels``.
+
+    Attributes:
+        reach: pixels of features around an output pixel that it depends on; ``None`` where nobody looked.
+        multiple: of pixels at which tiles may begin.
+    """
+
+    reach: int | None = None
+    multiple: int = 1
+
+
+def reach_of_parts(encoder: nn.Module, decoder: nn.Module) -> Reach | None:
+    """Return the reach of a model that is these two parts and nothing else, ``None`` where one does not declare it."""
+    near, far = getattr(encoder, "reach", None), getattr(decoder, "reach", None)
+    if not isinstance(near, int) or not isinstance(far, int):
+        return None
+    multiples = (getattr(part, "multiple", 1) for part in (encoder, decoder))
+    return Reach(near, far, math.lcm(*multiples))
 
 
 class FusionModel(
@@ -124,6 +150,15 @@ class FusionModel(
     def form(self) -> str:
         """What runs where no gradients are asked for: ``plain``, or the name of a faster form of the same function."""
         return "plain"
+
+    @property
+    def reach(self) -> Reach | None:
+        """How far the output sees, for images that are cut into tiles; ``None`` where nobody looked: not tileable.
+
+        Features must be as large as the sources. A `BoundRule` counts its fusion network's reach to the decoder's; a
+        `Joint` model gives all of it as the encoder's.
+        """
+        return None
 
     def optimize(self: _Model, enabled: bool = True) -> _Model:
         """Let the model run its inference form, if it has one, or with ``False`` no longer; return the model.

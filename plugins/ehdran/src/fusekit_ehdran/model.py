@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fusekit.model import EncoderDecoder, build_part
+from fusekit.model import EncoderDecoder, Reach, build_part, reach_of_parts
 from fusekit_ehdran import composed, convert, plugin
 from fusekit_ehdran.decoder import Decoder
 from fusekit_ehdran.encoder import DilatedResidualAttention
@@ -31,6 +31,12 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
     def form(self) -> str:
         composable = type(self.encoder) is DilatedResidualAttention and type(self.decoder) is Decoder
         return "composed" if self.optimized and composable and not self.training else "plain"
+
+    @property
+    def reach(self) -> Reach | None:
+        found = reach_of_parts(self.encoder, self.decoder)
+        # The inference form computes in small pieces and holds little beside the features.
+        return found if found is None or self.form == "plain" else found._replace(working=2.0)
 
     def encode(self, x: Tensor) -> Tensor:
         form = self._inference_form(x)
