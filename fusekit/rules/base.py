@@ -127,7 +127,7 @@ class FixedWeights(WeightedRule):
         self._weights, self._facts = weights, dict(facts or {})
 
     def weights(self, features: Sequence[Tensor]) -> Tensor:
-        return self._weights
+        return self._weights.to(features[0].device)
 
     def report(self) -> dict[str, Any]:
         return self._facts

@@ -32,12 +32,8 @@ class _Norms(Survey):
         self.norms: Tensor | None = None
 
     def add(self, features: Sequence[Tensor], tile: Tile) -> None:
-        norms = torch.stack(
-            [
-                tile.inner(feature).float().abs().sum((1, 2, 3), keepdim=True, dtype=torch.float64)
-                for feature in features
-            ]
-        )
+        cores = [tile.inner(feature).float().abs() for feature in features]
+        norms = torch.stack([core.sum((1, 2, 3), keepdim=True, dtype=torch.float64) for core in cores])
         self.norms = norms if self.norms is None else self.norms + norms
 
     def rule(self) -> FixedWeights:

@@ -50,9 +50,8 @@ class LocalSurvey(Survey):
             self._add_details(self._made_for.with_statistics(self._first), exact, tile)
             return
         self._quiet = _quieter(self._quiet, exact, tile)
-        self._activity = self._activity.to(exact[0].device) + _sums(
-            [local_activity(each).square() for each in exact], tile
-        )
+        activities = [local_activity(each).square() for each in exact]
+        self._activity = self._activity.to(exact[0].device) + _sums(activities, tile)
         contents = (feature - self._quiet.feature for feature in exact)
         variances = [local_variance(content, wide_mean(content)) for content in contents]
         self._variance = self._variance.to(exact[0].device) + _sums(variances, tile)
