@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from fusekit import color as bt601
+from fusekit.bands import in_bands
 from fusekit.errors import InputError, OptionError
 from fusekit.geometry import crop_to, pad_to_multiple, resize_to, size_text
 from fusekit.io.image import Array, Image, from_pixels, full_scale
@@ -187,19 +188,14 @@ def fuse_loaded(
     depth = options.depth(images[0])
     chroma_of = chroma_source(images, options.color)
     clock["read"] = time.perf_counter()
-    luminances = [luminance_of(image) for image in images]
-    limits = [
-        source_range(values, image.depth, model.spec.normalization)
-        for values, image in zip(luminances, images, strict=True)
-    ]
-    units = [to_unit(values, each) for values, each in zip(luminances, limits, strict=True)]
+    units, limits = luminances(images, model)
     ran = run_model(model, units, chosen, options)
     clock["fuse"] = time.perf_counter()
     unit = output_to_unit(ran.image, model.spec.output)
     # A float output lies on the range of a float source; where the first source is of integers, on [0, 1].
     scale = limits[0] if images[0].depth == "float32" else (0.0, 1.0)
     if chroma_of is not None:
-        pixels = _colored(unit, _chroma(images[chroma_of]), depth, images[0], scale)
+        pixels = _colored(unit, images[chroma_of], depth, images[0], scale)
     else:
         pixels = from_unit(unit, depth, scale)
     clock["end"] = time.perf_counter()
@@ -231,6 +227,16 @@ def aligned(images: list[Image], resize: str | None) -> list[Image]:
                 "--resize first"
             )
     return [image if image.size == first.size else _resampled(image, first.size) for image in images]
+
+
+def luminances(images: Sequence[Image], model: FusionModel) -> tuple[list[Array], list[tuple[float, float]]]:
+    """Return luminances (H, W) in [0, 1] as the model takes them, and the stored values that became 0 and 1."""
+    units, limits = [], []
+    for image in images:
+        values = luminance_of(image)
+        limits.append(source_range(values, image.depth, model.spec.normalization))
+        units.append(to_unit(values, limits[-1]))
+    return units, limits
 
 
 def chroma_source(images: Sequence[Image], color: str) -> int | None:
@@ -298,23 +304,24 @@ def _plane(image: Tensor) -> Array:
     return plane
 
 
-def _chroma(image: Image) -> Array:
-    """Return the chroma of a coloured image on a scale where white is 1."""
-    low, high = source_range(image.pixels, image.depth, "unit")
-    return bt601.chroma((image.pixels.astype(np.float64) - low) / (high - low))
-
-
-def _colored(unit: Array, cbcr: Array, depth: str, first: Image, limits: tuple[float, float]) -> Array:
-    """Return RGB pixels of a luminance in [0, 1] and a chroma on the scale where white is 1.
+def _colored(unit: Array, chroma_of: Image, depth: str, first: Image, limits: tuple[float, float]) -> Array:
+    """Return RGB pixels of a luminance in [0, 1] and the chroma of an image, on a scale where that one's white is 1.
 
     A float source has two scales: ``limits``, the range of its luminance, and its black and white, to which the chroma
     belongs; the luminance is brought from the one to the other.
     """
-    if depth != "float32" or first.depth != "float32":
-        return from_unit(np.clip(bt601.restore(unit, cbcr), 0.0, 1.0), depth, limits)
-    black, white = source_range(first.pixels, first.depth, "unit")
-    luminance = (from_unit(unit, depth, limits) - black) / (white - black)
-    return from_unit(np.clip(bt601.restore(luminance, cbcr), 0.0, 1.0), depth, (black, white))
+    low, high = source_range(chroma_of.pixels, chroma_of.depth, "unit")
+    black, white = limits
+    of_floats = depth == first.depth == "float32"
+    if of_floats:
+        black, white = source_range(first.pixels, first.depth, "unit")
+
+    def painted(unit: Array, pixels: Array) -> Array:
+        cbcr = bt601.chroma((pixels.astype(np.float64) - low) / (high - low))
+        luminance = (from_unit(unit, depth, limits) - black) / (white - black) if of_floats else unit
+        return from_unit(np.clip(bt601.restore(luminance, cbcr), 0.0, 1.0), depth, (black, white))
+
+    return in_bands(painted, unit, chroma_of.pixels)
 
 
 def _resampled(image: Image, size: tuple[int, int]) -> Image:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fusekit.errors import OptionError, RuleError
+from fusekit.geometry import size_text
 from fusekit.model import EncoderDecoder, FusionModel
 from fusekit.rules.base import FusionRule, Survey, leaf_groups
 from fusekit.windows import Reach, Tile, even_sides, tiles
@@ -209,9 +210,10 @@ def _fitted(
     if isinstance(tile, int):
         sides = (tile, tile)
     elif least > left:
+        enough = min(least * budget / left, a_pixel * batch * math.prod(size))
         raise OptionError(
-            f"a memory of {memory_text(budget)} does not suffice for tiles of {len(sources)} sources with this model "
-            f"and rule; give --memory {math.ceil(least * budget / left / 2**20)}MiB or more"
+            f"a memory of {memory_text(budget)} does not suffice for {len(sources)} sources of {size_text(size)} "
+            f"pixels with this model and rule, not even in tiles; give --memory {math.ceil(enough / 2**20)}MiB or more"
         )
     else:
         most = min(int((left / a_pixel / batch) ** 0.5) - margin, MOST_SIDE)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from fusekit.cli.bench_calibration import calibration
+from fusekit.cli.bench_memory import memory
 from fusekit.cli.bench_metrics import metrics
 from fusekit.cli.bench_quality import quality
 
@@ -20,6 +21,7 @@ def bench() -> None:
 bench.add_command(quality)
 bench.add_command(calibration)
 bench.add_command(metrics)
+bench.add_command(memory)
 
 
 @bench.command("weights")

@@ -217,8 +217,9 @@ class AllNorms(Survey):
         if self._block == 1:
             return _nuclear_norm(means)
         rank = min(self._size)
-        left = max(squares - float(means.square().sum(dtype=torch.float64)), 0.0)
-        energy = left * (self._block - 1) / (self._block + 1)
+        left = squares - float(means.square().sum(dtype=torch.float64))
+        # So little is rounding.
+        energy = left * (self._block - 1) / (self._block + 1) if left > 1e-6 * squares else 0.0
         return _nuclear_norm(means) + _NOISE * (energy * (rank - self._blocks(rank))) ** 0.5
 
 
