@@ -10,11 +10,15 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from fusekit.errors import PluginError
+from fusekit.geometry import pad_to_multiple, resize_to
 from fusekit.model import BoundRule, EncoderDecoder, Features, FusionModel
 from fusekit.rules.base import FusionRule, Survey, fuse_features, leaf_groups
 from fusekit.tiling import Plan, surveys_of
 from fusekit.weight_summary import WeightSummary
 from fusekit.windows import Tile, tiles
+
+#: Longest side of the sources that surveys look at first.
+_PREVIEW = 256
 
 
 class TiledFusion(NamedTuple):
@@ -75,6 +79,15 @@ class _Encoded:
         """Return the features of each source in a tile's window."""
         return self._model.encode_sources([tile.window(source) for source in self._sources])
 
+    def preview(self) -> list[Features]:
+        """Return the features of each source shrunk to about `_PREVIEW` pixels a side."""
+        multiple, size = self._model.spec.multiple, self._sources[0].shape[2:]
+        share = min(_PREVIEW / max(size), 1)
+        least = max(multiple, self._model.spec.min_size)
+        sides = [max(int(length * share), least) for length in size]
+        shrunk = [resize_to(source.float(), sides).to(source.dtype) for source in self._sources]
+        return self._model.encode_sources([pad_to_multiple(source, multiple) for source in shrunk])
+
 
 class _Kept(_Encoded):
     """Features of windows, cut from those of the whole image, which are encoded tile by tile once."""
@@ -110,6 +123,8 @@ def _surveyed(
     """Go through the image until the rule knows what it must; return a rule for each leaf, and the number of passes."""
     surveys = surveys_of(rule, count, plan.shapes, plan.survey_memory)
     assert surveys is not None
+    for survey, group in zip(surveys, leaf_groups(encoded.preview())[0], strict=True):
+        survey.preview(group)
     open_ones: list[tuple[int, Survey]] = list(enumerate(surveys))
     passes = 0
     while open_ones:

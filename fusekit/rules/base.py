@@ -76,6 +76,12 @@ class Survey:
 
     reach: int = 0
 
+    def preview(self, features: Sequence[Tensor]) -> None:
+        """Look at features of the sources shrunk to a few hundred pixels, before the first pass.
+
+        What they show may guide the survey, as in what to look for first; the result must not depend on it.
+        """
+
     def add(self, features: Sequence[Tensor], tile: Tile) -> None:
         """Take note of one tile.
 

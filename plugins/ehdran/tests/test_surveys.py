@@ -15,7 +15,7 @@ from fusekit.pipeline import Options, run_model
 from fusekit.rules.base import FusionRule, Survey
 from fusekit.windows import tiles
 from fusekit_ehdran import sfnn_survey
-from fusekit_ehdran.sfnn_survey import GreatestNorms, _tightened, _upper_bound
+from fusekit_ehdran.sfnn_survey import GreatestNorms, _cosines, _tightened, _upper_bound
 
 FAMILY = ("sfnn", "sfnn-mean", "sfnn-sum", "sfnn-channel")
 
@@ -67,29 +67,39 @@ def test_tiles_give_what_the_whole_gives(
         assert found.get(key) == (None if key not in expected else pytest.approx(expected[key], abs=3e-6))
 
 
-@pytest.mark.parametrize("memory", [0, 1 << 40])
-def test_few_channels_are_collected_and_fewer_decomposed(encoded: list[Tensor], memory: int) -> None:
-    features = [torch.cat([each, each.flip(1)]) for each in encoded[:2]]
+@pytest.mark.parametrize(("maps", "least", "most"), [(0, 3, 8), (4, 1, 1), (64, 1, 1)])
+@pytest.mark.parametrize("preview", [True, False])
+def test_few_channels_are_collected_and_fewer_decomposed(
+    encoded: list[Tensor], maps: int, least: int, most: int, preview: bool
+) -> None:
+    """``maps`` are collected at a time; with those that win in a preview no further pass is needed."""
+    features = [torch.cat([each, each.flip(1)])[..., 30:190, 20:220] for each in encoded[:2]]
     rule = build_rule("sfnn")
-    survey = rule.survey(2, features[0].shape, memory)
+    survey = rule.survey(2, features[0].shape, maps * 4 * 160 * 200 * 4)
     assert isinstance(survey, GreatestNorms)
+    if preview:
+        survey.preview([torch.nn.functional.avg_pool2d(each, 4) for each in features])
     found, passes = surveyed(survey, features, (100, 77))
     torch.testing.assert_close(found.weights(features), rule.weights(features), rtol=1e-5, atol=1e-6)
     assert found.reach == 0
-    report = found.report()
-    assert report["channels"] == 64
-    assert 4 <= report["decomposed"] <= 40
-    assert passes == 2 if memory else passes > 2
+    assert least + (not preview) <= passes <= most + (not preview)
+    assert found.report()["channels"] == 64
+    assert 4 <= found.report()["decomposed"] <= 8
 
 
 def test_the_bounds_are_bounds() -> None:
     generator = torch.Generator().manual_seed(3)
-    for maps in (torch.rand(40, 30, generator=generator), torch.randn(20, 50, generator=generator).abs() ** 4):
-        values = torch.linalg.svdvals(maps.double())
+    smooth = torch.rand(40, 1, generator=generator) * torch.rand(1, 90, generator=generator)
+    for maps in (torch.rand(40, 30, generator=generator), torch.randn(20, 50, generator=generator) ** 4, smooth):
+        norm = float(torch.linalg.svdvals(maps.double()).sum())
         squares, rank = maps.double().square().sum(), min(maps.shape)
-        for sigma in (0.0, float(values[0]) / 2, float(values[0])):
-            assert float(_upper_bound(torch.tensor(sigma).double(), squares, rank)) >= float(values.sum())
-        assert float(values.sum()) <= _tightened(maps) <= float(_upper_bound(values[0] / 2, squares, rank)) + 1e-6
+        plain = float((rank * squares).sqrt())
+        for count in (1, 3, 8):
+            waves = _cosines(maps.shape[1], count)
+            assert (waves.double().T @ waves.double() - torch.eye(count)).abs().max() < 1e-6
+            coarse = float(_upper_bound(torch.linalg.svdvals(maps @ waves), squares, rank))
+            assert norm * (1 - 1e-5) <= coarse <= plain
+        assert norm * (1 - 1e-5) <= _tightened(maps) <= coarse * (1 + 1e-5)
 
 
 def test_features_without_content() -> None:

@@ -25,6 +25,8 @@ from fusekit_ehdran import sfnn
 EXACT_SIDE = 1024
 #: The mean singular value of a large random square matrix, in units of √r times its entries' deviation.
 _NOISE = 8 / (3 * math.pi)
+#: How many leading singular values tighten a bound.
+_LEADING = 32
 # A bound holds for exact numbers; rounding may lift a computed norm by a little.
 _SLACK = 1 + 1e-5
 
@@ -62,9 +64,14 @@ class SFNNChannel(_AllChannels, sfnn.SFNNChannel):
 class GreatestNorms(Survey):
     """The greatest nuclear norm of each source's softmax maps, exactly, and the weights of SFNN from them.
 
-    ‖A‖_* ≤ σ + √((r − 1)(‖A‖_F² − σ²)) for every σ from ‖A‖_F/√r to the greatest singular value; after the first pass
-    σ is the greater of ‖A·1‖/√W and ‖Aᵀ·1‖/√H. Channels are collected in the order of this bound until none that is
-    left can win; a collected one is decomposed unless a tighter σ, by power iteration, shows that it cannot.
+    The first pass finds an upper bound of each channel's norm, and collects the maps of the channels that win in the
+    preview. With s₁ ≥ … ≥ s_k the singular values of AV, V being orthonormal, none of which is above A's own,
+
+        ‖A‖_* ≤ Σ sᵢ + √((r − k)(‖A‖_F² − Σ sᵢ²))    as long as s_k² ≥ (‖A‖_F² − Σ sᵢ²) / (r − k).
+
+    In the first pass V holds cosines of low frequency, so that AV adds up over the tiles. Further passes collect, in
+    the order of the bounds, those that can still win; as a rule there are none. A collected map is decomposed unless a
+    V from subspace iteration shows that it cannot win.
 
     Args:
         count: N sources.
@@ -76,39 +83,44 @@ class GreatestNorms(Survey):
         batch, channels, height, width = shape
         self._shape = (count, batch, channels)
         self._squares = torch.zeros(count, batch, channels, dtype=torch.float64)
-        self._rows = torch.zeros(count, batch, channels, height, dtype=torch.float64)
-        self._columns = torch.zeros(count, batch, channels, width, dtype=torch.float64)
-        self._at_a_time = max(1, min(memory // (4 * height * width * count * batch), channels))
-        self._searches: list[_Search] | None = None
+        self._cosines = _cosines(width, min(_LEADING, width))
+        self._products = torch.zeros(count, batch, channels, height, self._cosines.shape[1])
+        at_a_time = max(1, min(memory // (4 * height * width * count * batch), channels))
+        self._searches = [_Search((height, width), at_a_time) for _ in range(count * batch)]
+        self._first = True
+
+    def preview(self, features: Sequence[Tensor]) -> None:
+        shares = torch.cat([feature.float().softmax(dim=1) for feature in features])
+        for search, maps in zip(self._searches, shares, strict=True):
+            search.guess([_nuclear_norm(each) for each in maps])
 
     def add(self, features: Sequence[Tensor], tile: Tile) -> None:
+        batch = self._shape[1]
         for source, feature in enumerate(features):
             shares = _shares(feature, tile)
-            if self._searches is not None:
-                for image, search in enumerate(self._searches):
-                    if image // self._shape[1] == source:
-                        search.collect(shares[image % self._shape[1]], tile)
-                continue
-            self._squares[source] += shares.square().sum((2, 3), dtype=torch.float64).cpu()
-            self._rows[source, ..., tile.core[0]] += shares.sum(3, dtype=torch.float64).cpu()
-            self._columns[source, ..., tile.core[1]] += shares.sum(2, dtype=torch.float64).cpu()
+            for search, maps in zip(self._searches[source * batch :], shares, strict=False):
+                search.collect(maps, tile)
+            if self._first:
+                self._squares[source] += shares.square().sum((2, 3), dtype=torch.float64).cpu()
+                product = shares @ self._cosines[tile.core[1]].to(shares.device)
+                self._products[source, ..., tile.core[0], :] += product.cpu()
 
     def finish_pass(self) -> bool:
-        if self._searches is None:
-            height, width = self._rows.shape[-1], self._columns.shape[-1]
-            sigma = torch.maximum(self._rows.norm(dim=-1) / width**0.5, self._columns.norm(dim=-1) / height**0.5)
-            bounds = _upper_bound(sigma, self._squares, min(height, width)).flatten(0, 1)
-            self._searches = [_Search(bound.tolist(), (height, width), self._at_a_time) for bound in bounds]
-        else:
-            for search in self._searches:
-                search.decompose()
+        if self._first:
+            with sfnn._one_thread():
+                leading = torch.linalg.svdvals(self._products.flatten(0, 1))
+            rank = min(self._products.shape[-2], len(self._cosines))
+            bounds = _upper_bound(leading, self._squares.flatten(0, 1), rank).tolist()
+            for search, bound in zip(self._searches, bounds, strict=True):
+                search.bounds = bound
+            self._first = False
+        for search in self._searches:
+            search.decompose()
         return any(search.wanted for search in self._searches)
 
     def rule(self) -> FixedWeights:
-        assert self._searches is not None
         greatest = torch.tensor([search.best for search in self._searches]).view(self._shape[:2])
-        decomposed = [search.decomposed for search in self._searches]
-        facts = {"channels": self._shape[2], "decomposed": sum(decomposed)}
+        facts = {"channels": self._shape[2], "decomposed": sum(search.decomposed for search in self._searches)}
         return FixedWeights(normalized(greatest.square())[..., None, None, None], facts)
 
 
@@ -116,27 +128,27 @@ class _Search:
     """The search for the greatest norm among one image's channels.
 
     Args:
-        bounds: upper bounds of the norms.
         size: height and width.
         at_a_time: how many maps may be collected in a pass.
 
     Attributes:
-        wanted: channels to be collected in the next pass; none when the search is over.
+        bounds: upper bound of each channel's norm.
+        wanted: channels that are collected in this pass; none when the search is over.
         best: greatest norm so far.
         decomposed: how many channels were decomposed.
     """
 
-    def __init__(self, bounds: Sequence[float], size: tuple[int, int], at_a_time: int) -> None:
-        self._bounds, self._size, self._at_a_time = bounds, size, at_a_time
-        self._left = sorted(range(len(bounds)), key=lambda channel: -bounds[channel])
+    def __init__(self, size: tuple[int, int], at_a_time: int) -> None:
+        self._size, self._at_a_time = size, at_a_time
         self._maps: Tensor | None = None
-        self.best, self.decomposed = 0.0, 0
+        self._seen: set[int] = set()
+        self.bounds: list[float] = []
         self.wanted: list[int] = []
-        self._choose()
+        self.best, self.decomposed = 0.0, 0
 
-    def _choose(self) -> None:
-        self._left = [channel for channel in self._left if self._bounds[channel] * _SLACK >= self.best]
-        self.wanted, self._left = self._left[: self._at_a_time], self._left[self._at_a_time :]
+    def guess(self, norms: Sequence[float]) -> None:
+        """Want those channels in the first pass whose norms are greatest in the preview."""
+        self.wanted = sorted(range(len(norms)), key=lambda channel: -norms[channel])[: self._at_a_time]
 
     def collect(self, shares: Tensor, tile: Tile) -> None:
         """Take the wanted maps of a tile's core from ``shares`` (C, h, w)."""
@@ -149,16 +161,18 @@ class _Search:
 
     def decompose(self) -> None:
         """Find the norms of the collected maps that can win, and choose what to collect next."""
-        if self._maps is None:
-            return
-        coarse = [self._bounds[channel] for channel in self.wanted]
-        bounds = [min(_tightened(each), bound) for each, bound in zip(self._maps, coarse, strict=True)]
-        for index in sorted(range(len(bounds)), key=lambda index: -bounds[index]):
-            if bounds[index] * _SLACK >= self.best:
-                self.best = max(self.best, _nuclear_norm(self._maps[index]))
-                self.decomposed += 1
+        if self._maps is not None:
+            coarse = [self.bounds[channel] for channel in self.wanted]
+            bounds = [min(_tightened(each), bound) for each, bound in zip(self._maps, coarse, strict=True)]
+            for index in sorted(range(len(bounds)), key=lambda index: -bounds[index]):
+                if bounds[index] * _SLACK >= self.best:
+                    self.best = max(self.best, _nuclear_norm(self._maps[index]))
+                    self.decomposed += 1
         self._maps = None
-        self._choose()
+        self._seen.update(self.wanted)
+        order = sorted(range(len(self.bounds)), key=lambda channel: -self.bounds[channel])
+        left = [each for each in order if each not in self._seen and self.bounds[each] * _SLACK >= self.best]
+        self.wanted = left[: self._at_a_time]
 
 
 class AllNorms(Survey):
@@ -228,22 +242,41 @@ def _shares(feature: Tensor, tile: Tile) -> Tensor:
     return tile.inner(feature).float().softmax(dim=1)
 
 
-def _upper_bound(sigma: Tensor, squares: Tensor, rank: int) -> Tensor:
-    """Return σ + √((r − 1)(‖A‖_F² − σ²)), σ being raised to ‖A‖_F/√r; float64."""
-    # Rounding must not lift σ above the greatest singular value.
-    sigma = torch.maximum(sigma * (1 - 1e-6), (squares / rank).sqrt())
-    return sigma + ((rank - 1) * (squares - sigma.square()).clamp_min(0)).sqrt()
+def _cosines(length: int, count: int) -> Tensor:
+    """Return the ``count`` cosines of lowest frequency on ``length`` pixels, orthonormal: (length, count)."""
+    places = torch.arange(length, dtype=torch.float64) + 0.5
+    waves = torch.cos(places[:, None] * torch.arange(count) * (math.pi / length))
+    return F.normalize(waves, dim=0).float()
+
+
+def _upper_bound(leading: Tensor, squares: Tensor, rank: int) -> Tensor:
+    """Return the least upper bound of nuclear norms that some of the leading singular values give.
+
+    Args:
+        leading: singular values of AV in descending order, (…, k).
+        squares: squared Frobenius norms of A, (…), float64.
+        rank: the shorter side of A.
+    """
+    # Rounding must not lift them above the matrix's own.
+    leading = leading.double() * (1 - 1e-6)
+    left = (squares[..., None] - leading.square().cumsum(-1)).clamp_min(0)
+    others = rank - torch.arange(1, leading.shape[-1] + 1, device=leading.device)
+    bounds = leading.cumsum(-1) + (others * left).sqrt()
+    plain = (rank * squares).sqrt()
+    valid = others * leading.square() >= left
+    return torch.minimum(bounds.where(valid, plain[..., None]).amin(-1), plain)
 
 
 def _tightened(matrix: Tensor) -> float:
-    """Return an upper bound of the nuclear norm of (H, W), σ being from a few steps of power iteration."""
-    rows = F.normalize(matrix.sum(1), dim=0)
-    product = rows
-    for _ in range(4):
-        product = matrix @ F.normalize(rows @ matrix, dim=0)
-        rows = F.normalize(product, dim=0)
-    squares = matrix.square().sum(dtype=torch.float64)
-    return float(_upper_bound(product.double().norm(), squares, min(matrix.shape)))
+    """Return an upper bound of the nuclear norm of (H, W), V being from two steps of subspace iteration."""
+    rank = min(matrix.shape)
+    start = torch.randn(matrix.shape[1], min(_LEADING, rank), generator=torch.Generator().manual_seed(0))
+    with sfnn._one_thread():
+        basis = torch.linalg.qr(matrix @ start.to(matrix.device)).Q
+        for _ in range(2):
+            basis = torch.linalg.qr(matrix @ (matrix.T @ basis)).Q
+        leading = torch.linalg.svdvals(basis.T @ matrix)
+    return float(_upper_bound(leading, matrix.square().sum(dtype=torch.float64), rank))
 
 
 def _nuclear_norm(matrix: Tensor) -> float:
