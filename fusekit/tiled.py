@@ -15,7 +15,7 @@ from fusekit.model import BoundRule, EncoderDecoder, Features, FusionModel
 from fusekit.rules.base import FusionRule, Survey, fuse_features, leaf_groups
 from fusekit.tiling import Plan, surveys_of
 from fusekit.weight_summary import WeightSummary
-from fusekit.windows import Tile, tiles
+from fusekit.windows import Tile
 
 #: Longest side of the sources that surveys look at first.
 _PREVIEW = 256
@@ -55,11 +55,11 @@ def fuse_tiled(model: FusionModel, sources: Sequence[Tensor], rule: FusionRule |
             tile.write(image, model.fuse([tile.window(source) for source in sources], rule))
         return TiledFusion(image, None, {}, 1)
     encoded = _Kept(model, sources, plan) if plan.keep else _Encoded(model, sources)
-    reach = plan.rule_reach + plan.reach.decode if plan.keep else plan.total_reach
-    parts = plan.tiles(reach)
-    rules, passes = [rule] * len(plan.shapes), 0
-    if plan.surveyed:
-        rules, passes = _surveyed(rule, encoded, parts, len(sources), plan)
+    demand = plan.demand
+    parts = plan.tiles(demand.rule_reach + demand.reach.decode if plan.keep else None)
+    rules, passes = [rule] * len(demand.features.shapes), 0
+    if demand.surveyed:
+        rules, passes = _surveyed(rule, encoded, parts, plan)
     weights: list[WeightSummary] = []
     for tile in parts:
         fused, found = fuse_features(rules, encoded.features(tile))
@@ -96,9 +96,9 @@ class _Kept(_Encoded):
         super().__init__(model, sources)
         self._whole: list[list[Tensor]] = []
         self._structure: pytree.TreeSpec
-        for tile in tiles(plan.size, plan.sides, plan.reach.encode, plan.multiple):
+        for tile in plan.tiles(plan.demand.reach.encode):
             groups, self._structure = leaf_groups(super().features(tile))
-            self._whole = self._whole or [[_empty(leaf, plan.size) for leaf in group] for group in groups]
+            self._whole = self._whole or [[_empty(leaf, plan.demand.size) for leaf in group] for group in groups]
             for wholes, group in zip(self._whole, groups, strict=True):
                 for whole, leaf in zip(wholes, group, strict=True):
                     tile.write(whole, leaf)
@@ -117,11 +117,9 @@ def _empty(leaf: Tensor, size: Sequence[int]) -> Tensor:
     return torch.empty((*leaf.shape[:2], *size), dtype=leaf.dtype, device=leaf.device, memory_format=order)
 
 
-def _surveyed(
-    rule: FusionRule, encoded: _Encoded, parts: Sequence[Tile], count: int, plan: Plan
-) -> tuple[list[FusionRule], int]:
+def _surveyed(rule: FusionRule, encoded: _Encoded, parts: Sequence[Tile], plan: Plan) -> tuple[list[FusionRule], int]:
     """Go through the image until the rule knows what it must; return a rule for each leaf, and the number of passes."""
-    surveys = surveys_of(rule, count, plan.shapes, plan.survey_memory)
+    surveys = surveys_of(rule, plan.demand.count, plan.demand.features.shapes, plan.survey_memory)
     assert surveys is not None
     for survey, group in zip(surveys, leaf_groups(encoded.preview())[0], strict=True):
         survey.preview(group)

@@ -41,7 +41,7 @@ class Features:
     """What encoding gives, as far as memory is concerned.
 
     Attributes:
-        shapes: of one source's features, leaf by leaf, for the whole image.
+        shapes: of one source's features, leaf by leaf, for the whole image; none for a model without features.
         bytes_a_pixel: of one source's features.
     """
 
@@ -50,47 +50,73 @@ class Features:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How an image is cut into tiles.
+class Demand:
+    """What a set of sources, a model and a rule ask of tiles.
 
     Attributes:
         size: height and width of the sources, padded to what the model needs.
-        sides: height and width of a tile.
-        reach: of the model, and of the rule or its survey.
+        count: how many sources there are.
+        features: of one source.
+        bytes_a_pixel: that fusing takes at its peak.
+        reach: of the model.
+        rule_reach: of the rule or its survey.
         multiple: rows and columns at which windows begin are multiples of this.
-        shapes: of one source's features, leaf by leaf; none for a model without features of its own.
         surveyed: whether the rule needs statistics of the whole image first.
-        keep: whether all features are kept from one pass to the next.
-        memory: budget in bytes.
-        survey_memory: what of it the surveys may hold.
     """
 
     size: tuple[int, int]
-    sides: tuple[int, int]
+    count: int
+    features: Features
+    bytes_a_pixel: float
     reach: Reach
     rule_reach: int
     multiple: int
-    shapes: tuple[tuple[int, ...], ...]
     surveyed: bool
-    keep: bool
-    memory: int
-    survey_memory: int
 
     @property
     def total_reach(self) -> int:
         """Pixels around a tile of the output that it depends on."""
         return self.reach.encode + self.rule_reach + self.reach.decode
 
+    def side_within(self, memory: float) -> int:
+        """Return the side of the largest tile whose window takes at most ``memory`` bytes; it may be negative."""
+        side = int((max(memory, 0) / self.bytes_a_pixel) ** 0.5) - 2 * self.total_reach
+        return side - side % self.multiple
+
+    def memory_of(self, side: int) -> float:
+        """Return the bytes that a tile of this side takes with its window."""
+        return self.bytes_a_pixel * (side + 2 * self.total_reach) ** 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an image is cut into tiles.
+
+    Attributes:
+        demand: that it serves.
+        sides: height and width of a tile.
+        keep: whether all features are kept from one pass to the next.
+        memory: budget in bytes.
+        survey_memory: what of it the surveys may hold.
+    """
+
+    demand: Demand
+    sides: tuple[int, int]
+    keep: bool
+    memory: int
+    survey_memory: int
+
     def tiles(self, reach: int | None = None) -> list[Tile]:
         """Return the tiles, with windows grown by the total reach, or by another one."""
-        return tiles(self.size, self.sides, self.total_reach if reach is None else reach, self.multiple)
+        grown = self.demand.total_reach if reach is None else reach
+        return tiles(self.demand.size, self.sides, grown, self.demand.multiple)
 
     def as_dict(self, passes: int) -> dict[str, Any]:
         """Return the plan for the record; ``passes`` is how often the whole image was gone through."""
         return {
             "side": list(self.sides),
-            "number": math.prod(-(-length // side) for length, side in zip(self.size, self.sides, strict=True)),
-            "reach": self.total_reach,
+            "number": len(self.tiles()),
+            "reach": self.demand.total_reach,
             "passes": passes,
             "features_kept": self.keep,
             "memory": self.memory,
@@ -180,45 +206,45 @@ def make_plan(
     if rule_reach is None:
         called = rule.name or type(rule).__name__ if rule is not None else ""
         return _whole(RuleError(f"the rule {called!r} needs the features of the whole image"), tile, budget)
-    # No window is smaller than what the model takes.
-    rule_reach = max(rule_reach, model.spec.min_size - 1 - reach.encode - reach.decode)
-    multiple = math.lcm(reach.multiple, model.spec.multiple, 1 if rule is None else rule.multiple)
-    surveyed = rule is not None and rule.reach is None
-    return _fitted(sources, tile, budget, a_pixel, features, reach, rule_reach, multiple, surveyed)
+    demand = Demand(
+        size=(int(sources[0].shape[2]), int(sources[0].shape[3])),
+        count=len(sources),
+        features=features,
+        bytes_a_pixel=a_pixel * sources[0].shape[0],
+        reach=reach,
+        # No window is smaller than what the model takes.
+        rule_reach=max(rule_reach, model.spec.min_size - 1 - reach.encode - reach.decode),
+        multiple=math.lcm(reach.multiple, model.spec.multiple, 1 if rule is None else rule.multiple),
+        surveyed=rule is not None and rule.reach is None,
+    )
+    return _fitted(demand, tile, budget)
 
 
-def _fitted(
-    sources: Sequence[Tensor],
-    tile: str | int,
-    budget: int,
-    a_pixel: float,
-    features: Features,
-    reach: Reach,
-    rule_reach: int,
-    multiple: int,
-    surveyed: bool,
-) -> Plan:
-    """Return the plan whose tiles and surveys fit the budget; features are kept where there is room for all of them."""
-    batch, size = sources[0].shape[0], (int(sources[0].shape[2]), int(sources[0].shape[3]))
-    margin = 2 * (reach.encode + rule_reach + reach.decode)
-    survey_memory = int(budget * SURVEY_SHARE) if surveyed else 0
-    all_features = len(sources) * features.bytes_a_pixel * batch * math.prod(size)
-    least = a_pixel * batch * (LEAST_SIDE + margin) ** 2
-    left = budget - survey_memory
-    keep = surveyed and all_features + least <= left
-    left -= keep * all_features
+def _fitted(demand: Demand, tile: str | int, budget: int) -> Plan:
+    """Return the plan whose tiles and surveys fit the budget; features are kept where there is room for all of them.
+
+    Raises:
+        OptionError: there is no room for the smallest tile.
+    """
+    survey_memory = int(budget * SURVEY_SHARE) if demand.surveyed else 0
+    left: float = budget - survey_memory
+    least = demand.memory_of(LEAST_SIDE)
+    batch = demand.features.shapes[0][0] if demand.features.shapes else 1
+    all_features = demand.count * demand.features.bytes_a_pixel * batch * math.prod(demand.size)
+    keep = demand.surveyed and all_features + least <= left
+    if keep:
+        left -= all_features
     if isinstance(tile, int):
-        sides = (tile, tile)
-    elif least > left:
-        enough = min(least * budget / left, a_pixel * batch * math.prod(size))
+        return Plan(demand, (tile, tile), keep, budget, survey_memory)
+    if least > left:
+        enough = min(least * budget / left, demand.bytes_a_pixel * math.prod(demand.size))
         raise OptionError(
-            f"a memory of {memory_text(budget)} does not suffice for {len(sources)} sources of {size_text(size)} "
-            f"pixels with this model and rule, not even in tiles; give --memory {math.ceil(enough / 2**20)}MiB or more"
+            f"a memory of {memory_text(budget)} does not suffice for {demand.count} sources of "
+            f"{size_text(demand.size)} pixels with this model and rule, not even in tiles; give --memory "
+            f"{math.ceil(enough / 2**20)}MiB or more"
         )
-    else:
-        most = min(int((left / a_pixel / batch) ** 0.5) - margin, MOST_SIDE)
-        sides = even_sides(size, max(most - most % multiple, multiple), multiple)
-    return Plan(size, sides, reach, rule_reach, multiple, features.shapes, surveyed, keep, budget, survey_memory)
+    most = max(min(demand.side_within(left), MOST_SIDE), demand.multiple)
+    return Plan(demand, even_sides(demand.size, most, demand.multiple), keep, budget, survey_memory)
 
 
 def probe(model: FusionModel, sources: Sequence[Tensor]) -> Features | None:
