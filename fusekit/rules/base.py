@@ -112,9 +112,9 @@ class WeightedRule(FusionRule):
 
     def fuse_with_weights(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         weights = self.weights(features)
-        fused = torch.zeros_like(features[0])
-        for weight, feature in zip(weights, features, strict=True):
-            fused = fused + weight.to(feature.dtype) * feature
+        fused = weights[0].to(features[0].dtype) * features[0]
+        for weight, feature in zip(weights[1:], features[1:], strict=True):
+            fused = fused.addcmul_(weight.to(feature.dtype), feature)
         return fused, weights
 
 
