@@ -286,6 +286,7 @@ def run_model(
 
 def _run(model: FusionModel, sources: Sequence[Tensor], rule: FusionRule | None, options: Options) -> Run:
     """Fuse tensors (1, 1, H, W) whole or in tiles."""
+    rule = model.choose_rule(rule)
     padded = [pad_to_multiple(source, model.spec.multiple) for source in sources]
     plan = make_plan(model, rule, padded, parse_tile(options.tile), parse_memory(options.memory))
     if plan is None or isinstance(plan, NotTiled):

@@ -139,17 +139,16 @@ def markdown(found: Mapping[str, Any]) -> str:
         f"{found['processor']}, torch {found['torch']}, fusekit {found['version']}, code `{found['code']}`. "
         f"A process that only imports torch: {_gibibytes(found['torch_alone'])} GiB.",
         "",
-        "| rule | peak of the process (GiB) | tiles | passes | channels decomposed | seconds | device, dtype |",
-        "|---|--:|---|--:|--:|--:|---|",
+        "| rule | peak of the process (GiB) | tiles | passes | norms | channels decomposed | seconds | device, dtype |",
+        "|---|--:|---|--:|---|--:|--:|---|",
     ]
     for row in found["runs"]:
-        tiles = row["tiles"] or {}
+        tiles, report = row["tiles"] or {}, row["rule_report"] or {}
         cut = f"{tiles['number']} of {size_text(tiles['side'])}" if "number" in tiles else tiles.get("note", "none")
-        decomposed = (row["rule_report"] or {}).get("decomposed", "")
-        lines.append(
-            f"| {row['rule'] or ''} | {_gibibytes(row['peak'])} | {cut} | {tiles.get('passes', 1)} | {decomposed} "
-            f"| {row['seconds']:.0f} | {row['device']}, {row['dtype']} |"
-        )
+        decomposed = " + ".join(str(sum(source)) for source in report.get("decomposed_channels") or [])
+        cells = [row["rule"] or "", _gibibytes(row["peak"]), cut, tiles.get("passes", 1), report.get("norms", "")]
+        cells += [decomposed, f"{row['seconds']:.0f}", f"{row['device']}, {row['dtype']}"]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fusekit.rules.base import FixedWeights, Survey, normalized
+from fusekit.threads import side_by_side
 from fusekit.windows import Tile
 from fusekit_ehdran import sfnn
+from fusekit_ehdran.nuclear import nuclear_norm
 
 #: Longest side of maps that are decomposed whole where all channels are needed.
 EXACT_SIDE = 1024
@@ -92,7 +93,7 @@ class GreatestNorms(Survey):
     def preview(self, features: Sequence[Tensor]) -> None:
         shares = torch.cat([feature.float().softmax(dim=1) for feature in features])
         for search, maps in zip(self._searches, shares, strict=True):
-            search.guess([_nuclear_norm(each) for each in maps])
+            search.guess([float(norm) for norm in side_by_side(nuclear_norm, maps)])
 
     def add(self, features: Sequence[Tensor], tile: Tile) -> None:
         batch = self._shape[1]
@@ -107,20 +108,20 @@ class GreatestNorms(Survey):
 
     def finish_pass(self) -> bool:
         if self._first:
-            with sfnn._one_thread():
-                leading = torch.linalg.svdvals(self._products.flatten(0, 1))
+            leading = torch.stack(side_by_side(torch.linalg.svdvals, self._products.flatten(0, 2)))
+            leading = leading.view(len(self._searches), self._shape[2], -1)
             rank = min(self._products.shape[-2], len(self._cosines))
             bounds = _upper_bound(leading, self._squares.flatten(0, 1), rank).tolist()
             for search, bound in zip(self._searches, bounds, strict=True):
                 search.bounds = bound
             self._first = False
-        for search in self._searches:
-            search.decompose()
+        side_by_side(_Search.decompose, self._searches)
         return any(search.wanted for search in self._searches)
 
     def rule(self) -> FixedWeights:
         greatest = torch.tensor([search.best for search in self._searches]).view(self._shape[:2])
-        facts = {"channels": self._shape[2], "decomposed": sum(search.decomposed for search in self._searches)}
+        decomposed = torch.tensor([search.decomposed for search in self._searches]).view(self._shape[:2])
+        facts = {"norms": "exact", "decomposed_channels": decomposed.tolist()}
         return FixedWeights(normalized(greatest.square())[..., None, None, None], facts)
 
 
@@ -166,7 +167,7 @@ class _Search:
             bounds = [min(_tightened(each), bound) for each, bound in zip(self._maps, coarse, strict=True)]
             for index in sorted(range(len(bounds)), key=lambda index: -bounds[index]):
                 if bounds[index] * _SLACK >= self.best:
-                    self.best = max(self.best, _nuclear_norm(self._maps[index]))
+                    self.best = max(self.best, float(nuclear_norm(self._maps[index])))
                     self.decomposed += 1
         self._maps = None
         self._seen.update(self.wanted)
@@ -217,24 +218,23 @@ class AllNorms(Survey):
     def rule(self) -> FixedWeights:
         count, batch, channels = self._squares.shape
         pairs = zip(self._sums.flatten(0, 2), self._squares.flatten().tolist(), strict=True)
-        norms = torch.tensor([self._norm(sums, squares) for sums, squares in pairs]).view(count, batch, channels)
-        facts: dict[str, Any] = {"channels": channels, "decomposed": norms.numel()}
-        if self._block > 1:
-            side = self._block
-            facts["approximation"] = f"norms of the means over {side}×{side} pixels, the remainder taken for noise"
-        return FixedWeights(normalized(self._made_for.activity(norms))[..., None, None], facts)
+        norms = torch.tensor(side_by_side(self._norm, pairs)).view(count, batch, channels)
+        side = self._block
+        how = "exact" if side == 1 else f"estimated: of means over {side}×{side} pixels, what is left taken for noise"
+        return FixedWeights(normalized(self._made_for.activity(norms))[..., None, None], {"norms": how})
 
-    def _norm(self, sums: Tensor, squares: float) -> float:
+    def _norm(self, of_map: tuple[Tensor, float]) -> float:
         """Return the norm of a map, of its sums over blocks (h, w) and its squared Frobenius norm."""
+        sums, squares = of_map
         tall, wide = (_block_sides(length, self._block) for length in self._size)
         means = sums / (tall.sqrt()[:, None] * wide.sqrt())
         if self._block == 1:
-            return _nuclear_norm(means)
+            return float(nuclear_norm(means))
         rank = min(self._size)
         left = squares - float(means.square().sum(dtype=torch.float64))
         # So little is rounding.
         energy = left * (self._block - 1) / (self._block + 1) if left > 1e-6 * squares else 0.0
-        return _nuclear_norm(means) + _NOISE * (energy * (rank - self._blocks(rank))) ** 0.5
+        return float(nuclear_norm(means)) + _NOISE * (energy * (rank - self._blocks(rank))) ** 0.5
 
 
 def _shares(feature: Tensor, tile: Tile) -> Tensor:
@@ -271,18 +271,11 @@ def _tightened(matrix: Tensor) -> float:
     """Return an upper bound of the nuclear norm of (H, W), V being from two steps of subspace iteration."""
     rank = min(matrix.shape)
     start = torch.randn(matrix.shape[1], min(_LEADING, rank), generator=torch.Generator().manual_seed(0))
-    with sfnn._one_thread():
-        basis = torch.linalg.qr(matrix @ start.to(matrix.device)).Q
-        for _ in range(2):
-            basis = torch.linalg.qr(matrix @ (matrix.T @ basis)).Q
-        leading = torch.linalg.svdvals(basis.T @ matrix)
+    basis = torch.linalg.qr(matrix @ start.to(matrix.device)).Q
+    for _ in range(2):
+        basis = torch.linalg.qr(matrix @ (matrix.T @ basis)).Q
+    leading = torch.linalg.svdvals(basis.T @ matrix)
     return float(_upper_bound(leading, matrix.square().sum(dtype=torch.float64), rank))
-
-
-def _nuclear_norm(matrix: Tensor) -> float:
-    """Return the sum of the singular values of (H, W)."""
-    with sfnn._one_thread():
-        return float(torch.linalg.svdvals(matrix).sum())
 
 
 def _block_sides(length: int, block: int) -> Tensor:
