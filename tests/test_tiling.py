@@ -66,8 +66,16 @@ def assert_same(tiled: Run, whole: Run) -> None:
 # --- the same image ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        *(("ehdran", rule) for rule in RULES),
+        ("dilran", "max"),
+        ("dilran", "l1"),
+        ("pixel", "l1-local"),
+        ("pixel", "l1"),
+    ],
+)
 def test_tiles_give_what_the_whole_gives(models: dict[str, FusionModel], name: str, rule: str) -> None:
     units = pair(53, 71)
     tiled = run(models[name], units, rule, tile=23)
@@ -77,8 +85,10 @@ def test_tiles_give_what_the_whole_gives(models: dict[str, FusionModel], name: s
     assert_same(tiled, run(models[name], units, rule, tile="off"))
 
 
-@pytest.mark.parametrize("size", [(16, 16), (17, 90), (64, 31), (2, 33), (45, 3)])
-@pytest.mark.parametrize("side", [16, 19, 500])
+@pytest.mark.parametrize(
+    ("size", "side"),
+    [((16, 16), 500), ((17, 70), 19), ((64, 31), 16), ((2, 33), 16), ((45, 3), 19)],
+)
 def test_sizes_and_sides(models: dict[str, FusionModel], size: tuple[int, int], side: int) -> None:
     units = pair(*size, count=3)
     for rule in ("max", "l1"):
@@ -421,6 +431,13 @@ def test_from_python(models: dict[str, FusionModel]) -> None:
     fused = fusekit.fuse(sources, models["ehdran"], "max", tile=32)
     assert fused.record["tiles"]["number"] == 6
     assert np.abs(fused.image.astype(int) - fusekit.fuse(sources, models["ehdran"], "max").image).max() <= 1
+
+
+def test_no_rule_is_the_models_own(models: dict[str, FusionModel]) -> None:
+    units = pair(50, 60)
+    tiled = run_model(models["ehdran"], units, None, Options(tile=32))
+    assert_same(tiled, run_model(models["ehdran"], units, None))
+    assert tiled.report["norms"] == "exact"
 
 
 def test_bands_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> None:
