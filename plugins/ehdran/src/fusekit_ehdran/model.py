@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fusekit.model import EncoderDecoder, build_part
+from fusekit.model import EncoderDecoder, Reach, build_part, reach_of_parts
 from fusekit_ehdran import composed, convert, plugin
 from fusekit_ehdran.compiled import CompiledForm
 from fusekit_ehdran.decoder import Decoder
@@ -54,6 +54,12 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
             known = ", ".join(map(str, KERNEL_CHANNELS))
             return f"the kernels compute {known} channels, and the encoder has {self.encoder.channels}"
         return None
+
+    @property
+    def reach(self) -> Reach | None:
+        found = reach_of_parts(self.encoder, self.decoder)
+        # The inference form computes in small pieces and holds little beside the features.
+        return found if found is None or self.form == "plain" else found._replace(working=2.0)
 
     def encode(self, x: Tensor) -> Tensor:
         form = self._inference_form(x)
