@@ -309,6 +309,10 @@ class EncoderDecoder(FusionModel):
         """Return the image (B, 1, *S) of ``features``; ``sources`` is there for decoders with skip connections."""
         return self.decoder(features)
 
+    def weigh(self, rule: WeightedRule, features: Sequence[Tensor]) -> Tensor:
+        """Return the rule's weights (N, B, …); models override it that compute those of some rules for less."""
+        return rule.weights(features)
+
     def decode_sum(self, weights: Tensor, features: Sequence[Tensor], sources: Sequence[Tensor]) -> Tensor:
         """Return the image (B, 1, *S) of Σᵢ wᵢ·Fᵢ; models override it that need not write this sum out.
 
@@ -343,7 +347,7 @@ class EncoderDecoder(FusionModel):
     def _fuse(self, sources: list[Tensor], rule: RuleLike) -> tuple[Tensor, list[Tensor] | None]:
         features, chosen = self.encode_sources(sources), self.choose_rule(rule)
         if isinstance(chosen, WeightedRule) and chosen.only_weighs and isinstance(features[0], Tensor):
-            weighed = chosen.weights(features)
+            weighed = self.weigh(chosen, features)
             return self.decode_sum(weighed, features, sources), [weighed]
         fused, weights = fuse_features(chosen, features)
         return self.decode(fused, sources), weights

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fusekit.model import EncoderDecoder, Reach, build_part, reach_of_parts
+from fusekit.rules.base import WeightedRule
 from fusekit_ehdran import composed, convert, plugin
 from fusekit_ehdran.compiled import CompiledForm
 from fusekit_ehdran.decoder import Decoder
@@ -74,6 +75,15 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
     def decode(self, features: Tensor, sources: Sequence[Tensor] | None = None) -> Tensor:
         form = self._inference_form(features)
         return self.decoder(features) if form is None else form.decoder(features)
+
+    def weigh(self, rule: WeightedRule, features: Sequence[Tensor]) -> Tensor:
+        if self._inference_form(*features) is not None and self.backend == "triton":
+            from fusekit_ehdran.kernels.weighing import weights_of
+
+            weights = weights_of(rule, features)
+            if weights is not None:
+                return weights
+        return super().weigh(rule, features)
 
     def decode_sum(self, weights: Tensor, features: Sequence[Tensor], sources: Sequence[Tensor]) -> Tensor:
         form = self._inference_form(*features)
