@@ -74,8 +74,8 @@ class GreatestNorms(Survey):
 
     In the first pass V holds cosines of low frequency and noise, so that AV adds up over the tiles; the maps of the
     channels that win in the preview are collected. Where other channels can still win, a second pass finds QᵀA of all,
-    Q being a basis of AV, which gives a closer bound. This and further passes collect, in the order of the bounds, those
-    that can still win. A collected map is decomposed unless a Q from subspace iteration shows that it cannot win.
+    Q being a basis of AV, which gives a closer bound. This and further passes collect, in the order of the bounds,
+    those that can still win. A collected map is decomposed unless a Q from subspace iteration shows that it cannot.
 
     Args:
         count: N sources.
