@@ -26,9 +26,10 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from fusekit.errors import InputError, OptionError, RuleError, TrainingError, WeightsError
+from fusekit.forms import Forms
 from fusekit.geometry import check_sources, crop_to, pad_to_multiple
 from fusekit.plugins import registries
-from fusekit.rules.base import FusionRule, fuse_features
+from fusekit.rules.base import FusionRule, WeightedRule, fuse_features, weighted_sum
 from fusekit.spec import ModelSpec, WeightsSpec
 from fusekit.windows import Reach
 
@@ -128,9 +129,7 @@ def reach_of_parts(encoder: nn.Module, decoder: nn.Module) -> Reach | None:
     return Reach(near, far, math.lcm(*multiples))
 
 
-class FusionModel(
-    nn.Module, PyTorchModelHubMixin, library_name="fusekit", repo_url="https://github.com/fusekit/fusekit"
-):
+class FusionModel(Forms, PyTorchModelHubMixin, library_name="fusekit", repo_url="https://github.com/fusekit/fusekit"):
     """A model that fuses two or more registered single-channel images into one.
 
     ``save_pretrained(folder)`` writes ``model.safetensors`` and ``config.json``; ``from_pretrained(folder or hub id)``
@@ -143,13 +142,6 @@ class FusionModel(
     provenance: Provenance | None = None
     #: Whether it is trained on the registered sources of one patient together, rather than on single images.
     trains_on_sources: bool = True
-    #: Whether the model may run its inference form; see `optimize`.
-    optimized: bool = False
-
-    @property
-    def form(self) -> str:
-        """What runs where no gradients are asked for: ``plain``, or the name of a faster form of the same function."""
-        return "plain"
 
     @property
     def reach(self) -> Reach | None:
@@ -159,17 +151,6 @@ class FusionModel(
         `Joint` model gives all of it as the encoder's.
         """
         return None
-
-    def optimize(self: _Model, enabled: bool = True) -> _Model:
-        """Let the model run its inference form, if it has one, or with ``False`` no longer; return the model.
-
-        The modules that hold the weights stay as they are: parameters, state dict, saving and moving are not touched.
-        Models that have such a form override `form` and look at `optimized` where they compute. The form is the same
-        function but for rounding, follows later changes of the weights, and does not run in training mode or where
-        gradients are asked for.
-        """
-        self.optimized = enabled
-        return self
 
     def fuse(self, sources: Sequence[Tensor], rule: RuleLike = None) -> Tensor:
         """Fuse ``sources`` and return the network's raw output, neither clamped nor stretched.
@@ -328,6 +309,16 @@ class EncoderDecoder(FusionModel):
         """Return the image (B, 1, *S) of ``features``; ``sources`` is there for decoders with skip connections."""
         return self.decoder(features)
 
+    def decode_sum(self, weights: Tensor, features: Sequence[Tensor], sources: Sequence[Tensor]) -> Tensor:
+        """Return the image (B, 1, *S) of Σᵢ wᵢ·Fᵢ; models override it that need not write this sum out.
+
+        Args:
+            weights: (N, B, 1 or C, 1 or *S).
+            features: of each source (B, C, *S), from `encode_sources` of ``sources``.
+            sources: N tensors (B, 1, *S).
+        """
+        return self.decode(weighted_sum(weights, features), sources)
+
     def reconstruct(self, x: Tensor) -> Tensor:
         """Return decode(encode(x)), what the autoencoder is trained on."""
         return self.decode(self.encode(x), [x])
@@ -350,8 +341,11 @@ class EncoderDecoder(FusionModel):
         return objectives.reconstruction(x, self.training_forward(x))
 
     def _fuse(self, sources: list[Tensor], rule: RuleLike) -> tuple[Tensor, list[Tensor] | None]:
-        features = self.encode_sources(sources)
-        fused, weights = fuse_features(self.choose_rule(rule), features)
+        features, chosen = self.encode_sources(sources), self.choose_rule(rule)
+        if isinstance(chosen, WeightedRule) and chosen.only_weighs and isinstance(features[0], Tensor):
+            weighed = chosen.weights(features)
+            return self.decode_sum(weighed, features, sources), [weighed]
+        fused, weights = fuse_features(chosen, features)
         return self.decode(fused, sources), weights
 
     def choose_rule(self, rule: RuleLike, options: Mapping[str, Any] | None = None) -> FusionRule:

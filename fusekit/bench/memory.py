@@ -17,10 +17,11 @@ import numpy as np
 import torch
 
 import fusekit
-from fusekit.bench.metric_speed import processor_name, sample_images
+from fusekit.bench.metric_speed import sample_images
 from fusekit.bench.provenance import code_version
 from fusekit.errors import InputError, OptionError
 from fusekit.geometry import size_text
+from fusekit.hardware import processor_name
 from fusekit.io.reading import read_image
 from fusekit.io.writing import write_image
 

@@ -198,3 +198,13 @@ def test_equal_rows_and_columns_change_no_norm() -> None:
     wanted = torch.linalg.svdvals(matrix.double()).sum()
     torch.testing.assert_close(nuclear_norm(matrix), wanted, atol=0, rtol=1e-7)
     torch.testing.assert_close(nuclear_norm(torch.ones(5, 7)), torch.tensor(35.0).double().sqrt())
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_subspace_that_misses_every_singular_vector_still_bounds(transposed: bool) -> None:
+    """The rows come in pairs of a and −a, to which the first wave, a constant, is orthogonal."""
+    matrix = torch.eye(8).repeat_interleave(2, 0) * torch.tensor([1.0, -1.0]).repeat(8)[:, None]
+    matrix = matrix.T if transposed else matrix
+    bounds = torch.tensor([100.0], dtype=torch.float64)
+    least, most = nuclear._tightened(matrix[None], matrix.square().sum().double()[None], bounds)
+    assert least <= nuclear_norm(matrix) <= most < 1.01 * nuclear_norm(matrix)

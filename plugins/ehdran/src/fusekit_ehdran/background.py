@@ -14,8 +14,9 @@ from torch import Tensor
 
 from fusekit_ehdran.tiles import Tile
 
-#: Rows of the strips in each of which the columns between background and background are encoded.
-_STRIP = 32
+#: Width of an image whose strips, in each of which the columns between background and background are encoded, are as
+#: high as the pixels of a tile allow: low ones follow the outline, high ones have less margin.
+_USUAL_WIDTH = 256
 #: Widths are multiples of this: few different ones, since a library prepares its convolutions anew for each.
 _STEP = 8
 #: Images with a smaller share of background are encoded whole.
@@ -49,8 +50,9 @@ def split_background(image: Tensor, reach: int, pixels: int) -> Split | None:
     differs = image != image[0, 0]
     computed: list[Tile] = []
     constant: list[Tile] = []
-    for top in range(0, height, _STRIP):
-        bottom = min(top + _STRIP, height)
+    rows = max(pixels // _USUAL_WIDTH // 4 * 4, 8)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
         columns = differs[max(top - reach, 0) : bottom + reach].any(0).nonzero().flatten()
         left = right = width
         if len(columns):

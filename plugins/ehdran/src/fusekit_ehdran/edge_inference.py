@@ -13,7 +13,7 @@ from fusekit.edges.prewitt import Prewitt
 from fusekit.edges.scharr import Scharr
 from fusekit.edges.sobel import Sobel
 from fusekit_ehdran.composed import bias_of, compose_edges
-from fusekit_ehdran.convolution import Convolution, convolve
+from fusekit_ehdran.convolution import Convolution, accumulate, convolve
 from fusekit_ehdran.drgo import DenseResidualGradient
 from fusekit_ehdran.encoder import DilatedResidualAttention
 from fusekit_ehdran.tiles import Tile
@@ -50,25 +50,24 @@ class InferenceEdges:
 class DenseEdges(InferenceEdges):
     """DRGO: its layers that read the shallow features are convolutions of the maps [x, 1].
 
-    One convolution of these maps makes what the second dense layer takes from them and both gradients; one product
-    projects all of it, since |Gx∗r| and |Gy∗r| share the rows of their 1×1 convolution.
+    |Gx∗r| and |Gy∗r| share the rows of their 1×1 convolution, so that one of both halves' channels serves them.
     """
 
     reach = 2
 
     def __init__(self, module: DenseResidualGradient, basis: Tensor, gain: float, dtype: torch.dtype) -> None:
-        dense, composed = module.dense, compose_edges(module, basis)
-        self.dtype, self.dense_channels = dtype, 2 * len(basis)
-        self.first = composed.first.to(dtype, memory_format=torch.channels_last)
-        self.first_bias = bias_of(dense.first).to(dtype)
-        shallow = torch.cat([composed.second, composed.along_x, composed.along_y])
-        self.shallow = shallow.to(dtype, memory_format=torch.channels_last)
-        # The bias of the second dense layer; gradients have none.
-        self.shallow_bias = F.pad(bias_of(dense.second), (0, 2 * len(basis))).to(dtype)
-        self.second = Convolution(dense.second.weight[:, len(basis) :], None, dtype)
-        gradient = module.gradient.project
-        rows = [dense.project.weight, gradient.weight, gradient.weight]
-        self.project = (gain * torch.cat(rows, dim=1)).to(dtype, memory_format=torch.channels_last)
+        dense, gradient, composed = module.dense, module.gradient.project, compose_edges(module, basis)
+
+        def placed(weight: Tensor) -> Tensor:
+            return weight.to(dtype, memory_format=torch.channels_last)
+
+        self.dtype = dtype
+        self.first, self.first_bias = placed(composed.first), bias_of(dense.first).to(dtype)
+        self.second_of_maps, self.second_bias = placed(composed.second), bias_of(dense.second).to(dtype)
+        self.second_of_first = Convolution(dense.second.weight[:, len(basis) :], None, dtype)
+        self.gradients = placed(torch.cat([composed.along_x, composed.along_y]))
+        self.project = placed(gain * dense.project.weight)
+        self.project_gradients = placed(gain * torch.cat([gradient.weight] * 2, dim=1))
         self.bias = (gain * (bias_of(dense.project) + bias_of(gradient))).to(dtype)
 
     def maps(self, x: Tensor) -> Tensor:
@@ -78,14 +77,12 @@ class DenseEdges(InferenceEdges):
 
     def add(self, out: Tensor, edges: Tensor, tile: Tile) -> None:
         wider = tile.window(edges, 2, 2).contiguous(memory_format=torch.channels_last)
-        first = F.leaky_relu_(convolve(wider, self.first, self.first_bias), 0.2)
-        tile.blank_outside(first, 1)
         near = tile.window(edges, 2, 1).contiguous(memory_format=torch.channels_last)
-        shallow = convolve(near, self.shallow, self.shallow_bias)
-        dense, gradients = shallow[:, : self.dense_channels], shallow[:, self.dense_channels :]
-        F.leaky_relu_(dense.add_(self.second(first)), 0.2)
-        gradients.abs_()
-        out += convolve(shallow, self.project)
+        first = F.leaky_relu_(convolve(wider, self.first, self.first_bias), 0.2)
+        second = convolve(near, self.second_of_maps, self.second_bias)
+        self.second_of_first.accumulate(second, tile.blank_outside(first, 1))
+        accumulate(out, F.leaky_relu_(second, 0.2), self.project)
+        accumulate(out, convolve(near, self.gradients).abs_(), self.project_gradients)
 
 
 class DerivativeEdges(InferenceEdges):

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import torch
@@ -21,10 +22,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fusekit.allocation import keep_freed_memory
+from fusekit.rules.base import weighted_sum
 from fusekit.threads import side_by_side
 from fusekit_ehdran.background import fill_constant, split_background, template_side
 from fusekit_ehdran.composed import bias_of, compose_multiscale, shallow_basis
-from fusekit_ehdran.convolution import Convolution, convolve
+from fusekit_ehdran.convolution import Convolution, accumulate, convolve
 from fusekit_ehdran.decoder import Decoder
 from fusekit_ehdran.edge_inference import edges_of
 from fusekit_ehdran.encoder import DilatedResidualAttention, pooling_gate
@@ -42,7 +44,16 @@ class InferenceForm:
     Args:
         encoder: a `DilatedResidualAttention`.
         decoder: a `Decoder`.
+
+    Attributes:
+        encoder: (B, 1, H, W) → (B, C, H, W).
+        decoder: (B, C, H, W) → (B, 1, H, W).
+        decode_sum: weights (N, B, 1 or C, 1, 1) and features of N sources (B, C, H, W) → (B, 1, H, W).
     """
+
+    encoder: Callable[[Tensor], Tensor]
+    decoder: Callable[[Tensor], Tensor]
+    decode_sum: Callable[[Tensor, Sequence[Tensor]], Tensor]
 
     @torch.no_grad()
     def __init__(self, encoder: DilatedResidualAttention, decoder: Decoder) -> None:
@@ -52,9 +63,14 @@ class InferenceForm:
         # While an alias lives, no other tensor comes to lie at the same address. Tensors made in inference mode count
         # no versions; of those the values are kept.
         self._kept = [each.clone() if each.is_inference() else each.detach() for each in _tensors(encoder, decoder)]
+        self.compose(encoder, decoder)
+
+    def compose(self, encoder: DilatedResidualAttention, decoder: Decoder) -> None:
+        """Set `encoder`, `decoder` and `decode_sum`."""
         dtype = encoder.shallow.weight.dtype
         self.encoder = InferenceEncoder(encoder, dtype)
-        self.decoder = InferenceDecoder(decoder, dtype)
+        self.decoder = composed = InferenceDecoder(decoder, dtype)
+        self.decode_sum = composed.decode_sum
 
     def is_of(self, encoder: nn.Module, decoder: nn.Module) -> bool:
         """Return whether the form was composed of these modules as they are now."""
@@ -95,7 +111,7 @@ class InferenceEncoder:
         exact = copy.deepcopy(encoder).double()
         basis = shallow_basis(exact)
         self.dtype, self.channels = dtype, len(basis)
-        scale, shift = _normalization(exact.norm)
+        scale, shift = normalization(exact.norm)
         weights, bias = compose_multiscale(exact.multiscale, basis)
         self.multiscale = [
             (weight * scale[:, None, None, None]).to(dtype, memory_format=torch.channels_last) for weight in weights
@@ -104,6 +120,7 @@ class InferenceEncoder:
         self.dilations = [int(each.dilation[0]) for each in exact.multiscale.dilated if isinstance(each, nn.Conv2d)]
         self.reach = 3 + max(self.dilations)
         self.sight = self.reach + 1
+        self._constant: dict[tuple[float, ...], Tensor] = {}
         shared = exact.residual_attention.shared
         kernel, bias = shared.weight, bias_of(shared)
         # The middle tap of the first one also carries t itself, so that it makes t + y.
@@ -138,7 +155,7 @@ class InferenceEncoder:
     def _pieces(self, x: Tensor) -> list[_Piece]:
         """Cut a batch (B, 1, H, W) into tiles to be encoded, and tiles of background with the features to be copied."""
         pixels = tile_pixels(x.device, self.dtype)
-        if x.device.type != "cpu" or self.edges.reach is None or x[0].numel() <= pixels:
+        if not self.sees_background(x[0]):
             return [(images, tile, None) for images, tile in chunks(x, pixels)]
         pieces: list[_Piece] = []
         for index, image in enumerate(x[:, 0]):
@@ -146,11 +163,26 @@ class InferenceEncoder:
             if split is None:
                 pieces += [(here, tile, None) for _, tile in chunks(x[here], pixels)]
                 continue
-            sides = [template_side(side, self.sight) for side in image.shape]
-            template = self(image[:1, :1].expand(1, 1, *sides))
+            template = self.of_constant(image[0, 0], image.shape, self.sight)
             pieces += [(here, tile, None) for tile in split.computed]
             pieces += [(here, tile, template) for tile in split.constant]
         return pieces
+
+    def sees_background(self, image: Tensor) -> bool:
+        """Return whether it pays to look for background in images like this one (…, H, W), and is possible."""
+        large = image.shape[-2] * image.shape[-1] > tile_pixels(image.device, self.dtype)
+        return image.device.type == "cpu" and self.edges.reach is not None and large
+
+    def of_constant(self, level: Tensor, size: Sequence[int], reach: int) -> Tensor:
+        """Return the features (1, C, h, w) of a constant image with the sides of `template_side` for this size."""
+        sides = [template_side(side, reach) for side in size]
+        key = (float(level), *sides)
+        found = self._constant.get(key)
+        if found is None:
+            if len(self._constant) >= 16:
+                self._constant.clear()
+            found = self._constant[key] = self(level.expand(1, 1, *sides))
+        return found
 
     def maps(self, x: Tensor) -> Tensor:
         """Return the maps [x, p·x, p] of x (B, 1, H, W), zero-padded by `reach`."""
@@ -191,7 +223,7 @@ class InferenceEncoder:
             if total is None:
                 total = convolve(window, weight, self.multiscale_bias, dilation=dilation)
             else:
-                total += convolve(window, weight, dilation=dilation)
+                accumulate(total, window, weight, dilation)
         assert total is not None
         return total
 
@@ -219,15 +251,28 @@ class InferenceDecoder:
         self.collapsed = _collapsed(first, second, last, self.last_dtype) if self.negative_slope == 1 else None
 
     def __call__(self, features: Tensor) -> Tensor:
-        batch, _, height, width = features.shape
-        features = features.to(self.dtype, memory_format=torch.channels_last)
-        image = features.new_empty((batch, 1, height, width))
+        return self._decode(None, [features])
+
+    def decode_sum(self, weights: Tensor, features: Sequence[Tensor]) -> Tensor:
+        """Decode Σᵢ wᵢ·Fᵢ, which is never written out whole.
+
+        Args:
+            weights: (N, B, 1 or C, 1, 1).
+            features: of N sources (B, C, H, W).
+        """
+        return self._decode(weights, features)
+
+    def _decode(self, weights: Tensor | None, features: Sequence[Tensor]) -> Tensor:
+        features = [each.to(self.dtype, memory_format=torch.channels_last) for each in features]
+        image = features[0].new_empty((len(features[0]), 1, *features[0].shape[2:]))
 
         def decode(piece: tuple[slice, Tile]) -> None:
             images, tile = piece
-            tile.cut(image[images]).copy_(self.decode_tile(tile.padded_window(features[images], self.reach), tile))
+            seen = [tile.seen(each[images], self.reach) for each in features]
+            total = seen[0] if weights is None else weighted_sum(weights[:, images], seen)
+            tile.cut(image[images]).copy_(self.decode_tile(tile.padded(total, self.reach), tile))
 
-        side_by_side(decode, chunks(features, tile_pixels(features.device, self.dtype)))
+        side_by_side(decode, chunks(features[0], tile_pixels(image.device, self.dtype)))
         return image
 
     def decode_tile(self, features: Tensor, tile: Tile) -> Tensor:
@@ -255,7 +300,7 @@ def _exact(convolution: nn.Module) -> nn.Conv2d:
     return copy.deepcopy(convolution).double()
 
 
-def _normalization(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def normalization(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Return scale and shift (C,) of a BatchNorm in evaluation mode."""
     assert norm.running_mean is not None
     assert norm.running_var is not None

@@ -199,16 +199,13 @@ def _greatest(of_image: tuple[SoftmaxMaps, Statistics]) -> Greatest:
         group = [channel for channel in order[first : first + at_once] if _may_win(bounds[channel], best)]
         if not group:
             break
-        tightened, floor = [], best
-        for channel, matrix in zip(group, maps.maps(group), strict=True):
-            if _may_win(bounds[channel], floor):
-                least, most = _tightened(matrix, statistics.squares[channel], bounds[channel])
-                tightened.append((most, matrix))
-                floor = torch.maximum(floor, least)
-        for bound, matrix in sorted(tightened, key=lambda pair: -float(pair[0])):
-            if not _may_win(bound, torch.maximum(best, floor)):
+        matrices = maps.maps(group)
+        least, most = _tightened(matrices, statistics.squares[group], bounds[group])
+        floor = torch.maximum(best, least.max())
+        for index in most.argsort(descending=True).tolist():
+            if not _may_win(most[index], torch.maximum(best, floor)):
                 break
-            best, decomposed = torch.maximum(best, nuclear_norm(matrix)), decomposed + 1
+            best, decomposed = torch.maximum(best, nuclear_norm(matrices[index])), decomposed + 1
     return Greatest(best.float(), decomposed)
 
 
@@ -216,28 +213,29 @@ def _may_win(bound: Tensor, best: Tensor) -> bool:
     return bool(bound * (1 + _ROUNDING) >= best)
 
 
-def _tightened(matrix: Tensor, squares: Tensor, bound: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a lower and a tighter upper bound of a nuclear norm.
+def _tightened(matrices: Tensor, squares: Tensor, bounds: Tensor) -> tuple[Tensor, Tensor]:
+    """Return lower and tighter upper bounds of nuclear norms, (K,) each.
 
     Args:
-        matrix: (H, W).
-        squares: the sum of its squares.
-        bound: an upper bound of its nuclear norm.
+        matrices: (K, H, W).
+        squares: (K,), the sums of their squares.
+        bounds: (K,), upper bounds of their nuclear norms.
     """
-    height, width = matrix.shape
-    rank = min(height, width)
+    # On the shorter side, a subspace of q columns leaves r − q singular values whatever it is.
+    matrices = matrices if matrices.shape[1] <= matrices.shape[2] else matrices.mT
+    rank = matrices.shape[1]
     columns = rank // 8
     if columns == 0:
-        return bound.new_zeros(()), bound
+        return torch.zeros_like(bounds), bounds
     # Cosines of few periods: maps of images are smooth before all else.
-    steps = (torch.arange(height, device=matrix.device) + 0.5) * (torch.pi / height)
-    waves = torch.cos(steps[:, None] * torch.arange(columns, device=matrix.device))
-    subspace = torch.linalg.qr(matrix @ (matrix.T @ waves)).Q
-    inside = (subspace.T @ matrix).double()
-    found = torch.linalg.eigvalsh(inside @ inside.T).clamp_min(0)
-    norm = found.sqrt().sum()
-    outside = squares * (1 + _ROUNDING) - found.sum()
-    return norm * (1 - _ROUNDING), torch.minimum(bound, norm + _rest(outside, rank - columns))
+    steps = (torch.arange(rank, device=matrices.device) + 0.5) * (torch.pi / rank)
+    waves = torch.cos(steps[:, None] * torch.arange(columns, device=matrices.device))
+    subspace = torch.linalg.qr(matrices @ (matrices.mT @ waves)).Q
+    inside = (subspace.mT @ matrices).double()
+    found = torch.linalg.eigvalsh(inside @ inside.mT).clamp_min(0)
+    norms = found.sqrt().sum(-1)
+    outside = squares * (1 + _ROUNDING) - found.sum(-1)
+    return norms * (1 - _ROUNDING), torch.minimum(bounds, norms + _rest(outside, rank - columns))
 
 
 def _rest(squares: Tensor, count: int) -> Tensor:

@@ -39,16 +39,18 @@ class Tile:
         before, after = margin - reach, margin + reach
         return padded[..., self.top + before : self.bottom + after, self.left + before : self.right + after]
 
-    def padded_window(self, image: Tensor, reach: int) -> Tensor:
-        """Return the tile grown by ``reach`` pixels, zero outside the image: a view where nothing is outside."""
-        rows, columns = self._outside(reach)
-        inside = image[
-            :,
-            :,
+    def seen(self, image: Tensor, reach: int) -> Tensor:
+        """Return the part inside the image of the tile grown by ``reach`` pixels, a view of an image (…, H, W)."""
+        return image[
+            ...,
             max(self.top - reach, 0) : self.bottom + reach,
             max(self.left - reach, 0) : self.right + reach,
         ]
-        return F.pad(inside, (*columns, *rows)) if any((*rows, *columns)) else inside
+
+    def padded(self, seen: Tensor, reach: int) -> Tensor:
+        """Return what `seen` returned with zeros around it where the grown tile lies outside the image."""
+        rows, columns = self._outside(reach)
+        return F.pad(seen, (*columns, *rows)) if any((*rows, *columns)) else seen
 
     def blank_outside(self, x: Tensor, reach: int) -> Tensor:
         """Set to zero, in place, what lies outside the image in x (B, C, …), which is the tile grown by ``reach``."""
@@ -78,7 +80,7 @@ def tile_pixels(device: torch.device, dtype: torch.dtype) -> int:
 
 
 def chunks(images: Tensor, pixels: int) -> Iterator[tuple[slice, Tile]]:
-    """Cut a batch (B, C, H, W) into pieces of about ``pixels`` pixels: whole images together, or tiles of single ones."""
+    """Cut a batch (B, C, H, W) into pieces of about ``pixels`` pixels: images together, or tiles of single ones."""
     batch, _, height, width = images.shape
     together = max(pixels // (height * width), 1)
     for first in range(0, batch, together):
