@@ -148,32 +148,79 @@ def fuse_loaded(
     started: float | None = None,
 ) -> Fused:
     """Do as `fuse` with a model that is loaded: the steps of the data's way, one a line."""
+    started = started if started is not None else time.perf_counter()
     options = options or Options()
-    clock = {"start": started if started is not None else time.perf_counter()}
     model.check_count(len(sources))
     chosen = model.choose_rule(rule, rule_options)
+    prepared = prepare(sources, model, options)
+    read_at = time.perf_counter()
+    raw, rule_weights = run_model(model, prepared.units, chosen)
+    fused_at = time.perf_counter()
+    seconds = {"read": read_at - started, "fuse": fused_at - read_at}
+    return finish(prepared, model, chosen, options, raw, rule_weights, seconds)
+
+
+class Prepared(NamedTuple):
+    """The sources of one fusion, read and brought to what a model takes.
+
+    Attributes:
+        layout: the first source as it was given.
+        images: as they were read, at one size.
+        depth: to write.
+        chroma_of: index of the image whose chroma the result takes, or ``None``.
+        limits: the stored values of each that become 0 and 1.
+        units: luminances (H, W) in [0, 1], float32.
+    """
+
+    layout: Source
+    images: list[Image]
+    depth: str
+    chroma_of: int | None
+    limits: list[tuple[float, float]]
+    units: list[Array]
+
+
+def prepare(sources: Sequence[Source], model: FusionModel, options: Options) -> Prepared:
+    """Read the sources and bring them to one size and to [0, 1]."""
     images = aligned([read(source) for source in sources], options.resize)
     depth = options.depth(images[0])
     chroma_of = chroma_source(images, options.color)
-    clock["read"] = time.perf_counter()
     luminances = [luminance_of(image) for image in images]
     limits = [
         source_range(values, image.depth, model.spec.normalization)
         for values, image in zip(luminances, images, strict=True)
     ]
     units = [to_unit(values, each) for values, each in zip(luminances, limits, strict=True)]
-    raw, rule_weights = run_model(model, units, chosen)
-    clock["fuse"] = time.perf_counter()
+    return Prepared(sources[0], images, depth, chroma_of, limits, units)
+
+
+def finish(
+    prepared: Prepared,
+    model: FusionModel,
+    rule: FusionRule | None,
+    options: Options,
+    raw: Array,
+    rule_weights: list[Tensor] | None,
+    seconds: Mapping[str, float],
+) -> Fused:
+    """Bring the network's raw output (H, W) to pixels like the first source's, and make the record.
+
+    ``seconds`` holds what ``read`` and ``fuse`` took; the record's ``total`` adds what this function takes.
+    """
+    started = time.perf_counter()
+    first, limits, depth = prepared.images[0], prepared.limits, prepared.depth
     unit = output_to_unit(raw, model.spec.output)
     # A float output lies on the range of a float source; where the first source is of integers, on [0, 1].
-    scale = limits[0] if images[0].depth == "float32" else (0.0, 1.0)
-    if chroma_of is not None:
-        pixels = _colored(unit, _chroma(images[chroma_of]), depth, images[0], scale)
+    scale = limits[0] if first.depth == "float32" else (0.0, 1.0)
+    if prepared.chroma_of is not None:
+        pixels = _colored(unit, _chroma(prepared.images[prepared.chroma_of]), depth, first, scale)
     else:
         pixels = from_unit(unit, depth, scale)
-    clock["end"] = time.perf_counter()
-    record = make_record(model, images, limits, chosen, rule_weights, options, chroma_of, pixels, clock)
-    return Fused(_in_layout_of(sources[0], pixels), record)
+    seconds = {**seconds, "total": sum(seconds.values()) + time.perf_counter() - started}
+    record = make_record(
+        model, prepared.images, limits, rule, rule_weights, options, prepared.chroma_of, pixels, seconds
+    )
+    return Fused(_in_layout_of(prepared.layout, pixels), record)
 
 
 def read(source: Source) -> Image:
@@ -218,10 +265,17 @@ def chroma_source(images: Sequence[Image], color: str) -> int | None:
 
 def run_model(model: FusionModel, units: Sequence[Array], rule: FusionRule | None) -> tuple[Array, list[Tensor] | None]:
     """Run the network on luminances (H, W) in [0, 1] and return its raw output (H, W) and the rule's weights."""
+    return run_batch(model, [units], rule)[0]
+
+
+def run_batch(
+    model: FusionModel, sets: Sequence[Sequence[Array]], rule: FusionRule | None
+) -> list[tuple[Array, list[Tensor] | None]]:
+    """Do as `run_model` for several sets of as many sources of one size, in one call of the network."""
     parameter = next(model.parameters(), None)
     device = parameter.device if parameter is not None else torch.device("cpu")
     dtype = parameter.dtype if parameter is not None else torch.float32
-    tensors = [torch.from_numpy(unit)[None, None].to(device, dtype) for unit in units]
+    tensors = [_on(device, _stacked(units)).to(dtype) for units in zip(*sets, strict=True)]
     try:
         with torch.inference_mode():
             fused, weights = model.fuse_with_weights(tensors, rule)
@@ -229,16 +283,29 @@ def run_model(model: FusionModel, units: Sequence[Array], rule: FusionRule | Non
         if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "memory" not in str(error):
             raise
         raise InputError(
-            f"the memory of {device} does not suffice for {len(units)} sources of {size_text(units[0].shape)} pixels; "
-            "use smaller images, another device, or dtype bfloat16"
+            f"the memory of {device} does not suffice for {len(tensors)} sources of {size_text(tensors[0].shape[2:])} "
+            "pixels; use smaller images, another device, or dtype bfloat16"
         ) from error
-    output = fused[0, 0].float().cpu().numpy()
-    if not np.isfinite(output).all():
+    outputs = fused[:, 0].float().cpu().numpy()
+    if not np.isfinite(outputs).all():
         raise InputError(
             f"the model {model.spec.id!r} gave values that are not finite for these sources in {dtype}; "
             "try dtype float32, or other weights"
         )
-    return output, weights
+    return [
+        (output, None if weights is None else [each[:, index : index + 1] for each in weights])
+        for index, output in enumerate(outputs)
+    ]
+
+
+def _stacked(units: Sequence[Array]) -> Tensor:
+    """Return luminances (H, W) of one size as one tensor (B, 1, H, W)."""
+    return torch.from_numpy(units[0])[None, None] if len(units) == 1 else torch.from_numpy(np.stack(units))[:, None]
+
+
+def _on(device: torch.device, tensor: Tensor) -> Tensor:
+    """Return the tensor on a device; from pinned memory a copy to a GPU does not wait for what that computes."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def _chroma(image: Image) -> Array:
