@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from fusekit.crew import Crew, Job, Outcome, Shares
-from fusekit.errors import OutputError
+from fusekit.errors import InputError, OutputError
 from fusekit.files import can_create_in, remove_stale_partials
 from fusekit.io.folders import matched
+from fusekit.loading import load
 from fusekit.model import FusionModel
 from fusekit.pipeline import Options
 from fusekit.record import machine, read_record, settings
@@ -81,6 +82,54 @@ def prepare_output(output: Path, folders: Sequence[Path]) -> None:
     if not can_create_in(output):
         raise OutputError(f"cannot write in the folder {output}: no permission")
     remove_stale_partials(output)
+
+
+def fuse_folders(
+    folders: Sequence[str | Path],
+    output: str | Path,
+    model: str | Path | FusionModel = "ehdran",
+    *,
+    names: str | None = None,
+    options: Options | None = None,
+    record: bool = True,
+    overwrite: bool = False,
+    workers: int | None = None,
+    report: Callable[[Job], None] | None = None,
+) -> Summary:
+    """Fuse the images of folders that are called alike, as ``fusekit fuse --pairs`` does.
+
+    Args:
+        folders: two or more.
+        output: folder to write to, made if need be.
+        model: a name, or a model that `fusekit.load` returned, with its rule.
+        names: fuse only these: a file with a name a line, or ``FILE.json#/key/key``.
+        options: of the pipeline.
+        record: whether to write records.
+        overwrite: whether to make again what is there already.
+        workers: sets that are fused at the same time; ``None`` for what suits the device.
+        report: called after each job, in the order in which they end.
+
+    Returns:
+        what was fused, skipped and failed, with reasons; a set that cannot be fused is no exception here.
+
+    Raises:
+        FusekitError: folders, output folder, names, model or options cannot be used.
+    """
+    paths, target = [Path(folder) for folder in folders], Path(output)
+    if len(paths) < 2:
+        raise InputError("fusing needs two or more folders")
+    jobs = find_jobs(paths, target, names)
+    prepare_output(target, paths)
+    loaded = model if isinstance(model, FusionModel) else load(model)
+    return fuse_jobs(
+        jobs,
+        loaded,
+        options or Options(),
+        record=record,
+        overwrite=overwrite,
+        workers=workers,
+        report=report,
+    )
 
 
 def fuse_jobs(

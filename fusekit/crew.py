@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import copy
 import queue
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -41,7 +40,7 @@ _TOGETHER = {"cpu": 1 << 13, "cuda": 1 << 22}
 _MOST_TOGETHER = 32
 #: More calls at once than this have Python's lock to wait for.
 _MOST_AT_ONCE = 8
-_READY_PIXELS = 1 << 22
+_WAITING_PIXELS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -162,13 +161,14 @@ class Crew:
         self._rule = model.choose_rule(None)
         # Threads say here what the main thread is to do next.
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._unwritten = threading.BoundedSemaphore(2 * (shares.movers + _MOST_TOGETHER))
         self._reported = self._started = self._reading = 0
         self._arrived: dict[int, _Set | None] = {}
         self._next_in_order = 0
         self._ready: deque[_Set] = deque()
-        self._typical_pixels = 1
+        # Of the set that was read last; until there is one, no more are read than there are threads to read.
+        self._typical_pixels = self._waiting_pixels
         self._calls: list[int] = []
+        self._unwritten: dict[int, int] = {}
 
     def run(self) -> None:
         """Work off all jobs.
@@ -202,13 +202,18 @@ class Crew:
                 self._readers.shutdown(cancel_futures=True)
                 self._fusers.shutdown(cancel_futures=True)
 
+    @property
+    def _waiting_pixels(self) -> int:
+        """Pixels of the sets that may wait between reading and fusing, and as many between fusing and writing."""
+        return _WAITING_PIXELS + 2 * self._shares.at_once * self._shares.together
+
     def _read_ahead(self) -> None:
         """Start to read more, unless enough is read that waits for being fused."""
         most = 2 * (self._shares.at_once + _MOST_TOGETHER)
-        pixels = _READY_PIXELS + 2 * self._shares.at_once * self._shares.together
+        pixels = self._waiting_pixels
         while self._started < len(self._jobs):
             waiting = self._reading + len(self._arrived) + len(self._ready)
-            if waiting >= most or (waiting and waiting * self._typical_pixels >= pixels):
+            if waiting >= most or (waiting >= self._shares.movers and waiting * self._typical_pixels >= pixels):
                 return
             self._readers.submit(self._guarded, self._read, self._started)
             self._started += 1
@@ -217,6 +222,8 @@ class Crew:
     def _fuse_ready(self) -> None:
         """Start the calls of the network for which sets are ready and room is left."""
         while len(self._calls) < self._shares.at_once:
+            if len(self._unwritten) > 1 and sum(self._unwritten.values()) > self._waiting_pixels:
+                return
             sets = self._next_call()
             if not sets:
                 return
@@ -284,10 +291,13 @@ class Crew:
         except FusekitError as error:
             found = [error] if len(sets) == 1 else [self._fuse_alone(each, rule) for each in units]
         seconds = (time.perf_counter() - started) / len(sets)
+        self._events.put(partial(self._has_fused, sets, pixels))
         for each, result in zip(sets, found, strict=True):
-            self._unwritten.acquire()
             self._writers.submit(self._guarded, self._write, each, result, rule, seconds)
-        self._events.put(partial(self._calls.remove, pixels))
+
+    def _has_fused(self, sets: list[_Set], pixels: int) -> None:
+        self._calls.remove(pixels)
+        self._unwritten.update((each.place, each.pixels) for each in sets)
 
     def _fuse_alone(self, units: Sequence[Array], rule: Any) -> tuple[Array, list[Tensor] | None] | FusekitError:
         """Fuse one set of several that could not be fused together."""
@@ -307,17 +317,16 @@ class Crew:
             self._finished(each.place, Outcome("failed", one_line(error)))
         else:
             self._finished(each.place, Outcome("done"))
-        finally:
-            self._unwritten.release()
 
     def _finished(self, index: int, outcome: Outcome) -> None:
         self.outcomes[index] = outcome
-        self._events.put(partial(self._tell, self._jobs[index]))
+        self._events.put(partial(self._tell, index))
 
-    def _tell(self, job: Job) -> None:
+    def _tell(self, index: int) -> None:
         self._reported += 1
+        self._unwritten.pop(index, None)
         if self._report is not None:
-            self._report(job)
+            self._report(self._jobs[index])
 
 
 def _all_sources(job: Job) -> list[Path]:
