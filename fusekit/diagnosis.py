@@ -58,12 +58,15 @@ def _versions(problems: list[str]) -> dict[str, str]:
 def _devices() -> dict[str, str]:
     import torch
 
+    from fusekit.kernels.backend import describe
+
     found = {"cpu": f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"}
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         found[f"cuda:{index}"] = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
     if torch.cuda.device_count() == 0:
         found["cuda"] = "none that torch can use"
+    found["triton kernels"] = describe()
     return found
 
 

@@ -24,10 +24,11 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
-from fusekit.errors import InputError, OptionError, RuleError, TrainingError, WeightsError
+from fusekit.errors import DeviceError, InputError, OptionError, RuleError, TrainingError, WeightsError
 from fusekit.geometry import check_sources, crop_to, pad_to_multiple
+from fusekit.kernels.backend import check_name, choose
 from fusekit.plugins import registries
-from fusekit.rules.base import FusionRule, fuse_features
+from fusekit.rules.base import FusionRule, WeightedRule, fuse_features, weighted_sum
 from fusekit.spec import ModelSpec, WeightsSpec
 
 if TYPE_CHECKING:
@@ -117,24 +118,71 @@ class FusionModel(
     provenance: Provenance | None = None
     #: Whether it is trained on the registered sources of one patient together, rather than on single images.
     trains_on_sources: bool = True
-    #: Whether the model may run its inference form; see `optimize`.
-    optimized: bool = False
+    #: Forms that the model has; the last but ``compile`` is the fastest that needs nothing else. See `optimize`.
+    forms: tuple[str, ...] = ("plain",)
+    #: The form asked for, of `forms`, or ``fastest``.
+    asked_form: str = "plain"
+    #: ``auto``, ``torch`` or ``triton``; see `use_backend`.
+    asked_backend: str = "auto"
 
     @property
     def form(self) -> str:
         """What runs where no gradients are asked for: ``plain``, or the name of a faster form of the same function."""
         return "plain"
 
-    def optimize(self: _Model, enabled: bool = True) -> _Model:
+    @property
+    def optimized(self) -> bool:
+        """Whether another form than the plain modules was asked for."""
+        return self.asked_form != "plain"
+
+    def optimize(self: _Model, form: bool | str = True) -> _Model:
         """Let the model run its inference form, if it has one, or with ``False`` no longer; return the model.
 
         The modules that hold the weights stay as they are: parameters, state dict, saving and moving are not touched.
-        Models that have such a form override `form` and look at `optimized` where they compute. The form is the same
-        function but for rounding, follows later changes of the weights, and does not run in training mode or where
-        gradients are asked for.
+        Models that have such a form name it in `forms`, override `form`, and look at `asked_form` where they compute.
+        The form is the same function but for rounding, follows later changes of the weights, and does not run in
+        training mode or where gradients are asked for.
+
+        Args:
+            form: ``True`` for the fastest that needs no compiler, ``False`` or ``plain`` for the plain modules, or the
+                name of one, as ``composed`` or ``compile`` (by torch.compile).
+
+        Raises:
+            OptionError: the model has no form of that name.
         """
-        self.optimized = enabled
+        asked = {True: "fastest", False: "plain"}[form] if isinstance(form, bool) else form
+        if asked not in ("fastest", *self.forms):
+            raise OptionError(f"the model {self.spec.id!r} has no form {asked!r}; choose {', '.join(self.forms)}")
+        self.asked_form = asked
         return self
+
+    @property
+    def backend(self) -> str:
+        """What computes the model where it is now: ``torch``, or ``triton`` where its kernels can serve."""
+        return choose(self).backend
+
+    def use_backend(self: _Model, backend: str) -> _Model:
+        """Let ``auto``, ``torch`` or ``triton`` compute the model; return the model.
+
+        Raises:
+            OptionError: there is no such backend.
+            DeviceError: it cannot serve this model, as it is, on its device in its dtype.
+        """
+        check_name(backend)
+        before, self.asked_backend = self.asked_backend, backend
+        try:
+            choose(self)
+        except DeviceError:
+            self.asked_backend = before
+            raise
+        return self
+
+    def kernels_refusal(self, backend: str) -> str | None:
+        """Return why the model, as it is, has no kernels of ``backend`` to run, or ``None`` where it has.
+
+        Models that bring kernels override this, ask `backend` where they compute, and leave device and dtype to it.
+        """
+        return f"the model has no kernels for {backend}"
 
     def fuse(self, sources: Sequence[Tensor], rule: RuleLike = None) -> Tensor:
         """Fuse ``sources`` and return the network's raw output, neither clamped nor stretched.
@@ -293,6 +341,16 @@ class EncoderDecoder(FusionModel):
         """Return the image (B, 1, *S) of ``features``; ``sources`` is there for decoders with skip connections."""
         return self.decoder(features)
 
+    def decode_sum(self, weights: Tensor, features: Sequence[Tensor], sources: Sequence[Tensor]) -> Tensor:
+        """Return the image (B, 1, *S) of Σᵢ wᵢ·Fᵢ; models override it that need not write this sum out.
+
+        Args:
+            weights: (N, B, 1 or C, 1 or *S).
+            features: of each source (B, C, *S), from `encode_sources` of ``sources``.
+            sources: N tensors (B, 1, *S).
+        """
+        return self.decode(weighted_sum(weights, features), sources)
+
     def reconstruct(self, x: Tensor) -> Tensor:
         """Return decode(encode(x)), what the autoencoder is trained on."""
         return self.decode(self.encode(x), [x])
@@ -315,8 +373,11 @@ class EncoderDecoder(FusionModel):
         return objectives.reconstruction(x, self.training_forward(x))
 
     def _fuse(self, sources: list[Tensor], rule: RuleLike) -> tuple[Tensor, list[Tensor] | None]:
-        features = self.encode_sources(sources)
-        fused, weights = fuse_features(self.choose_rule(rule), features)
+        features, chosen = self.encode_sources(sources), self.choose_rule(rule)
+        if isinstance(chosen, WeightedRule) and chosen.only_weighs and isinstance(features[0], Tensor):
+            weighed = chosen.weights(features)
+            return self.decode_sum(weighed, features, sources), [weighed]
+        fused, weights = fuse_features(chosen, features)
         return self.decode(fused, sources), weights
 
     def choose_rule(self, rule: RuleLike, options: Mapping[str, Any] | None = None) -> FusionRule:

@@ -98,6 +98,7 @@ def fuse(
     encoder_options: Mapping[str, Any] | None = None,
     device: str = "auto",
     dtype: str = "float32",
+    backend: str = "auto",
     color: str = "keep",
     resize: str | None = None,
     bit_depth: str | None = None,
@@ -115,6 +116,7 @@ def fuse(
         encoder_options: as in `fusekit.load`.
         device: as in `fusekit.load`.
         dtype: as in `fusekit.load`.
+        backend: as in `fusekit.load`.
         color: as in `Options`.
         resize: as in `Options`.
         bit_depth: as in `Options`.
@@ -134,7 +136,15 @@ def fuse(
             raise OptionError("weights, edge and encoder_options belong to load(); this model is loaded already")
         loaded = model
     else:
-        loaded = load(model, weights=weights, edge=edge, encoder_options=encoder_options, device=device, dtype=dtype)
+        loaded = load(
+            model,
+            weights=weights,
+            edge=edge,
+            encoder_options=encoder_options,
+            device=device,
+            dtype=dtype,
+            backend=backend,
+        )
     return fuse_loaded(sources, loaded, rule, rule_options, options, started=started)
 
 

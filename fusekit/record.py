@@ -17,8 +17,10 @@ from torch import Tensor
 import fusekit
 from fusekit.errors import OutputError
 from fusekit.files import atomic_path, write_text_atomically
+from fusekit.hardware import device_name
 from fusekit.io.image import Array, Image
 from fusekit.io.writing import check_format, encode_image
+from fusekit.kernels.backend import choose
 from fusekit.plugins import registries
 from fusekit.rules.base import FusionRule
 
@@ -137,12 +139,23 @@ def _summary(weights: Tensor) -> dict[str, Any]:
 
 
 def machine(model: FusionModel) -> dict[str, Any]:
-    """Return ``device``, ``device_name``, ``dtype`` and ``backend`` of where a model computes."""
+    """Return ``device``, ``device_name``, ``dtype``, ``form`` and ``backend`` of where and how a model computes.
+
+    ``backend_fallback`` says why a GPU runs torch where ``auto`` would have taken kernels, and is ``null`` elsewhere.
+    """
     parameter = next(model.parameters(), None)
     device = parameter.device if parameter is not None else torch.device("cpu")
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     dtype = str(parameter.dtype if parameter is not None else torch.float32).removeprefix("torch.")
-    return {"device": str(device), "device_name": name, "dtype": dtype, "backend": "torch", "form": model.form}
+    backend, fallback = choose(model)
+    return {
+        "device": str(device),
+        "device_name": device_name(device),
+        "dtype": dtype,
+        "dtype_reason": model.provenance.dtype_reason if model.provenance is not None else None,
+        "backend": backend,
+        "backend_fallback": fallback,
+        "form": model.form,
+    }
 
 
 def versions(model: FusionModel) -> dict[str, str]:

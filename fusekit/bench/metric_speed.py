@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import platform
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,9 +13,12 @@ from torch import Tensor
 
 import fusekit
 from fusekit import samples
+from fusekit.bench.adapters import import_attribute
 from fusekit.bench.provenance import code_version
+from fusekit.bench.speed_images import mirrored
 from fusekit.errors import InputError, OptionError
 from fusekit.evaluation import metric_names, read_luminance
+from fusekit.hardware import processor_name
 from fusekit.io.image import Array
 from fusekit.metrics.base import Metric, gray_levels
 from fusekit.plugins import registries
@@ -40,8 +40,7 @@ def sample_images(size: int) -> tuple[Tensor, Tensor, Tensor]:
     found = []
     for name in ("ct", "mri"):
         picture = read_luminance(samples.path(name))[0, 0].numpy()
-        sides = [(0, max(0, size - length)) for length in picture.shape]
-        found.append(torch.from_numpy(np.pad(picture, sides, mode="symmetric")[:size, :size].copy())[None, None])
+        found.append(torch.from_numpy(mirrored(picture, size, size))[None, None])
     return found[0], found[1], torch.maximum(*found)
 
 
@@ -54,16 +53,7 @@ def load_raters(target: str) -> dict[str, Rater]:
         OptionError: it cannot be imported, or is not such a mapping.
         UnknownNameError: it names a metric that is not registered.
     """
-    module, _, attribute = target.partition(":")
-    if not module or not attribute:
-        raise OptionError(f"--against takes MODULE:ATTRIBUTE, not {target!r}")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except Exception as error:
-        raise OptionError(f"--against {target} cannot be imported: {type(error).__name__}: {error}") from error
+    found = import_attribute(target)
     if not isinstance(found, Mapping) or not found or not all(callable(rater) for rater in found.values()):
         raise OptionError(f"--against {target} is not a mapping from metric ids to functions of A, B and fused arrays")
     return {name: found[name] for name in metric_names(list(found))}
@@ -178,16 +168,6 @@ def _seconds(work: Callable[[], float], clock: Callable[[], float]) -> tuple[flo
     start = clock()
     value = work()
     return clock() - start, value
-
-
-def processor_name() -> str:
-    """Return the processor's name as its maker gives it, or the architecture."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        text = ""
-    lines = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
-    return lines[0] if lines else platform.processor() or platform.machine()
 
 
 def markdown(found: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import click
 from fusekit.cli.bench_calibration import calibration
 from fusekit.cli.bench_metrics import metrics
 from fusekit.cli.bench_quality import quality
+from fusekit.cli.bench_speed import speed
 
 
 @click.group()
@@ -20,6 +21,7 @@ def bench() -> None:
 bench.add_command(quality)
 bench.add_command(calibration)
 bench.add_command(metrics)
+bench.add_command(speed)
 
 
 @bench.command("weights")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fusekit.cli.lists import ListsCommand, list_option
 from fusekit.cli.options import recipe_options
 from fusekit.cli.progress import bar_on_stderr
 from fusekit.errors import OptionError
@@ -16,33 +17,7 @@ if TYPE_CHECKING:
     from fusekit.bench.quality import Request
     from fusekit.bench.quality_table import Table
 
-_LISTS = ("--datasets", "--methods", "--metrics", "--rules", "--seeds")
 _RECIPE = ("steps", "batch", "crop", "rate", "gradient_weight", "perceptual_weight", "precision")
-
-
-class ListsCommand(click.Command):
-    """A command without arguments whose list options take their values also as ``--option a b c``."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        spelled: list[str] = []
-        option = ""
-        for argument in args:
-            if argument.startswith("-"):
-                option = argument if argument in _LISTS else ""
-            elif option and spelled[-1] != option:
-                spelled.append(option)
-            spelled.append(argument)
-        return super().parse_args(ctx, spelled)
-
-
-def _split(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(part for value in values for part in value.split(",") if part)
-
-
-def _list(name: str, metavar: str, text: str) -> Callable[[Any], Any]:
-    return click.option(
-        name, multiple=True, callback=_split, metavar=metavar, help=f"{text} Several by spaces, commas or repetition."
-    )
 
 
 @click.command("quality", cls=ListsCommand, short_help="The quality table and the ablation.")
@@ -52,11 +27,11 @@ def _list(name: str, metavar: str, text: str) -> Callable[[Any], Any]:
 @click.option("--description", type=click.Path(path_type=Path), help="JSON file of the datasets; see docs/quality.md.")
 @click.option("--protocol", type=click.Choice(("series", "paper")), default="series", show_default=True)
 @click.option("--ablation", is_flag=True, help="Train and rate base, base + L_grad, base + L_grad + DRGO instead.")
-@_list("--datasets", "NAME…", "Datasets; all described ones by default.")
-@_list("--methods", "MODEL[:RULE]…", "Rows; MODEL:* is every rule.")
-@_list("--metrics", "NAME…", "Metrics and sets; float:NAME on float images, as the set paper.")
-@_list("--rules", "NAME…", "Rules of the ablation; sfnn by default.")
-@_list("--seeds", "NUMBER…", "Of the draws and the ablation's trainings; 3407 3408 3409 by default.")
+@list_option("--datasets", "NAME…", "Datasets; all described ones by default.")
+@list_option("--methods", "MODEL[:RULE]…", "Rows; MODEL:* is every rule.")
+@list_option("--metrics", "NAME…", "Metrics and sets; float:NAME on float images, as the set paper.")
+@list_option("--rules", "NAME…", "Rules of the ablation; sfnn by default.")
+@list_option("--seeds", "NUMBER…", "Of the draws and the ablation's trainings; 3407 3408 3409 by default.")
 @click.option("--weights", multiple=True, metavar="MODEL=WEIGHTS", help="Other weights than those a model brings.")
 @recipe_options(*_RECIPE)
 @click.option("--perceptual", type=click.Path(path_type=Path), help="Weights of the perceptual network.")

@@ -45,15 +45,26 @@ class WeightedRule(FusionRule):
         """Return the weights (N, B, 1 or C, 1 or *S), which broadcast against the stacked features (N, B, C, *S)."""
         raise NotImplementedError(f"{type(self).__name__} must define weights(features)")
 
+    @property
+    def only_weighs(self) -> bool:
+        """Whether `weights` is all that the subclass defines, so that the sum may be taken elsewhere."""
+        ours = (WeightedRule.fuse, WeightedRule.fuse_with_weights)
+        return (type(self).fuse, type(self).fuse_with_weights) == ours
+
     def fuse(self, features: Sequence[Tensor]) -> Tensor:
         return self.fuse_with_weights(features)[0]
 
     def fuse_with_weights(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         weights = self.weights(features)
-        fused = torch.zeros_like(features[0])
-        for weight, feature in zip(weights, features, strict=True):
-            fused = fused + weight.to(feature.dtype) * feature
-        return fused, weights
+        return weighted_sum(weights, features), weights
+
+
+def weighted_sum(weights: Tensor, features: Sequence[Tensor]) -> Tensor:
+    """Return Σᵢ wᵢ·Fᵢ of N tensors (B, C, *S), in their dtype, for weights (N, B, …) that broadcast against them."""
+    total = weights[0].to(features[0].dtype) * features[0]
+    for weight, feature in zip(weights[1:], features[1:], strict=True):
+        total.addcmul_(weight.to(feature.dtype), feature)
+    return total
 
 
 def normalized(activity: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from fusekit.model import EncoderDecoder, build_rule
 from fusekit_ehdran.model import DILRAN, EHDRAN
-from fusekit_ehdran.sfnn import nuclear_norms
+from fusekit_ehdran.nuclear import nuclear_norms
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
 TOLERANCE = {"atol": 1e-4, "rtol": 0}
@@ -61,7 +61,7 @@ def test_features(ehdran: EncoderDecoder, recorded: dict[str, np.ndarray]) -> No
 @torch.inference_mode()
 @pytest.mark.parametrize("name", ["a", "b"])
 def test_nuclear_norms(ehdran: EncoderDecoder, recorded: dict[str, np.ndarray], name: str) -> None:
-    found = nuclear_norms(ehdran.encode(source(recorded, name)))[0]
+    found = nuclear_norms([ehdran.encode(source(recorded, name))])[0, 0]
     close(found, recorded[f"nuclear_{name}"])
 
 
@@ -92,7 +92,7 @@ def test_dilran_with_its_published_weights(peers: Path, optimized: bool) -> None
     features = [network.encode(each) for each in sources]
     for name, feature in zip("ab", features, strict=True):
         close(feature[0, :, 120:136, 120:136], recorded[f"feat_{name}_eval_16012_crop"])
-        close(nuclear_norms(feature)[0], recorded[f"nuc_{name}_eval_16012"])
+        close(nuclear_norms([feature])[0, 0], recorded[f"nuc_{name}_eval_16012"])
     fused = build_rule("sfnn").fuse(features)
     close(fused[0, :, 120:136, 120:136], recorded["feat_fused_eval_16012_crop"])
     close(network.decode(fused)[0], recorded["fused_eval_16012"])

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import fusekit_ehdran.tiles
 from fusekit.model import EncoderDecoder
+from fusekit_ehdran.background import split_background
 from fusekit_ehdran.convolution import Convolution
 from fusekit_ehdran.model import DILRAN, EHDRAN
 from fusekit_ehdran.tiles import tiles
@@ -66,7 +67,7 @@ def test_any_size_and_batch(network_class: type[EncoderDecoder], size: tuple[int
 def test_tiles_make_no_difference(
     network_class: type[EncoderDecoder], pixels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fusekit_ehdran.tiles, "TILE_PIXELS", pixels)
+    monkeypatch.setattr(fusekit_ehdran.tiles, "TILE_BYTES", 4 * pixels)
     check(made(network_class), images(2, 2, 1, 37, 51))
 
 
@@ -160,3 +161,40 @@ def test_tiles_cover_an_image_once(size: tuple[int, int]) -> None:
         assert tile.left % 4 == 0
         tile.cut(covered).add_(1)
     assert bool((covered == 1).all())
+
+
+def scan(height: int, width: int, level: float, noise: float = 0.0) -> Tensor:
+    """Return an image (1, 1, H, W) of one level around a bright part a third as high and wide."""
+    image = torch.full((1, 1, height, width), level)
+    part = image[..., height // 3 : 2 * height // 3, width // 4 : width // 2]
+    part += torch.rand(part.shape, generator=torch.Generator().manual_seed(5))
+    return image + noise * torch.rand(image.shape, generator=torch.Generator().manual_seed(6))
+
+
+@pytest.mark.parametrize("size", [(95, 90), (64, 131), (100, 33), (40, 21)])
+@pytest.mark.parametrize("network_class", [EHDRAN, DILRAN])
+def test_background_makes_no_difference(
+    network_class: type[EncoderDecoder], size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fusekit_ehdran.tiles, "TILE_BYTES", 4 * 500)
+    sources = [scan(*size, 0.0), scan(*size, 0.3)]
+    check(made(network_class), sources)
+    check(made(network_class), [torch.cat([sources[0], scan(*size, 0.1, noise=0.1)])] * 2)
+    check(made(network_class), [torch.full((1, 1, *size), 0.4)] * 2)
+
+
+def test_background_is_found_as_far_as_features_see() -> None:
+    image = torch.zeros(80, 100)
+    image[40, 50] = 1
+    split = split_background(image, 9, 500)
+    assert split is not None
+    covered = torch.zeros(80, 100)
+    for tile in (*split.computed, *split.constant):
+        tile.cut(covered).add_(1)
+    assert bool((covered == 1).all())
+    for tile in split.constant:
+        tile.cut(covered).zero_()
+    rows, columns = covered.nonzero().unbind(1)
+    assert (int(rows.min()), int(rows.max())) == (24, 55)
+    assert (int(columns.min()), int(columns.max())) == (40, 63)
+    assert split_background(torch.rand(80, 100), 9, 500) is None

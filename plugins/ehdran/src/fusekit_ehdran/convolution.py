@@ -1,4 +1,4 @@
-"""3×3 convolutions without padding for the inference form: Winograd's along the rows in float32, direct otherwise.
+"""3×3 convolutions without padding for the inference form: Winograd's along the rows on a CPU, direct otherwise.
 
 Winograd's F(4, 3) along one axis (Lavin and Gray: Fast algorithms for convolutional neural networks, CVPR 2016) makes
 four rows of the output from six transformed rows of the input, each convolved along its columns alone: 6/4 · 3 = 4.5
@@ -7,6 +7,8 @@ few passes over the data, and loses less precision than both axes would.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +23,43 @@ _FILTER_TRANSFORM = (
     (1 / 24, -1 / 12, 1 / 6),
     (0.0, 0.0, 1.0),
 )
+
+#: What oneDNN computes in.
+_ONEDNN = (torch.float32, torch.bfloat16)
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, dilation: int = 1) -> Tensor:
+    """Return the convolution without padding of x (B, C, H, W), channels last, with ``weight`` (O, C, k, k)."""
+    if x.device.type == "cpu" and x.dtype in _ONEDNN and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        # With one thread `F.conv2d` takes another, several times slower way for few channels and few pixels.
+        found: Tensor = torch.mkldnn_convolution(x, weight, bias, (0, 0), (1, 1), (dilation, dilation), 1)
+        return found
+    return F.conv2d(x, weight, bias, dilation=dilation)
+
+
+def accumulate(out: Tensor, x: Tensor, weight: Tensor, dilation: int = 1) -> Tensor:
+    """Add ``convolve(x, weight, dilation=dilation)`` to ``out``, in one pass where oneDNN can, and return it."""
+    if _SUMS is None or x.device.type != "cpu" or x.dtype not in _ONEDNN or not _is_dense(out):
+        return out.add_(convolve(x, weight, dilation=dilation))
+    sides = (0, 0), (1, 1), (dilation, dilation)
+    found: Tensor = _SUMS(out, x, weight, None, *sides, 1, "add", 1.0, None, [], None)
+    return found
+
+
+def _sums() -> Callable[..., Tensor] | None:
+    """Return torch's convolution with a sum behind it, which it uses itself for models that it compiles."""
+    try:
+        found: Callable[..., Tensor] = torch.ops.mkldnn._convolution_pointwise_.binary
+    except AttributeError:
+        return None
+    return found
+
+
+def _is_dense(x: Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last)
+
+
+_SUMS = _sums()
 
 
 class Convolution:
@@ -37,13 +76,18 @@ class Convolution:
         self.channels = len(weight)
         self.weight = weight.to(dtype, memory_format=torch.channels_last)
         self.rows: list[Tensor] = []
-        if dtype == torch.float32 and weight.device.type == "cpu":
+        if dtype in _ONEDNN and weight.device.type == "cpu":
             transform = torch.tensor(_FILTER_TRANSFORM, dtype=torch.float64)
             rows = torch.einsum("pk,ockl->pocl", transform, weight.double())
             self.rows = [row[:, :, None].to(dtype, memory_format=torch.channels_last) for row in rows]
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self._convolve_by_rows(x) if self.rows else F.conv2d(x, self.weight, self.bias)
+        return self._convolve_by_rows(x) if self.rows else convolve(x, self.weight, self.bias)
+
+    def accumulate(self, out: Tensor, x: Tensor) -> Tensor:
+        """Add the convolution of x, whose bias must be ``None``, to ``out``, and return that."""
+        assert self.bias is None
+        return out.add_(self(x)) if self.rows else accumulate(out, x, self.weight)
 
     def _convolve_by_rows(self, x: Tensor) -> Tensor:
         batch, _, height, width = x.shape
@@ -54,12 +98,12 @@ class Convolution:
         if whole:
             # The second product enters all four rows with factor 1, and so takes the bias to each of them.
             products = [
-                F.conv2d(plane, weight, self.bias if index == 1 else None)
+                convolve(plane, weight, self.bias if index == 1 else None)
                 for index, (plane, weight) in enumerate(zip(_transformed(x, whole // 4), self.rows, strict=True))
             ]
             _combine(products, out[:, :, :whole])
         if whole < height:
-            out[:, :, whole:] = F.conv2d(x[:, :, whole:], self.weight, self.bias)
+            out[:, :, whole:] = convolve(x[:, :, whole:], self.weight, self.bias)
         return out
 
 

@@ -13,7 +13,7 @@ from fusekit.edges.prewitt import Prewitt
 from fusekit.edges.scharr import Scharr
 from fusekit.edges.sobel import Sobel
 from fusekit_ehdran.composed import bias_of, compose_edges
-from fusekit_ehdran.convolution import Convolution
+from fusekit_ehdran.convolution import Convolution, accumulate, convolve
 from fusekit_ehdran.drgo import DenseResidualGradient
 from fusekit_ehdran.encoder import DilatedResidualAttention
 from fusekit_ehdran.tiles import Tile
@@ -23,51 +23,72 @@ _DERIVATIVES = (Laplacian, Prewitt, Scharr, Sobel)
 
 
 class InferenceEdges:
-    """Adds nothing; the base of those that do."""
+    """Adds nothing; the base of those that do.
+
+    Attributes:
+        reach: how far an edge sees, ``None`` where nobody knows.
+        bias: (C,), a part of the edges that is the same everywhere and that `add` leaves to the caller, or ``None``.
+    """
+
+    bias: Tensor | None = None
+    reach: int | None = 0
 
     def maps(self, x: Tensor) -> Tensor:
-        """Return what the operator computes on a whole image x (B, 1, H, W), unpadded; here nothing."""
+        """Return what the operator needs of a whole image x (B, 1, H, W); here nothing."""
         return x
 
-    def add(self, out: Tensor, maps: Tensor, margin: int, edges: Tensor, tile: Tile) -> None:
-        """Add the edges of a tile, times the edge gain, to ``out`` (B, C, h, w).
+    def add(self, out: Tensor, edges: Tensor, tile: Tile) -> None:
+        """Add the edges of a tile, times the edge gain, to ``out`` (B, C, h, w), the features of the tile.
 
         Args:
-            out: features of the tile.
-            maps: [x, p·x, p, 1] of the whole image (B, 4, …), zero-padded by ``margin``.
-            margin: at least 2.
-            edges: from `maps`.
+            out: features of the tile, channels last and dense.
+            edges: of the whole image, from `maps`.
             tile: the tile.
         """
 
 
 class DenseEdges(InferenceEdges):
-    """DRGO: its layers that read the shallow features are convolutions of the maps [x, 1]."""
+    """DRGO: its layers that read the shallow features are convolutions of the maps [x, 1].
+
+    |Gx∗r| and |Gy∗r| share the rows of their 1×1 convolution, so that one of both halves' channels serves them.
+    """
+
+    reach = 2
 
     def __init__(self, module: DenseResidualGradient, basis: Tensor, gain: float, dtype: torch.dtype) -> None:
-        dense, composed = module.dense, compose_edges(module, basis)
-        self.first, self.second, self.along_x, self.along_y = (
-            each.to(dtype, memory_format=torch.channels_last) for each in composed
-        )
-        self.first_bias = bias_of(dense.first).to(dtype)
-        self.second_of_first = Convolution(dense.second.weight[:, len(basis) :], bias_of(dense.second), dtype)
-        self.project = (gain * dense.project.weight).to(dtype)
-        self.project_gradient = (gain * module.gradient.project.weight).to(dtype)
-        self.bias = (gain * (bias_of(dense.project) + bias_of(module.gradient.project))).to(dtype)
+        dense, gradient, composed = module.dense, module.gradient.project, compose_edges(module, basis)
 
-    def add(self, out: Tensor, maps: Tensor, margin: int, edges: Tensor, tile: Tile) -> None:
-        x_and_one = maps[:, ::3]
-        near, wider = tile.window(x_and_one, margin, 1), tile.window(x_and_one, margin, 2)
-        first = F.leaky_relu_(F.conv2d(wider, self.first, self.first_bias), 0.2)
-        tile.blank_outside(first, 1)
-        second = F.leaky_relu_(self.second_of_first(first).add_(F.conv2d(near, self.second)), 0.2)
-        out += F.conv2d(second, self.project, self.bias)
-        gradient = F.conv2d(near, self.along_x).abs_().add_(F.conv2d(near, self.along_y).abs_())
-        out += F.conv2d(gradient, self.project_gradient)
+        def placed(weight: Tensor) -> Tensor:
+            return weight.to(dtype, memory_format=torch.channels_last)
+
+        self.dtype = dtype
+        self.first, self.first_bias = placed(composed.first), bias_of(dense.first).to(dtype)
+        self.second_of_maps, self.second_bias = placed(composed.second), bias_of(dense.second).to(dtype)
+        self.second_of_first = Convolution(dense.second.weight[:, len(basis) :], None, dtype)
+        self.gradients = placed(torch.cat([composed.along_x, composed.along_y]))
+        self.project = placed(gain * dense.project.weight)
+        self.project_gradients = placed(gain * torch.cat([gradient.weight] * 2, dim=1))
+        self.bias = (gain * (bias_of(dense.project) + bias_of(gradient))).to(dtype)
+
+    def maps(self, x: Tensor) -> Tensor:
+        x = x.to(self.dtype)
+        maps = torch.cat([x, torch.ones_like(x)], dim=1).contiguous(memory_format=torch.channels_last)
+        return F.pad(maps, (2,) * 4)
+
+    def add(self, out: Tensor, edges: Tensor, tile: Tile) -> None:
+        wider = tile.window(edges, 2, 2).contiguous(memory_format=torch.channels_last)
+        near = tile.window(edges, 2, 1).contiguous(memory_format=torch.channels_last)
+        first = F.leaky_relu_(convolve(wider, self.first, self.first_bias), 0.2)
+        second = convolve(near, self.second_of_maps, self.second_bias)
+        self.second_of_first.accumulate(second, tile.blank_outside(first, 1))
+        accumulate(out, F.leaky_relu_(second, 0.2), self.project)
+        accumulate(out, convolve(near, self.gradients).abs_(), self.project_gradients)
 
 
 class DerivativeEdges(InferenceEdges):
     """A fixed derivative filter: blind to what is constant, so its answer to w·x + b is |w| times that to x."""
+
+    reach = 1
 
     def __init__(self, operator: EdgeOperator, slope: Tensor, gain: float, dtype: torch.dtype) -> None:
         self.operator, self.dtype = operator, dtype
@@ -76,12 +97,14 @@ class DerivativeEdges(InferenceEdges):
     def maps(self, x: Tensor) -> Tensor:
         return self.operator(x.to(self.dtype))
 
-    def add(self, out: Tensor, maps: Tensor, margin: int, edges: Tensor, tile: Tile) -> None:
+    def add(self, out: Tensor, edges: Tensor, tile: Tile) -> None:
         out.addcmul_(tile.cut(edges), self.slope)
 
 
 class OtherEdges(InferenceEdges):
     """Any other operator: run as it is on the shallow features of the whole image."""
+
+    reach = None
 
     def __init__(self, encoder: DilatedResidualAttention) -> None:
         self.encoder = encoder
@@ -90,7 +113,7 @@ class OtherEdges(InferenceEdges):
         edges: Tensor = self.encoder.edge_gain * self.encoder.edge(self.encoder.shallow(x))
         return edges
 
-    def add(self, out: Tensor, maps: Tensor, margin: int, edges: Tensor, tile: Tile) -> None:
+    def add(self, out: Tensor, edges: Tensor, tile: Tile) -> None:
         out += tile.cut(edges)
 
 

@@ -10,9 +10,13 @@ from torch import Tensor
 
 from fusekit.model import EncoderDecoder, build_part
 from fusekit_ehdran import composed, convert, plugin
+from fusekit_ehdran.compiled import CompiledForm
 from fusekit_ehdran.decoder import Decoder
 from fusekit_ehdran.encoder import DilatedResidualAttention
 from fusekit_ehdran.inference import InferenceForm
+
+#: Numbers of channels that the Triton kernels compute.
+KERNEL_CHANNELS = (16, 32, 64)
 
 
 class _DilatedResidualAttentionNetwork(EncoderDecoder):
@@ -25,12 +29,31 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
         options = dict(encoder_options or {})
         self.encoder = build_part("encoder", encoder, {**options, "edge": edge})
         self.decoder = Decoder(int(options.get("channels", 64)), negative_slope)
-        self._inference: InferenceForm | None = None
+        self._inference: InferenceForm | CompiledForm | None = None
+
+    forms = ("plain", "composed", "compile")
 
     @property
     def form(self) -> str:
-        composable = type(self.encoder) is DilatedResidualAttention and type(self.decoder) is Decoder
-        return "composed" if self.optimized and composable and not self.training else "plain"
+        if not self.optimized or not self._composable or self.training:
+            return "plain"
+        return "compile" if self.asked_form == "compile" else "composed"
+
+    @property
+    def _composable(self) -> bool:
+        return type(self.encoder) is DilatedResidualAttention and type(self.decoder) is Decoder
+
+    def kernels_refusal(self, backend: str) -> str | None:
+        if not self.optimized:
+            return "the plain modules were asked for (optimize=False), which run in torch"
+        if self.asked_form == "compile":
+            return "the form by torch.compile was asked for (optimize='compile'), which brings its own kernels"
+        if not self._composable:
+            return "the kernels compute the encoder 'dran' with the decoder 'conv3', and these are others"
+        if self.encoder.channels not in KERNEL_CHANNELS:
+            known = ", ".join(map(str, KERNEL_CHANNELS))
+            return f"the kernels compute {known} channels, and the encoder has {self.encoder.channels}"
+        return None
 
     def encode(self, x: Tensor) -> Tensor:
         form = self._inference_form(x)
@@ -46,7 +69,13 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
         form = self._inference_form(features)
         return self.decoder(features) if form is None else form.decoder(features)
 
-    def _inference_form(self, *inputs: Tensor) -> InferenceForm | None:
+    def decode_sum(self, weights: Tensor, features: Sequence[Tensor], sources: Sequence[Tensor]) -> Tensor:
+        form = self._inference_form(*features)
+        if form is None or weights.shape[3:].numel() > 1:
+            return super().decode_sum(weights, features, sources)
+        return form.decode_sum(weights, features)
+
+    def _inference_form(self, *inputs: Tensor) -> InferenceForm | CompiledForm | None:
         """Return the inference form of the weights as they are now, or ``None`` where the plain modules must run."""
         if self.form == "plain":
             return None
@@ -54,8 +83,9 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
             return None
         assert isinstance(self.encoder, DilatedResidualAttention)
         assert isinstance(self.decoder, Decoder)
-        if self._inference is None or not self._inference.is_of(self.encoder, self.decoder):
-            self._inference = InferenceForm(self.encoder, self.decoder)
+        form = CompiledForm if self.form == "compile" else _form_of(self.backend)
+        if type(self._inference) is not form or not self._inference.is_of(self.encoder, self.decoder):
+            self._inference = form(self.encoder, self.decoder)
         return self._inference
 
     def __getstate__(self) -> dict[str, Any]:
@@ -71,6 +101,15 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
     @classmethod
     def convert_state_dict(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return convert.from_authors(state)
+
+
+def _form_of(backend: str) -> type[InferenceForm]:
+    """Return the inference form that computes by ``torch`` or by ``triton``."""
+    if backend == "torch":
+        return InferenceForm
+    from fusekit_ehdran.kernels.form import TritonForm
+
+    return TritonForm
 
 
 class EHDRAN(_DilatedResidualAttentionNetwork):

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-#: Pixels of a tile on a CPU: 64 channels of them in float32 are 4 MiB.
-TILE_PIXELS = 16384
+#: Bytes of one channel of a tile on a CPU. Of 64 channels a layer has 2 MiB then: near a core's cache, and little
+#: enough that the C library keeps what is freed for the next tile instead of giving it back to the system, which hands
+#: it out again page by page.
+TILE_BYTES = 32768
 
 
 @dataclass(frozen=True)
@@ -36,16 +39,18 @@ class Tile:
         before, after = margin - reach, margin + reach
         return padded[..., self.top + before : self.bottom + after, self.left + before : self.right + after]
 
-    def padded_window(self, image: Tensor, reach: int) -> Tensor:
-        """Return the tile grown by ``reach`` pixels, zero outside the image: a view where nothing is outside."""
-        rows, columns = self._outside(reach)
-        inside = image[
-            :,
-            :,
+    def seen(self, image: Tensor, reach: int) -> Tensor:
+        """Return the part inside the image of the tile grown by ``reach`` pixels, a view of an image (…, H, W)."""
+        return image[
+            ...,
             max(self.top - reach, 0) : self.bottom + reach,
             max(self.left - reach, 0) : self.right + reach,
         ]
-        return F.pad(inside, (*columns, *rows)) if any((*rows, *columns)) else inside
+
+    def padded(self, seen: Tensor, reach: int) -> Tensor:
+        """Return what `seen` returned with zeros around it where the grown tile lies outside the image."""
+        rows, columns = self._outside(reach)
+        return F.pad(seen, (*columns, *rows)) if any((*rows, *columns)) else seen
 
     def blank_outside(self, x: Tensor, reach: int) -> Tensor:
         """Set to zero, in place, what lies outside the image in x (B, C, …), which is the tile grown by ``reach``."""
@@ -66,13 +71,16 @@ class Tile:
         return rows, (max(reach - self.left, 0), max(self.right + reach - self.width, 0))
 
 
-def chunks(images: Tensor, pixels: int | None = None) -> Iterator[tuple[slice, Tile]]:
-    """Cut a batch (B, C, H, W) into pieces of about ``pixels`` pixels: whole images together, or tiles of single ones.
+def tile_pixels(device: torch.device, dtype: torch.dtype) -> int:
+    """Return about how many pixels are computed at a time: on a CPU what `TILE_BYTES` makes of the dtype.
 
-    On a GPU the default is one piece for everything up to 16 megapixels; on a CPU one that fits its caches.
+    On a GPU everything up to 16 megapixels.
     """
-    if pixels is None:
-        pixels = TILE_PIXELS if images.device.type == "cpu" else 1 << 24
+    return TILE_BYTES // dtype.itemsize if device.type == "cpu" else 1 << 24
+
+
+def chunks(images: Tensor, pixels: int) -> Iterator[tuple[slice, Tile]]:
+    """Cut a batch (B, C, H, W) into pieces of about ``pixels`` pixels: images together, or tiles of single ones."""
     batch, _, height, width = images.shape
     together = max(pixels // (height * width), 1)
     for first in range(0, batch, together):

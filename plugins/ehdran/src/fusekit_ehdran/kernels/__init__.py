@@ -1,0 +1,4 @@
+"""Triton kernels of EH-DRAN: a module each, with its launcher and its plain torch twin, the oracle of its tests.
+
+The modules of kernels import triton and are imported only where a kernel runs (`fusekit_ehdran.kernels.form`).
+"""

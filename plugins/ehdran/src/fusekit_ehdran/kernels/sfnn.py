@@ -1,0 +1,114 @@
+"""SFNN's nuclear norms by what a GPU does well: one pass for bounds, and matrix products for the channels that matter.
+
+A bound needs no decomposition: ‖A‖_* ≤ σ + √((r − 1)(‖A‖_F² − σ²)) with the shorter side r, for every σ from ‖A‖_F/√r
+to the greatest singular value. Shares are positive, so a vector of ones is close to the first singular vectors, and the
+sums of rows and columns give a σ that is nearly the greatest: ‖A·1‖/√W and ‖Aᵀ·1‖/√H. Norms are those of
+`fusekit_ehdran.kernels.polar`. Nothing here imports triton; the pass is a kernel where the caller hands one in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fusekit_ehdran.kernels.polar import nuclear_norms
+
+#: Values of the matrices that are decomposed at once: about 3 GiB with all that it takes.
+_VALUES_AT_ONCE = 2**27
+
+
+class ShareStatistics(NamedTuple):
+    """Statistics of the softmax over channels of features (B, C, H, W).
+
+    Attributes:
+        squares: (B, C) float64, the sum of squares of each channel, its Frobenius norm squared.
+        row_sums, column_sums: (B, C, H) and (B, C, W) float32.
+        log_sums: (B, H, W) float32, the logarithm of each pixel's sum of exponentials.
+    """
+
+    squares: Tensor
+    row_sums: Tensor
+    column_sums: Tensor
+    log_sums: Tensor
+
+
+def share_statistics_twin(features: Tensor) -> ShareStatistics:
+    """Do as `fusekit_ehdran.kernels.shares.share_statistics` in plain torch."""
+    features = features.float()
+    shares = features.softmax(1)
+    squares = shares.square().sum((2, 3), dtype=torch.float64)
+    return ShareStatistics(squares, shares.sum(3), shares.sum(2), features.logsumexp(1))
+
+
+def upper_bounds(statistics: ShareStatistics) -> Tensor:
+    """Return upper bounds of the nuclear norms of the channels: (B, C), float64."""
+    squares, height, width = statistics.squares, statistics.row_sums.shape[2], statistics.column_sums.shape[2]
+    rank = min(height, width)
+    of_rows = statistics.row_sums.double().norm(dim=2) / width**0.5
+    of_columns = statistics.column_sums.double().norm(dim=2) / height**0.5
+    # Rounding must not lift σ above the greatest singular value.
+    sigma = torch.maximum(of_rows, of_columns) * (1 - 1e-5)
+    sigma = torch.maximum(sigma, (squares / rank).sqrt())
+    return sigma + ((rank - 1) * (squares - sigma.square()).clamp_min(0)).sqrt()
+
+
+def shares_of(features: Tensor, log_sums: Tensor, images: Tensor, channels: Tensor) -> Tensor:
+    """Return the shares of some channels, each of an image: (…, H, W), float32.
+
+    Args:
+        features: (B, C, H, W).
+        log_sums: (B, H, W), from the statistics.
+        images, channels: (…) int64.
+    """
+    return (features[images, channels].float() - log_sums[images]).exp_()
+
+
+def all_nuclear_norms(features: Tensor) -> Tensor:
+    """Return the nuclear norms of all channels of the softmax: (B, C, H, W) → (B, C), float32."""
+    batch, channels = features.shape[:2]
+    pairs = torch.cartesian_prod(torch.arange(batch), torch.arange(channels)).to(features.device)
+    return _norms_of(features, features.float().logsumexp(1), pairs).unflatten(0, (batch, channels))
+
+
+def greatest_nuclear_norms(
+    features: Tensor,
+    statistics: Callable[[Tensor], ShareStatistics] = share_statistics_twin,
+    at_once: int = 4,
+) -> tuple[Tensor, Tensor]:
+    """Return the greatest nuclear norm of each image's channels, and how many channels were decomposed for it.
+
+    In every round each image that is not decided has the channels of its ``at_once`` greatest bounds decomposed, until
+    the next one's bound is not above the best value so far: the channels left cannot win.
+
+    Args:
+        features: (B, C, H, W).
+        statistics: the pass over the features.
+        at_once: 1 or more. More make fewer rounds, each with one answer of the device, but decompose more.
+
+    Returns:
+        (B,) float32, and (B,) int64.
+    """
+    found = statistics(features)
+    bounds, order = upper_bounds(found).sort(dim=1, descending=True)
+    best = features.new_zeros(len(features), dtype=torch.float32)
+    undecided, decomposed = torch.arange(len(features), device=features.device), order.new_zeros(len(features))
+    for start in range(0, features.shape[1], at_once):
+        # Bounds hold for exact numbers; rounding may lift a computed norm by a little.
+        undecided = undecided[bounds[undecided, start] * (1 + 1e-5) >= best[undecided]]
+        if not len(undecided):
+            break
+        channels = order[undecided, start : start + at_once]
+        pairs = torch.stack([undecided[:, None].expand_as(channels), channels], dim=-1).flatten(0, 1)
+        norms = _norms_of(features, found.log_sums, pairs).unflatten(0, channels.shape)
+        best[undecided] = torch.maximum(best[undecided], norms.amax(1))
+        decomposed[undecided] += channels.shape[1]
+    return best, decomposed
+
+
+def _norms_of(features: Tensor, log_sums: Tensor, pairs: Tensor) -> Tensor:
+    """Return the nuclear norms of the shares of M channels given as image and channel: (M, 2) → (M,)."""
+    count = max(1, _VALUES_AT_ONCE // (features.shape[2] * features.shape[3]))
+    return torch.cat([nuclear_norms(shares_of(features, log_sums, *part.unbind(1))) for part in pairs.split(count)])

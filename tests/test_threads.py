@@ -1,0 +1,65 @@
+"""Pieces side by side, and the allocator."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import pytest
+import torch
+
+from fusekit.threads import side_by_side
+
+
+@pytest.fixture(params=[1, 3])
+def threads(request: pytest.FixtureRequest) -> int:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def test_results_come_in_order_from_threads_of_one_torch_thread(threads: int) -> None:
+    seen = side_by_side(lambda item: (item, torch.get_num_threads(), threading.get_ident()), range(7))
+    assert [item for item, _, _ in seen] == list(range(7))
+    assert {count for _, count, _ in seen} == {1}
+    assert (threading.get_ident() in {thread for _, _, thread in seen}) == (threads == 1)
+    assert torch.get_num_threads() == threads
+
+
+def test_pieces_of_pieces_and_modes(threads: int) -> None:
+    def outer(item: int) -> list[bool]:
+        return side_by_side(lambda _: torch.is_inference_mode_enabled(), range(item))
+
+    with torch.inference_mode():
+        assert side_by_side(outer, [2, 3]) == [[True] * 2, [True] * 3]
+    assert side_by_side(outer, [2, 3]) == [[False] * 2, [False] * 3]
+    with torch.no_grad():
+        assert side_by_side(lambda _: torch.is_grad_enabled(), range(3)) == [False] * 3
+
+
+def test_an_error_comes_after_all_pieces(threads: int) -> None:
+    done = []
+
+    def piece(item: int) -> None:
+        if item == 1:
+            raise ValueError("one")
+        done.append(item)
+
+    with pytest.raises(ValueError, match="one"):
+        side_by_side(piece, range(4))
+    assert threads == 1 or sorted(done) == [0, 2, 3]
+
+
+def kept(**environment: str) -> str:
+    code = "from fusekit.allocation import keep_freed_memory; print(keep_freed_memory())"
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux's C library")
+def test_what_the_user_set_of_the_allocator_stays() -> None:
+    assert kept(MALLOC_TRIM_THRESHOLD_="100000") == "False"
+    assert kept() == "True"
