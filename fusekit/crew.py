@@ -12,7 +12,6 @@ threads busy, and two images on two threads do not wait for each other. On a GPU
 
 from __future__ import annotations
 
-import copy
 import queue
 import time
 from collections import deque
@@ -29,9 +28,9 @@ from torch import Tensor
 
 from fusekit.errors import FusekitError, InputError, OptionError, one_line
 from fusekit.io.image import Array
-from fusekit.memory import available_bytes, reused_memory
+from fusekit.memory import available_bytes
 from fusekit.model import FusionModel
-from fusekit.pipeline import Options, Prepared, finish, prepare, run_batch
+from fusekit.pipeline import Fused, Options, Prepared, finish, prepare, run_batch
 
 #: What a network holds for each pixel of each source while it runs, at most: some maps of 64 channels in float32.
 BYTES_PER_PIXEL = 2048
@@ -178,7 +177,7 @@ class Crew:
         """
         threads = torch.get_num_threads()
         try:
-            with reused_memory(), self._threads():
+            with self._threads():
                 while self._reported < len(self._jobs):
                     self._read_ahead()
                     self._fuse_ready()
@@ -282,41 +281,48 @@ class Crew:
 
     def _fuse(self, sets: list[_Set], pixels: int) -> None:
         torch.set_num_threads(self._shares.threads(pixels))
-        # A rule may keep notes of what it did.
-        rule = copy.copy(self._rule)
         started = time.perf_counter()
         units = [each.prepared.units for each in sets]
         try:
-            found: list[tuple[Array, list[Tensor] | None] | FusekitError] = [*run_batch(self._model, units, rule)]
+            found: list[tuple[Array, list[Tensor] | None] | FusekitError] = [*run_batch(self._model, units, self._rule)]
         except FusekitError as error:
-            found = [error] if len(sets) == 1 else [self._fuse_alone(each, rule) for each in units]
+            found = [error] if len(sets) == 1 else [self._fuse_alone(each) for each in units]
         seconds = (time.perf_counter() - started) / len(sets)
+        # A rule tells the thread that fused what it did, so the record is made here.
+        fused = [self._finish(each, result, seconds) for each, result in zip(sets, found, strict=True)]
         self._events.put(partial(self._has_fused, sets, pixels))
-        for each, result in zip(sets, found, strict=True):
-            self._writers.submit(self._guarded, self._write, each, result, rule, seconds)
+        for each, outcome in zip(sets, fused, strict=True):
+            self._writers.submit(self._guarded, self._write, each.place, outcome)
+
+    def _fuse_alone(self, units: Sequence[Array]) -> tuple[Array, list[Tensor] | None] | FusekitError:
+        """Fuse one set of several that could not be fused together."""
+        try:
+            return run_batch(self._model, [units], self._rule)[0]
+        except FusekitError as error:
+            return error
+
+    def _finish(self, each: _Set, result: tuple[Array, Any] | FusekitError, seconds: float) -> Fused | FusekitError:
+        if isinstance(result, FusekitError):
+            return result
+        try:
+            took = {"read": each.read, "fuse": seconds}
+            return finish(each.prepared, self._model, self._rule, self._options, *result, took)
+        except FusekitError as error:
+            return error
 
     def _has_fused(self, sets: list[_Set], pixels: int) -> None:
         self._calls.remove(pixels)
         self._unwritten.update((each.place, each.pixels) for each in sets)
 
-    def _fuse_alone(self, units: Sequence[Array], rule: Any) -> tuple[Array, list[Tensor] | None] | FusekitError:
-        """Fuse one set of several that could not be fused together."""
+    def _write(self, place: int, fused: Fused | FusekitError) -> None:
         try:
-            return run_batch(self._model, [units], rule)[0]
+            if isinstance(fused, FusekitError):
+                raise fused
+            fused.save(self._jobs[place].output, record=self._record)
         except FusekitError as error:
-            return error
-
-    def _write(self, each: _Set, result: tuple[Array, Any] | FusekitError, rule: Any, seconds: float) -> None:
-        try:
-            if isinstance(result, FusekitError):
-                raise result
-            took = {"read": each.read, "fuse": seconds}
-            fused = finish(each.prepared, self._model, rule, self._options, *result, took)
-            fused.save(self._jobs[each.place].output, record=self._record)
-        except FusekitError as error:
-            self._finished(each.place, Outcome("failed", one_line(error)))
+            self._finished(place, Outcome("failed", one_line(error)))
         else:
-            self._finished(each.place, Outcome("done"))
+            self._finished(place, Outcome("done"))
 
     def _finished(self, index: int, outcome: Outcome) -> None:
         self.outcomes[index] = outcome
