@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from fusekit.cli.bench_calibration import calibration
+from fusekit.cli.bench_folder import folder
 from fusekit.cli.bench_memory import memory
 from fusekit.cli.bench_metrics import metrics
 from fusekit.cli.bench_quality import quality
@@ -24,6 +25,7 @@ bench.add_command(calibration)
 bench.add_command(metrics)
 bench.add_command(speed)
 bench.add_command(memory)
+bench.add_command(folder)
 
 
 @bench.command("weights")

@@ -65,6 +65,10 @@ class SFNN(WeightedRule):
             "decomposed_channels": getattr(last, "decomposed", None),
         }
 
+    def report_of(self, image: int) -> dict[str, Any]:
+        report = self.report()
+        return {**report, "decomposed_channels": [[each[image]] for each in report["decomposed_channels"]]}
+
 
 class SFNNMean(SoftmaxNuclearNormRule):
     """φ = mean: the mean over the channels, not squared."""
