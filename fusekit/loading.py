@@ -42,11 +42,13 @@ class Provenance:
         config: the factory's keyword arguments.
         weights: the file, or ``None`` for a model without trained weights.
         notes: such as an edge operator that the weights were not trained with.
+        dtype_reason: why the dtype ``auto`` took what it took; ``None`` where the dtype was asked for.
     """
 
     config: dict[str, Any]
     weights: ResolvedWeights | None
     notes: tuple[str, ...] = ()
+    dtype_reason: str | None = None
 
 
 def load(
@@ -60,7 +62,7 @@ def load(
     encoder_options: Mapping[str, Any] | None = None,
     device: str = "auto",
     dtype: str = "float32",
-    optimize: bool = True,
+    optimize: bool | str = True,
     backend: str = "auto",
 ) -> FusionModel:
     """Return a fusion model in evaluation mode, ready on its device.
@@ -75,9 +77,10 @@ def load(
         edge: edge operator to use instead of the one that the weights were trained with.
         encoder_options: keyword arguments of the encoder.
         device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-        dtype: ``float32``, ``bfloat16`` or ``float16``.
-        optimize: run the model's inference form, if it has one (see `FusionModel.optimize`); ``False`` runs the plain
-            modules.
+        dtype: ``float32``, ``bfloat16``, ``float16``, or ``auto``: bfloat16 where the device computes it natively and
+            the fused image keeps 50 dB against float32, which is tried on the embedded images.
+        optimize: run the model's inference form, if it has one; ``False`` runs the plain modules, a name that form (see
+            `FusionModel.optimize`).
         backend: ``auto`` (Triton kernels on a GPU where the model has them, else torch), ``torch`` or ``triton``.
 
     Raises:
@@ -87,7 +90,8 @@ def load(
     """
     check_name(backend)
     spec, found, header = _locate(str(name), model, weights)
-    target_device, target_dtype = resolve_device(device), resolve_dtype(dtype)
+    target_device = resolve_device(device)
+    target_dtype = torch.float32 if dtype == "auto" else resolve_dtype(dtype)
     config = {**spec.config, **header}
     trained_edge = config.get("edge")
     network = build_network(spec, with_choices(spec, config, edge, encoder_options))
@@ -98,8 +102,15 @@ def load(
         raise WeightsError(f"the model {spec.id!r} comes without trained weights; pass weights=FILE")
     if rule is not None or rule_options:
         _set_rule(network, rule, rule_options)
-    network.provenance = Provenance(network.config, found, notes)
-    return network.to(device=target_device, dtype=target_dtype).eval().optimize(optimize).use_backend(backend)
+    network.to(device=target_device, dtype=target_dtype).eval().optimize(optimize).use_backend(backend)
+    reason = None
+    if dtype == "auto":
+        from fusekit.precision import fastest_precision
+
+        target_dtype, reason = fastest_precision(network)
+        network.to(dtype=target_dtype)
+    network.provenance = Provenance(network.config, found, notes, reason)
+    return network
 
 
 def resolve_device(device: str) -> torch.device:
@@ -125,9 +136,13 @@ def resolve_device(device: str) -> torch.device:
 
 
 def resolve_dtype(dtype: str) -> torch.dtype:
-    """Return the torch dtype called ``float32``, ``bfloat16`` or ``float16``."""
+    """Return the torch dtype called ``float32``, ``bfloat16`` or ``float16``.
+
+    Raises:
+        DeviceError: there is no such dtype.
+    """
     if dtype not in _DTYPES:
-        raise DeviceError(f"unknown dtype {dtype!r}; choose {', '.join(_DTYPES)}")
+        raise DeviceError(f"unknown dtype {dtype!r}; choose auto, {', '.join(_DTYPES)}")
     return _DTYPES[dtype]
 
 

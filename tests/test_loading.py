@@ -238,7 +238,7 @@ def test_devices_that_are_not_there_are_refused(ehdran: Path, device: str) -> No
 
 
 def test_other_dtypes_are_refused(ehdran: Path) -> None:
-    with pytest.raises(DeviceError, match="unknown dtype 'int8'; choose float32, bfloat16, float16"):
+    with pytest.raises(DeviceError, match="unknown dtype 'int8'; choose auto, float32, bfloat16, float16"):
         fusekit.load(ehdran, dtype="int8")
 
 

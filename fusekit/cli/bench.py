@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from fusekit.cli.bench_calibration import calibration
+from fusekit.cli.bench_memory import memory
 from fusekit.cli.bench_metrics import metrics
 from fusekit.cli.bench_quality import quality
 from fusekit.cli.bench_speed import speed
@@ -22,6 +23,7 @@ bench.add_command(quality)
 bench.add_command(calibration)
 bench.add_command(metrics)
 bench.add_command(speed)
+bench.add_command(memory)
 
 
 @bench.command("weights")

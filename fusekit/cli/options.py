@@ -45,7 +45,10 @@ def model_options(command: _Function) -> _Function:
                 "--encoder-option", "encoder_options", multiple=True, metavar="KEY=VALUE", help="Option of the encoder."
             ),
             click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
-            click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16 or float16."),
+            click.option(
+                "--dtype", default="float32", show_default=True, help="float32, bfloat16, float16, or auto by hardware."
+            ),
+            click.option("--form", help="Of the model: plain, composed, or compile (by torch.compile)."),
             click.option("--backend", default="auto", show_default=True, help="auto, torch or triton."),
         )
     ):
@@ -87,6 +90,7 @@ def load_chosen(choices: Mapping[str, Any]) -> FusionModel:
         encoder_options=parse_pairs(choices["encoder_options"], "--encoder-option"),
         device=choices["device"],
         dtype=choices["dtype"],
+        optimize=choices["form"] or True,
         backend=choices["backend"],
     )
 

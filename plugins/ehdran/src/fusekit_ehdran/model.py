@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fusekit.model import EncoderDecoder, build_part
+from fusekit.model import EncoderDecoder, Reach, build_part, reach_of_parts
+from fusekit.rules.base import WeightedRule
 from fusekit_ehdran import composed, convert, plugin
+from fusekit_ehdran.compiled import CompiledForm
 from fusekit_ehdran.decoder import Decoder
 from fusekit_ehdran.encoder import DilatedResidualAttention
 from fusekit_ehdran.inference import InferenceForm
@@ -28,11 +30,15 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
         options = dict(encoder_options or {})
         self.encoder = build_part("encoder", encoder, {**options, "edge": edge})
         self.decoder = Decoder(int(options.get("channels", 64)), negative_slope)
-        self._inference: InferenceForm | None = None
+        self._inference: InferenceForm | CompiledForm | None = None
+
+    forms = ("plain", "composed", "compile")
 
     @property
     def form(self) -> str:
-        return "composed" if self.optimized and self._composable and not self.training else "plain"
+        if not self.optimized or not self._composable or self.training:
+            return "plain"
+        return "compile" if self.asked_form == "compile" else "composed"
 
     @property
     def _composable(self) -> bool:
@@ -41,12 +47,20 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
     def kernels_refusal(self, backend: str) -> str | None:
         if not self.optimized:
             return "the plain modules were asked for (optimize=False), which run in torch"
+        if self.asked_form == "compile":
+            return "the form by torch.compile was asked for (optimize='compile'), which brings its own kernels"
         if not self._composable:
             return "the kernels compute the encoder 'dran' with the decoder 'conv3', and these are others"
         if self.encoder.channels not in KERNEL_CHANNELS:
             known = ", ".join(map(str, KERNEL_CHANNELS))
             return f"the kernels compute {known} channels, and the encoder has {self.encoder.channels}"
         return None
+
+    @property
+    def reach(self) -> Reach | None:
+        found = reach_of_parts(self.encoder, self.decoder)
+        # The inference form computes in small pieces and holds little beside the features.
+        return found if found is None or self.form == "plain" else found._replace(working=2.0)
 
     def encode(self, x: Tensor) -> Tensor:
         form = self._inference_form(x)
@@ -62,13 +76,22 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
         form = self._inference_form(features)
         return self.decoder(features) if form is None else form.decoder(features)
 
+    def weigh(self, rule: WeightedRule, features: Sequence[Tensor]) -> Tensor:
+        if self._inference_form(*features) is not None and self.backend == "triton":
+            from fusekit_ehdran.kernels.weighing import weights_of
+
+            weights = weights_of(rule, features)
+            if weights is not None:
+                return weights
+        return super().weigh(rule, features)
+
     def decode_sum(self, weights: Tensor, features: Sequence[Tensor], sources: Sequence[Tensor]) -> Tensor:
         form = self._inference_form(*features)
         if form is None or weights.shape[3:].numel() > 1:
             return super().decode_sum(weights, features, sources)
         return form.decode_sum(weights, features)
 
-    def _inference_form(self, *inputs: Tensor) -> InferenceForm | None:
+    def _inference_form(self, *inputs: Tensor) -> InferenceForm | CompiledForm | None:
         """Return the inference form of the weights as they are now, or ``None`` where the plain modules must run."""
         if self.form == "plain":
             return None
@@ -76,7 +99,7 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
             return None
         assert isinstance(self.encoder, DilatedResidualAttention)
         assert isinstance(self.decoder, Decoder)
-        form = _form_of(self.backend)
+        form = CompiledForm if self.form == "compile" else _form_of(self.backend)
         if type(self._inference) is not form or not self._inference.is_of(self.encoder, self.decoder):
             self._inference = form(self.encoder, self.decoder)
         return self._inference
