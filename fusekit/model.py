@@ -345,11 +345,17 @@ class EncoderDecoder(FusionModel):
         return objectives.reconstruction(x, self.training_forward(x))
 
     def _fuse(self, sources: list[Tensor], rule: RuleLike) -> tuple[Tensor, list[Tensor] | None]:
-        features, chosen = self.encode_sources(sources), self.choose_rule(rule)
+        return self.fuse_encoded(self.encode_sources(sources), sources, [self.choose_rule(rule)])
+
+    def fuse_encoded(
+        self, features: Sequence[Features], sources: Sequence[Tensor], rules: Sequence[FusionRule]
+    ) -> tuple[Tensor, list[Tensor] | None]:
+        """Return the fused image (B, 1, *S) and the rule's weights, from features; one rule for all leaves, or one a leaf."""
+        chosen = rules[0]
         if isinstance(chosen, WeightedRule) and chosen.only_weighs and isinstance(features[0], Tensor):
             weighed = self.weigh(chosen, features)
             return self.decode_sum(weighed, features, sources), [weighed]
-        fused, weights = fuse_features(chosen, features)
+        fused, weights = fuse_features(chosen if len(rules) == 1 else rules, features)
         return self.decode(fused, sources), weights
 
     def choose_rule(self, rule: RuleLike, options: Mapping[str, Any] | None = None) -> FusionRule:

@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from fusekit.errors import PluginError
 from fusekit.geometry import pad_to_multiple, resize_to
 from fusekit.model import BoundRule, EncoderDecoder, Features, FusionModel
-from fusekit.rules.base import FusionRule, Survey, fuse_features, leaf_groups
+from fusekit.rules.base import FusionRule, Survey, leaf_groups
 from fusekit.tiling import Plan, surveys_of
 from fusekit.weight_summary import WeightSummary
 from fusekit.windows import Tile
@@ -62,9 +62,9 @@ def fuse_tiled(model: FusionModel, sources: Sequence[Tensor], rule: FusionRule |
         rules, passes = _surveyed(rule, encoded, parts, plan)
     weights: list[WeightSummary] = []
     for tile in parts:
-        fused, found = fuse_features(rules, encoded.features(tile))
+        fused, found = model.fuse_encoded(encoded.features(tile), [tile.window(source) for source in sources], rules)
         _summarize(weights, found or [], tile)
-        tile.write(image, model.decode(fused, [tile.window(source) for source in sources]))
+        tile.write(image, fused)
     report = rules[0].report() if len(rules) == 1 else {"leaves": [each.report() for each in rules]}
     return TiledFusion(image, weights or None, report, passes + 1)
 

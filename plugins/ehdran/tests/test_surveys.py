@@ -67,7 +67,7 @@ def test_tiles_give_what_the_whole_gives(
         assert found.get(key) == (None if key not in expected else pytest.approx(expected[key], abs=3e-6))
 
 
-@pytest.mark.parametrize(("maps", "least", "most"), [(0, 3, 8), (4, 1, 1), (64, 1, 1)])
+@pytest.mark.parametrize(("maps", "least", "most"), [(0, 2, 4), (4, 1, 1), (64, 1, 1)])
 @pytest.mark.parametrize("preview", [True, False])
 def test_few_channels_are_collected_and_fewer_decomposed(
     encoded: list[Tensor], maps: int, least: int, most: int, preview: bool
@@ -82,7 +82,7 @@ def test_few_channels_are_collected_and_fewer_decomposed(
     found, passes = surveyed(survey, features, (100, 77))
     torch.testing.assert_close(found.weights(features), rule.weights(features), rtol=1e-5, atol=1e-6)
     assert found.reach == 0
-    assert least + (not preview) <= passes <= most + (not preview)
+    assert least <= passes <= most + (not preview)
     report = found.report()
     assert report["norms"] == "exact"
     assert [1 <= each <= 2 for source in report["decomposed_channels"] for each in source] == [True] * 4

@@ -60,7 +60,7 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
     def reach(self) -> Reach | None:
         found = reach_of_parts(self.encoder, self.decoder)
         # The inference form computes in small pieces and holds little beside the features.
-        return found if found is None or self.form == "plain" else found._replace(working=2.0)
+        return found if found is None or self.form != "composed" else found._replace(working=2.0)
 
     def encode(self, x: Tensor) -> Tensor:
         form = self._inference_form(x)

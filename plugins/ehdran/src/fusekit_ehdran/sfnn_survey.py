@@ -28,6 +28,8 @@ EXACT_SIDE = 1024
 _NOISE = 8 / (3 * math.pi)
 #: How many leading singular values tighten a bound.
 _LEADING = 32
+#: How many columns of noise are beside the cosines, for maps that are not smooth.
+_NOISY = 16
 # A bound holds for exact numbers; rounding may lift a computed norm by a little.
 _SLACK = 1 + 1e-5
 
@@ -70,9 +72,10 @@ class GreatestNorms(Survey):
 
         ‖A‖_* ≤ Σ sᵢ + √((r − k)(‖A‖_F² − Σ sᵢ²))    as long as s_k² ≥ (‖A‖_F² − Σ sᵢ²) / (r − k).
 
-    In the first pass V holds cosines of low frequency, so that AV adds up over the tiles. Further passes collect, in
-    the order of the bounds, those that can still win; as a rule there are none. A collected map is decomposed unless a
-    V from subspace iteration shows that it cannot win.
+    In the first pass V holds cosines of low frequency and noise, so that AV adds up over the tiles; the maps of the
+    channels that win in the preview are collected. Where other channels can still win, a second pass finds QᵀA of all,
+    Q being a basis of AV, which gives a closer bound. This and further passes collect, in the order of the bounds,
+    those that can still win. A collected map is decomposed unless a Q from subspace iteration shows that it cannot.
 
     Args:
         count: N sources.
@@ -82,10 +85,12 @@ class GreatestNorms(Survey):
 
     def __init__(self, count: int, shape: Sequence[int], memory: int) -> None:
         batch, channels, height, width = shape
-        self._shape = (count, batch, channels)
+        self._shape, self._rank = (count, batch, channels), min(height, width)
         self._squares = torch.zeros(count, batch, channels, dtype=torch.float64)
-        self._cosines = _cosines(width, min(_LEADING, width))
-        self._products = torch.zeros(count, batch, channels, height, self._cosines.shape[1])
+        self._start = _start(width)
+        self._products = torch.zeros(count, batch, channels, height, self._start.shape[1])
+        self._bases: Tensor | None = None
+        self._inside: Tensor | None = None
         at_a_time = max(1, min(memory // (4 * height * width * count * batch), channels))
         self._searches = [_Search((height, width), at_a_time) for _ in range(count * batch)]
         self._first = True
@@ -103,20 +108,35 @@ class GreatestNorms(Survey):
                 search.collect(maps, tile)
             if self._first:
                 self._squares[source] += shares.square().sum((2, 3), dtype=torch.float64).cpu()
-                product = shares @ self._cosines[tile.core[1]].to(shares.device)
+                product = shares @ self._start[tile.core[1]].to(shares.device)
                 self._products[source, ..., tile.core[0], :] += product.cpu()
+            elif self._bases is not None and self._inside is not None:
+                rows = self._bases[source, ..., tile.core[0], :].transpose(-2, -1).to(shares.device)
+                self._inside[source, ..., tile.core[1]] += (rows @ shares).cpu()
 
     def finish_pass(self) -> bool:
         if self._first:
-            leading = torch.stack(side_by_side(torch.linalg.svdvals, self._products.flatten(0, 2)))
-            leading = leading.view(len(self._searches), self._shape[2], -1)
-            rank = min(self._products.shape[-2], len(self._cosines))
-            bounds = _upper_bound(leading, self._squares.flatten(0, 1), rank).tolist()
-            for search, bound in zip(self._searches, bounds, strict=True):
-                search.bounds = bound
-            self._first = False
+            self._lower(self._products)
+        elif self._inside is not None:
+            self._lower(self._inside)
         side_by_side(_Search.decompose, self._searches)
-        return any(search.wanted for search in self._searches)
+        if not any(search.wanted for search in self._searches):
+            return False
+        if self._first:
+            self._bases = torch.linalg.qr(self._products).Q
+            self._inside = torch.zeros(*self._bases.shape[:3], self._bases.shape[-1], len(self._start))
+            self._first, self._products = False, torch.empty(0)
+        else:
+            self._bases = self._inside = None
+        return True
+
+    def _lower(self, products: Tensor) -> None:
+        """Lower the channels' bounds to what AV or QᵀA (N, B, C, …) of each allows."""
+        leading = torch.stack(side_by_side(torch.linalg.svdvals, products.flatten(0, 2)))
+        leading = leading.view(len(self._searches), self._shape[2], -1)
+        found = _upper_bound(leading, self._squares.flatten(0, 1), self._rank).tolist()
+        for search, bounds in zip(self._searches, found, strict=True):
+            search.bounds = [min(pair) for pair in zip(bounds, search.bounds or bounds, strict=True)]
 
     def rule(self) -> FixedWeights:
         greatest = torch.tensor([search.best for search in self._searches]).view(self._shape[:2])
@@ -247,6 +267,13 @@ def _cosines(length: int, count: int) -> Tensor:
     places = torch.arange(length, dtype=torch.float64) + 0.5
     waves = torch.cos(places[:, None] * torch.arange(count) * (math.pi / length))
     return F.normalize(waves, dim=0).float()
+
+
+def _start(length: int) -> Tensor:
+    """Return orthonormal columns that much of a map shows in: smooth ones, and noise: (length, up to 48)."""
+    smooth = _cosines(length, min(_LEADING, length))
+    noise = torch.randn(length, min(_NOISY, length - smooth.shape[1]), generator=torch.Generator().manual_seed(0))
+    return torch.linalg.qr(torch.cat([smooth, noise], 1).double()).Q.float()
 
 
 def _upper_bound(leading: Tensor, squares: Tensor, rank: int) -> Tensor:

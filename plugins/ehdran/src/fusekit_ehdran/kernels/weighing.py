@@ -20,7 +20,7 @@ HOW = "by matrix products, within 1e-5"
 def weights_of(rule: WeightedRule, features: Sequence[Tensor]) -> Tensor | None:
     """Return the weights of a rule of SFNN's family for features of N sources (B, C, H, W), ``None`` of other rules."""
     shape = (len(features), len(features[0]))
-    if type(rule) is SFNN:
+    if isinstance(rule, SFNN) and type(rule).weights is SFNN.weights:
         norms, counts = greatest_nuclear_norms(stacked(features), share_statistics)
         decomposed = counts.view(shape).tolist()
         found = [
