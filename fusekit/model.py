@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from fusekit.errors import DeviceError, InputError, OptionError, RuleError, TrainingError, WeightsError
 from fusekit.geometry import check_sources, crop_to, pad_to_multiple
+from fusekit.hub import OnHub
 from fusekit.kernels.backend import check_name, choose
 from fusekit.plugins import registries
 from fusekit.rules.base import FusionRule, WeightedRule, fuse_features, weighted_sum
@@ -103,9 +103,7 @@ class Decoder(nn.Module):
     """Turns features into an image: (B, C, *S) → (B, 1, *S). Subclasses take C as the keyword ``channels``."""
 
 
-class FusionModel(
-    nn.Module, PyTorchModelHubMixin, library_name="fusekit", repo_url="https://github.com/fusekit/fusekit"
-):
+class FusionModel(OnHub, nn.Module):
     """A model that fuses two or more registered single-channel images into one.
 
     ``save_pretrained(folder)`` writes ``model.safetensors`` and ``config.json``; ``from_pretrained(folder or hub id)``
