@@ -51,7 +51,8 @@ class OnHub:
     @classmethod
     def from_pretrained(cls: type[_Class], *arguments: Any, **options: Any) -> _Class:
         """Build the model that a folder or a repository of the hub describes, and read its weights."""
-        found: _Class = _hub_class(cls).from_pretrained(*arguments, **options)
+        kind: Any = cls
+        found: _Class = _hub_class(kind).from_pretrained(*arguments, **options)
         return found
 
 
@@ -65,7 +66,8 @@ def _is_jsonable(value: object) -> bool:
 
 def _view(model: OnHub) -> Any:
     """Return the same model, of a class that derives from the mixin too."""
-    view = object.__new__(_hub_class(type(model)))
+    kind: Any = type(model)
+    view = object.__new__(_hub_class(kind))
     view.__dict__ = model.__dict__
     return view
 
