@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from fusekit.errors import InputError, OptionError, RuleError, TrainingError, WeightsError
 from fusekit.forms import Forms
 from fusekit.geometry import check_sources, crop_to, pad_to_multiple
+from fusekit.hub import OnHub
 from fusekit.plugins import registries
 from fusekit.rules.base import FusionRule, WeightedRule, fuse_features, weighted_sum
 from fusekit.spec import ModelSpec, WeightsSpec
@@ -129,7 +129,7 @@ def reach_of_parts(encoder: nn.Module, decoder: nn.Module) -> Reach | None:
     return Reach(near, far, math.lcm(*multiples))
 
 
-class FusionModel(Forms, PyTorchModelHubMixin, library_name="fusekit", repo_url="https://github.com/fusekit/fusekit"):
+class FusionModel(OnHub, Forms):
     """A model that fuses two or more registered single-channel images into one.
 
     ``save_pretrained(folder)`` writes ``model.safetensors`` and ``config.json``; ``from_pretrained(folder or hub id)``

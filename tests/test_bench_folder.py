@@ -21,7 +21,10 @@ def test_race_and_memory(tmp_path: Path) -> None:
     outcome = run_cli(["bench", "folder", *counts, *choices, "--json", target, "--markdown", page])
     assert outcome.code == 0, outcome.err
     assert page.read_text(encoding="utf-8") == outcome.out
-    assert "`fusekit bench folder --size 24x16 --pairs 6 --race 3 --rounds 2 --rule mean" in outcome.out
+    assert (
+        "`fusekit bench folder --size 24x16 --pairs 6 --race 3 --rounds 2 --workers 2 --rule mean --device cpu`"
+        in outcome.out
+    )
     assert "| folder mode |" in outcome.out
     found = json.loads(target.read_text(encoding="utf-8"))
     assert found["workers"] == 2
