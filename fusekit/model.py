@@ -346,7 +346,7 @@ class EncoderDecoder(FusionModel):
     def fuse_encoded(
         self, features: Sequence[Features], sources: Sequence[Tensor], rules: Sequence[FusionRule]
     ) -> tuple[Tensor, list[Tensor] | None]:
-        """Return the fused image (B, 1, *S) and the rule's weights, from features; one rule for all leaves, or one a leaf."""
+        """Return the fused image (B, 1, *S) and the weights, from features; one rule for all leaves, or one a leaf."""
         chosen = rules[0]
         if isinstance(chosen, WeightedRule) and chosen.only_weighs and isinstance(features[0], Tensor):
             weighed = chosen.weights(features)
