@@ -86,7 +86,7 @@ def test_what_one_sets_for_its_process_serves_no_other(folder: Path) -> None:
     assert pages_of_new_blocks() < 4 * 40 // 2 <= pages
 
 
-def test_errors_come_back_and_leave_the_process() -> None:
+def test_errors_come_back_and_leave_the_process_until_it_vanishes() -> None:
     worker, here = ProcessWorker(job("tires")._replace(threads=3)), LocalWorker(job("fails"))
     with contextlib.closing(worker):
         worker.wait_for_start()
@@ -100,6 +100,8 @@ def test_errors_come_back_and_leave_the_process() -> None:
             here.introduce()
         message = str(expected.value).replace("odd_fuser:fails", "odd_fuser:tires")
         assert str(there.value) == message.replace("ValueError: no such thing", "RuntimeError: no more of 3 threads")
+        with pytest.raises(OptionError, match=r"process of odd_fuser:tires has ended with code 3, .* --sizes"):
+            worker.introduce()
 
 
 def test_errors_come_back_as_what_can_travel() -> None:
@@ -110,13 +112,6 @@ def test_errors_come_back_as_what_can_travel() -> None:
     assert _nearest(SomewhereError) is InputError
     assert _nearest(UnknownNameError) is OptionError
     assert _nearest(ValueError) is OptionError
-
-
-def test_a_process_that_vanishes() -> None:
-    with contextlib.closing(ProcessWorker(job("vanishes"))) as worker:
-        worker.wait_for_start()
-        with pytest.raises(OptionError, match=r"process of odd_fuser:vanishes has ended with code 3, .* --sizes"):
-            worker.introduce()
 
 
 def test_ctrl_c_ends_a_process_at_work() -> None:
