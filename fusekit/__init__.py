@@ -11,6 +11,7 @@ from fusekit.hookspecs import hookimpl
 from fusekit.spec import ModelSpec, WeightsSpec
 
 if TYPE_CHECKING:
+    from fusekit.batch import fuse_folders
     from fusekit.errors import FusekitError
     from fusekit.evaluation import evaluate
     from fusekit.listing import (
@@ -33,6 +34,7 @@ _LAZY = {
     "Fused": "fusekit.pipeline",
     "evaluate": "fusekit.evaluation",
     "fuse": "fusekit.pipeline",
+    "fuse_folders": "fusekit.batch",
     "list_decoders": "fusekit.listing",
     "list_edges": "fusekit.listing",
     "list_encoders": "fusekit.listing",
@@ -52,6 +54,7 @@ __all__ = [
     "__version__",
     "evaluate",
     "fuse",
+    "fuse_folders",
     "hookimpl",
     "list_decoders",
     "list_edges",

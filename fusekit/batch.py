@@ -1,4 +1,4 @@
-"""Folders of images, fused one set after the other: resumable, and past what cannot be fused."""
+"""Folders of images: matched by name, fused by a crew of threads, resumable, and past what cannot be fused."""
 
 from __future__ import annotations
 
@@ -8,27 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fusekit.errors import FusekitError, InputError, OutputError, one_line
+import torch
+
+from fusekit.crew import Crew, Job, Outcome, Shares
+from fusekit.errors import InputError, OutputError
 from fusekit.files import can_create_in, remove_stale_partials
 from fusekit.io.folders import matched
+from fusekit.loading import load
 from fusekit.model import FusionModel
-from fusekit.pipeline import Options, fuse_loaded
-from fusekit.record import read_record, settings
-
-
-@dataclass(frozen=True)
-class Job:
-    """One set of sources with its output.
-
-    Attributes:
-        name: the sources' common file name without extension.
-        sources: one path a folder, ``None`` where a folder lacks it.
-        output: file to write.
-    """
-
-    name: str
-    sources: list[Path | None]
-    output: Path
+from fusekit.pipeline import Options
+from fusekit.record import machine, read_record, settings
 
 
 @dataclass
@@ -48,6 +37,15 @@ class Summary:
     other_settings: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     interrupted: bool = False
+
+    def add(self, name: str, outcome: Outcome) -> None:
+        """Add what became of a job."""
+        if outcome.kind == "failed":
+            self.failed[name] = outcome.reason
+        else:
+            (self.done if outcome.kind == "done" else self.skipped).append(name)
+        if outcome.other_settings:
+            self.other_settings.append(name)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the summary as JSON-able data."""
@@ -86,6 +84,54 @@ def prepare_output(output: Path, folders: Sequence[Path]) -> None:
     remove_stale_partials(output)
 
 
+def fuse_folders(
+    folders: Sequence[str | Path],
+    output: str | Path,
+    model: str | Path | FusionModel = "ehdran",
+    *,
+    names: str | None = None,
+    options: Options | None = None,
+    record: bool = True,
+    overwrite: bool = False,
+    workers: int | None = None,
+    report: Callable[[Job], None] | None = None,
+) -> Summary:
+    """Fuse the images of folders that are called alike, as ``fusekit fuse --pairs`` does.
+
+    Args:
+        folders: two or more.
+        output: folder to write to, made if need be.
+        model: a name, or a model that `fusekit.load` returned, with its rule.
+        names: fuse only these: a file with a name a line, or ``FILE.json#/key/key``.
+        options: of the pipeline.
+        record: whether to write records.
+        overwrite: whether to make again what is there already.
+        workers: sets that are fused at the same time; ``None`` for what suits the device.
+        report: called after each job, in the order in which they end.
+
+    Returns:
+        what was fused, skipped and failed, with reasons; a set that cannot be fused is no exception here.
+
+    Raises:
+        FusekitError: folders, output folder, names, model or options cannot be used.
+    """
+    paths, target = [Path(folder) for folder in folders], Path(output)
+    if len(paths) < 2:
+        raise InputError("fusing needs two or more folders")
+    jobs = find_jobs(paths, target, names)
+    prepare_output(target, paths)
+    loaded = model if isinstance(model, FusionModel) else load(model)
+    return fuse_jobs(
+        jobs,
+        loaded,
+        options or Options(),
+        record=record,
+        overwrite=overwrite,
+        workers=workers,
+        report=report,
+    )
+
+
 def fuse_jobs(
     jobs: Sequence[Job],
     model: FusionModel,
@@ -93,6 +139,7 @@ def fuse_jobs(
     *,
     record: bool = True,
     overwrite: bool = False,
+    workers: int | None = None,
     report: Callable[[Job], None] | None = None,
 ) -> Summary:
     """Fuse every job, go on past those that fail, and stop in good order when interrupted.
@@ -103,36 +150,33 @@ def fuse_jobs(
         options: of the pipeline.
         record: whether to write records.
         overwrite: whether to make again what is there already.
-        report: called after each job.
+        workers: sets that are fused at the same time; ``None`` for what suits the device.
+        report: called after each job, in the order in which they end.
+
+    Returns:
+        the summary, in the order of ``jobs``.
+
+    Raises:
+        OptionError: fewer than one worker.
     """
-    summary = Summary()
     ours = settings(model, model.choose_rule(None), options)
+
+    def skip(output: Path) -> Outcome | None:
+        if overwrite or not output.exists():
+            return None
+        return Outcome("skipped", other_settings=not _same_settings(output, ours))
+
+    shares = Shares.of(torch.device(machine(model)["device"]), workers)
+    crew = Crew(jobs, model, options, shares, record=record, skip=skip, report=report)
+    summary = Summary()
     try:
-        for job in jobs:
-            if job.output.exists() and not overwrite:
-                summary.skipped.append(job.name)
-                if not _same_settings(job.output, ours):
-                    summary.other_settings.append(job.name)
-            else:
-                _fuse_one(job, model, options, record, summary)
-            if report is not None:
-                report(job)
+        crew.run()
     except KeyboardInterrupt:
         summary.interrupted = True
+    for index, job in enumerate(jobs):
+        if index in crew.outcomes:
+            summary.add(job.name, crew.outcomes[index])
     return summary
-
-
-def _fuse_one(job: Job, model: FusionModel, options: Options, record: bool, summary: Summary) -> None:
-    try:
-        sources = [path for path in job.sources if path is not None]
-        if len(sources) < len(job.sources):
-            lacking = [index for index, path in enumerate(job.sources, start=1) if path is None]
-            raise InputError(f"missing from folder {', '.join(map(str, lacking))} of {len(job.sources)}")
-        fuse_loaded(sources, model, options=options).save(job.output, record=record)
-    except FusekitError as error:
-        summary.failed[job.name] = one_line(error)
-    else:
-        summary.done.append(job.name)
 
 
 def _same_settings(output: Path, ours: dict[str, Any]) -> bool:

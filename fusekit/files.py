@@ -7,6 +7,7 @@ import hashlib
 import os
 import socket
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -41,8 +42,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """
     target = Path(target)
     check_writable(target)
-    # The name is cut so that what stands behind it is sure to fit; its end tells an image from its record.
-    partial = target.with_name(f".{target.name[-40:]}~{socket.gethostname()}-{os.getpid()}{_PARTIAL}")
+    # The name is cut so that what stands behind it is sure to fit; its end tells an image from its record, and the
+    # thread those of two threads whose names end alike.
+    thread = threading.get_native_id()
+    partial = target.with_name(f".{target.name[-36:]}~{thread}~{socket.gethostname()}-{os.getpid()}{_PARTIAL}")
     try:
         yield partial
         partial.replace(target)

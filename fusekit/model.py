@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from fusekit.errors import InputError, OptionError, RuleError, TrainingError, WeightsError
 from fusekit.forms import Forms
 from fusekit.geometry import check_sources, crop_to, pad_to_multiple
+from fusekit.hub import OnHub
 from fusekit.plugins import registries
 from fusekit.rules.base import FusionRule, WeightedRule, fuse_features, weighted_sum
 from fusekit.spec import ModelSpec, WeightsSpec
@@ -129,7 +129,7 @@ def reach_of_parts(encoder: nn.Module, decoder: nn.Module) -> Reach | None:
     return Reach(near, far, math.lcm(*multiples))
 
 
-class FusionModel(Forms, PyTorchModelHubMixin, library_name="fusekit", repo_url="https://github.com/fusekit/fusekit"):
+class FusionModel(OnHub, Forms):
     """A model that fuses two or more registered single-channel images into one.
 
     ``save_pretrained(folder)`` writes ``model.safetensors`` and ``config.json``; ``from_pretrained(folder or hub id)``
@@ -350,7 +350,7 @@ class EncoderDecoder(FusionModel):
     def fuse_encoded(
         self, features: Sequence[Features], sources: Sequence[Tensor], rules: Sequence[FusionRule]
     ) -> tuple[Tensor, list[Tensor] | None]:
-        """Return the fused image (B, 1, *S) and the rule's weights, from features; one rule for all leaves, or one a leaf."""
+        """Return the fused image (B, 1, *S) and the weights from features, by one rule for all leaves or one a leaf."""
         chosen = rules[0]
         if isinstance(chosen, WeightedRule) and chosen.only_weighs and isinstance(features[0], Tensor):
             weighed = self.weigh(chosen, features)

@@ -190,27 +190,71 @@ def fuse_loaded(
     started: float | None = None,
 ) -> Fused:
     """Do as `fuse` with a model that is loaded: the steps of the data's way, one a line."""
+    started = started if started is not None else time.perf_counter()
     options = options or Options()
-    clock = {"start": started if started is not None else time.perf_counter()}
     model.check_count(len(sources))
     chosen = model.choose_rule(rule, rule_options)
+    prepared = prepare(sources, model, options)
+    read_at = time.perf_counter()
+    ran = run_model(model, prepared.units, chosen, options)
+    fused_at = time.perf_counter()
+    seconds = {"read": read_at - started, "fuse": fused_at - read_at}
+    return finish(prepared, model, chosen, options, ran, seconds)
+
+
+class Prepared(NamedTuple):
+    """The sources of one fusion, read and brought to what a model takes.
+
+    Attributes:
+        layout: the first source as it was given.
+        images: as they were read, at one size.
+        depth: to write.
+        chroma_of: index of the image whose chroma the result takes, or ``None``.
+        limits: the stored values of each that become 0 and 1.
+        units: luminances (H, W) in [0, 1], float32.
+    """
+
+    layout: Source
+    images: list[Image]
+    depth: str
+    chroma_of: int | None
+    limits: list[tuple[float, float]]
+    units: list[Array]
+
+
+def prepare(sources: Sequence[Source], model: FusionModel, options: Options) -> Prepared:
+    """Read the sources and bring them to one size and to [0, 1]."""
     images = aligned([read(source) for source in sources], options.resize)
     depth = options.depth(images[0])
     chroma_of = chroma_source(images, options.color)
-    clock["read"] = time.perf_counter()
     units, limits = luminances(images, model)
-    ran = run_model(model, units, chosen, options)
-    clock["fuse"] = time.perf_counter()
+    return Prepared(sources[0], images, depth, chroma_of, limits, units)
+
+
+def finish(
+    prepared: Prepared,
+    model: FusionModel,
+    rule: FusionRule | None,
+    options: Options,
+    ran: Run,
+    seconds: Mapping[str, float],
+) -> Fused:
+    """Bring the network's raw output to pixels like the first source's, and make the record.
+
+    ``seconds`` holds what ``read`` and ``fuse`` took; the record's ``total`` adds what this function takes.
+    """
+    started = time.perf_counter()
+    first, limits, depth = prepared.images[0], prepared.limits, prepared.depth
     unit = output_to_unit(ran.image, model.spec.output)
     # A float output lies on the range of a float source; where the first source is of integers, on [0, 1].
-    scale = limits[0] if images[0].depth == "float32" else (0.0, 1.0)
-    if chroma_of is not None:
-        pixels = _colored(unit, images[chroma_of], depth, images[0], scale)
+    scale = limits[0] if first.depth == "float32" else (0.0, 1.0)
+    if prepared.chroma_of is not None:
+        pixels = _colored(unit, prepared.images[prepared.chroma_of], depth, first, scale)
     else:
         pixels = from_unit(unit, depth, scale)
-    clock["end"] = time.perf_counter()
-    record = make_record(model, images, limits, chosen, ran, options, chroma_of, pixels, clock)
-    return Fused(_in_layout_of(sources[0], pixels), record)
+    seconds = {**seconds, "total": sum(seconds.values()) + time.perf_counter() - started}
+    record = make_record(model, prepared.images, limits, rule, ran, options, prepared.chroma_of, pixels, seconds)
+    return Fused(_in_layout_of(prepared.layout, pixels), record)
 
 
 def read(source: Source) -> Image:
@@ -272,46 +316,71 @@ def run_model(
         InputError: the memory does not suffice, or the output is not finite.
         OptionError: tiles were asked for, and the model or the rule cannot be tiled.
     """
+    return run_batch(model, [units], rule, options)[0]
+
+
+def run_batch(
+    model: FusionModel, sets: Sequence[Sequence[Array]], rule: FusionRule | None, options: Options | None = None
+) -> list[Run]:
+    """Do as `run_model` for several sets of as many sources of one size, in one call of the network."""
     parameter = next(model.parameters(), None)
     device = parameter.device if parameter is not None else torch.device("cpu")
     dtype = parameter.dtype if parameter is not None else torch.float32
-    tensors = [torch.from_numpy(unit)[None, None].to(device, dtype) for unit in units]
+    tensors = [_on(device, _stacked(units)).to(dtype) for units in zip(*sets, strict=True)]
     try:
         with torch.inference_mode():
-            ran = _run(model, tensors, rule, options or Options())
+            runs = _run(model, tensors, model.choose_rule(rule), options or Options())
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "memory" not in str(error):
             raise
         raise InputError(
-            f"the memory of {device} does not suffice for {len(units)} sources of {size_text(units[0].shape)} pixels; "
-            "allow less with --memory, use smaller images, another device, or dtype bfloat16"
+            f"the memory of {device} does not suffice for {len(tensors)} sources of {size_text(tensors[0].shape[2:])} "
+            "pixels; allow less with --memory, use smaller images, another device, or dtype bfloat16"
         ) from error
-    if not np.isfinite(ran.image).all():
+    if not all(np.isfinite(ran.image).all() for ran in runs):
         raise InputError(
             f"the model {model.spec.id!r} gave values that are not finite for these sources in {dtype}; "
             "try dtype float32, or other weights"
         )
-    return ran
+    return runs
 
 
-def _run(model: FusionModel, sources: Sequence[Tensor], rule: FusionRule | None, options: Options) -> Run:
-    """Fuse tensors (1, 1, H, W) whole or in tiles."""
-    rule = model.choose_rule(rule)
+def _stacked(units: Sequence[Array]) -> Tensor:
+    """Return luminances (H, W) of one size as one tensor (B, 1, H, W)."""
+    return torch.from_numpy(units[0])[None, None] if len(units) == 1 else torch.from_numpy(np.stack(units))[:, None]
+
+
+def _on(device: torch.device, tensor: Tensor) -> Tensor:
+    """Return the tensor on a device; from pinned memory a copy to a GPU does not wait for what that computes."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+def _run(model: FusionModel, sources: Sequence[Tensor], rule: FusionRule | None, options: Options) -> list[Run]:
+    """Fuse tensors (B, 1, H, W) whole or in tiles."""
     padded = [pad_to_multiple(source, model.spec.multiple) for source in sources]
     plan = make_plan(model, rule, padded, parse_tile(options.tile), parse_memory(options.memory))
     if plan is None or isinstance(plan, NotTiled):
-        image, weights = model.fuse_with_weights(sources, rule)
-        summaries = None if weights is None else [WeightSummary(each) for each in weights]
-        report = rule.report() if rule is not None else {}
-        return Run(_plane(image), summaries, report, None if plan is None else {"note": str(plan)})
+        images, weights = model.fuse_with_weights(sources, rule)
+        tiles = None if plan is None else {"note": str(plan)}
+        return [_one_of(index, images, weights, rule, tiles) for index in range(len(images))]
+    if len(sources[0]) > 1:
+        alone = [[source[index : index + 1] for source in sources] for index in range(len(sources[0]))]
+        return [run for each in alone for run in _run(model, each, rule, options)]
     fused = fuse_tiled(model, padded, rule, plan)
-    return Run(
-        _plane(crop_to(fused.image, sources[0].shape[2:])), fused.weights, fused.report, plan.as_dict(fused.passes)
-    )
+    image = crop_to(fused.image, sources[0].shape[2:])
+    return [Run(_plane(image[0]), fused.weights, fused.report, plan.as_dict(fused.passes))]
+
+
+def _one_of(
+    index: int, images: Tensor, weights: list[Tensor] | None, rule: FusionRule | None, tiles: dict[str, Any] | None
+) -> Run:
+    """Return what concerns one image of a batch."""
+    summaries = None if weights is None else [WeightSummary(each[:, index : index + 1]) for each in weights]
+    return Run(_plane(images[index]), summaries, {} if rule is None else rule.report_of(index), tiles)
 
 
 def _plane(image: Tensor) -> Array:
-    plane: Array = image[0, 0].float().cpu().numpy()
+    plane: Array = image[0].float().cpu().numpy()
     return plane
 
 

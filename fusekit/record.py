@@ -67,11 +67,11 @@ def make_record(
     options: Options,
     chroma_of: int | None,
     pixels: Array,
-    clock: Mapping[str, float],
+    seconds: Mapping[str, float],
 ) -> dict[str, Any]:
     """Return the JSON-able record of one fusion.
 
-    ``ran`` is what `run_model` returned; ``clock`` holds the times start, read, fuse and end.
+    ``ran`` is what `run_model` returned; ``seconds`` holds what read, fuse and total took.
     """
     return {
         "sources": [_source(image, each) for image, each in zip(images, limits, strict=True)],
@@ -87,11 +87,7 @@ def make_record(
         "chroma_from": None if chroma_of is None else chroma_of + 1,
         **machine(model),
         "versions": versions(model),
-        "seconds": {
-            "read": round(clock["read"] - clock["start"], 4),
-            "fuse": round(clock["fuse"] - clock["read"], 4),
-            "total": round(clock["end"] - clock["start"], 4),
-        },
+        "seconds": {part: round(seconds[part], 4) for part in ("read", "fuse", "total")},
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
 

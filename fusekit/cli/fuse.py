@@ -13,7 +13,7 @@ from fusekit.cli.progress import ProgressBar
 from fusekit.errors import InputError, OptionError
 
 if TYPE_CHECKING:
-    from fusekit.batch import Job
+    from fusekit.crew import Job
     from fusekit.pipeline import Options
 
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 @click.option("--memory", help="What fusing may take, as 2GiB; above it images are fused in tiles.")
 @click.option("--no-record", is_flag=True, help="Write no OUT.json beside the output.")
 @click.option("--overwrite", is_flag=True, help="With --pairs: make again what is there already.")
+@click.option("--workers", type=int, help="With --pairs: sets fused at once; what suits the device by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print the record, or the summary of --pairs, as JSON.")
 def fuse(sources: tuple[Path, ...], output: Path, pairs: bool, names: str | None, **choices: Any) -> None:
     """Fuse two or more registered images: fusekit fuse A B [C …] -o OUT.
@@ -46,6 +47,8 @@ def fuse(sources: tuple[Path, ...], output: Path, pairs: bool, names: str | None
     options = Options(choices["color"], choices["resize"], choices["bit_depth"], choices["tile"], choices["memory"])
     if names is not None and not pairs:
         raise OptionError("--names chooses among the pairs of folders; add --pairs")
+    if choices["workers"] is not None and (not pairs or choices["workers"] < 1):
+        raise OptionError("--workers is of the pairs of folders, 1 or more; add --pairs or leave it out")
     if len(sources) < 2:
         what = "folders" if pairs else "images"
         raise InputError(f"fusing needs two or more {what}, and only {sources[0]} was given")
@@ -92,6 +95,7 @@ def _fuse_folders(
             options,
             record=not choices["no_record"],
             overwrite=choices["overwrite"],
+            workers=choices["workers"],
             report=advance,
         )
     if choices["as_json"]:

@@ -63,6 +63,10 @@ class FusionRule:
         """Return what is worth knowing of how the rule came to its result, JSON-able, for the record."""
         return {}
 
+    def report_of(self, image: int) -> dict[str, Any]:
+        """Return the part of the report that concerns one image of the batch."""
+        return self.report()
+
 
 class Survey:
     """Statistics of whole images, gathered tile by tile, from which a rule of finite reach follows.

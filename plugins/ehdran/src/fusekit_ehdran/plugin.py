@@ -137,7 +137,7 @@ def register_fusion_rules(register: Callable[..., None]) -> None:
         "sfnn-channel": ("SFNNChannel", "softmax nuclear norm, a weight a source and channel"),
     }
     for name, (class_name, summary) in variants.items():
-        register(name, f"fusekit_ehdran.sfnn_survey:{class_name}", summary=summary, citation=PAPER)
+        register(name, f"fusekit_ehdran.sfnn:{class_name}", summary=summary, citation=PAPER)
     register(
         "sfnn-local",
         "fusekit_ehdran.sfnn_local:SFNNLocal",

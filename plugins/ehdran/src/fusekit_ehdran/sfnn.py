@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fusekit.rules.base import WeightedRule, normalized
+from fusekit.rules.base import Survey, WeightedRule, normalized
 from fusekit_ehdran.nuclear import Greatest, greatest_nuclear_norms, nuclear_norms
 
 #: What a report says of norms that are exact but for rounding.
@@ -23,6 +23,7 @@ EXACT = "exact"
 class SoftmaxNuclearNormRule(WeightedRule):
     """Base of the family: w_i = a_i / Σ_j a_j with an activity a_i from the nuclear norms of source i."""
 
+    working = 2.5
     _how = EXACT
 
     def activity(self, norms: Tensor) -> Tensor:
@@ -37,6 +38,11 @@ class SoftmaxNuclearNormRule(WeightedRule):
         self._how = how
         return normalized(self.activity(norms))[..., None, None]
 
+    def survey(self, count: int, shape: Sequence[int], memory: int) -> Survey | None:
+        from fusekit_ehdran.sfnn_survey import AllNorms
+
+        return AllNorms(self, count, shape, memory) if len(shape) == 4 else None
+
     def report(self) -> dict[str, Any]:
         return {"norms": self._how}
 
@@ -44,8 +50,15 @@ class SoftmaxNuclearNormRule(WeightedRule):
 class SFNN(WeightedRule):
     """The authors' code: φ = max, squared; w_i = max_k(n_k^i)² / Σ_j max_k(n_k^j)²."""
 
+    working = 2.5
+
     def __init__(self) -> None:
         self._last = threading.local()
+
+    def survey(self, count: int, shape: Sequence[int], memory: int) -> Survey | None:
+        from fusekit_ehdran.sfnn_survey import GreatestNorms
+
+        return GreatestNorms(count, shape, memory) if len(shape) == 4 else None
 
     def weights(self, features: Sequence[Tensor]) -> Tensor:
         return self.weights_of(greatest_nuclear_norms(features))
@@ -64,6 +77,10 @@ class SFNN(WeightedRule):
             "norms": getattr(last, "how", EXACT),
             "decomposed_channels": getattr(last, "decomposed", None),
         }
+
+    def report_of(self, image: int) -> dict[str, Any]:
+        report = self.report()
+        return {**report, "decomposed_channels": [[each[image]] for each in report["decomposed_channels"]]}
 
 
 class SFNNMean(SoftmaxNuclearNormRule):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +20,10 @@ from torch import Tensor
 from fusekit.rules.base import FixedWeights, Survey, normalized
 from fusekit.threads import side_by_side
 from fusekit.windows import Tile
-from fusekit_ehdran import sfnn
 from fusekit_ehdran.nuclear import nuclear_norm
+
+if TYPE_CHECKING:
+    from fusekit_ehdran.sfnn import SoftmaxNuclearNormRule
 
 #: Longest side of maps that are decomposed whole where all channels are needed.
 EXACT_SIDE = 1024
@@ -32,36 +35,6 @@ _LEADING = 32
 _NOISY = 16
 # A bound holds for exact numbers; rounding may lift a computed norm by a little.
 _SLACK = 1 + 1e-5
-
-
-class SFNN(sfnn.SFNN):
-    """`fusekit_ehdran.sfnn.SFNN`, for images in tiles too."""
-
-    working = 2.5
-
-    def survey(self, count: int, shape: Sequence[int], memory: int) -> Survey | None:
-        return GreatestNorms(count, shape, memory) if len(shape) == 4 else None
-
-
-class _AllChannels(sfnn.SoftmaxNuclearNormRule):
-    """A rule that needs the norms of all channels, for images in tiles too."""
-
-    working = 2.5
-
-    def survey(self, count: int, shape: Sequence[int], memory: int) -> Survey | None:
-        return AllNorms(self, count, shape, memory) if len(shape) == 4 else None
-
-
-class SFNNMean(_AllChannels, sfnn.SFNNMean):
-    """`fusekit_ehdran.sfnn.SFNNMean`, for images in tiles too."""
-
-
-class SFNNSum(_AllChannels, sfnn.SFNNSum):
-    """`fusekit_ehdran.sfnn.SFNNSum`, for images in tiles too."""
-
-
-class SFNNChannel(_AllChannels, sfnn.SFNNChannel):
-    """`fusekit_ehdran.sfnn.SFNNChannel`, for images in tiles too."""
 
 
 class GreatestNorms(Survey):
@@ -211,7 +184,7 @@ class AllNorms(Survey):
         memory: bytes for the block means.
     """
 
-    def __init__(self, made_for: sfnn.SoftmaxNuclearNormRule, count: int, shape: Sequence[int], memory: int) -> None:
+    def __init__(self, made_for: SoftmaxNuclearNormRule, count: int, shape: Sequence[int], memory: int) -> None:
         batch, channels, height, width = shape
         self._made_for = made_for
         self._block = -(-max(height, width) // EXACT_SIDE)

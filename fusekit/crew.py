@@ -1,0 +1,350 @@
+"""A crew of threads for folder mode: they read the next sets, fuse, and write the last ones, all at the same time.
+
+    jobs → read ahead → sets of one size together → fuse, several at a time → write → outcomes
+
+Every queue between them is bounded, so memory depends on the size of the sets and not on how many there are. The main
+thread deals out the work and reports; outcomes are kept by a job's place in the list, so a summary does not depend on
+who was quicker. Which sets share one call of the network depends on their order and sizes alone, never on time.
+
+On a CPU each call of the network has few threads and several calls run at once: a small image does not keep many
+threads busy, and two images on two threads do not wait for each other. On a GPU one thread feeds the device.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from fusekit.errors import FusekitError, InputError, OptionError, one_line
+from fusekit.io.image import Array
+from fusekit.memory import available_bytes
+from fusekit.model import FusionModel
+from fusekit.pipeline import Fused, Options, Prepared, Run, finish, prepare, run_batch, run_model
+
+#: What a network holds for each pixel of each source while it runs, at most: some maps of 64 channels in float32.
+BYTES_PER_PIXEL = 2048
+#: Pixels of all sources in one call of the network; on a CPU more of them gain nothing.
+_TOGETHER = {"cpu": 1 << 13, "cuda": 1 << 22}
+_MOST_TOGETHER = 32
+#: More calls at once than this have Python's lock to wait for.
+_MOST_AT_ONCE = 8
+_WAITING_PIXELS = 1 << 22
+
+
+@dataclass(frozen=True)
+class Job:
+    """One set of sources with its output.
+
+    Attributes:
+        name: the sources' common file name without extension.
+        sources: one path a folder, ``None`` where a folder lacks it.
+        output: file to write.
+    """
+
+    name: str
+    sources: list[Path | None]
+    output: Path
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How the machine is shared out.
+
+    Attributes:
+        cores: threads that torch may use in all.
+        at_once: calls of the network that run at the same time, at most.
+        together: pixels of all sources in one call, at most; a set that has more is a call of its own.
+        budget: pixels of all sources in all calls; a call that alone has more runs alone.
+        movers: threads that read, and as many that write.
+    """
+
+    cores: int
+    at_once: int
+    together: int
+    budget: int
+    movers: int = 2
+
+    @classmethod
+    def of(cls, device: torch.device, workers: int | None = None) -> Shares:
+        """Return what suits a device; ``workers`` overrules how many calls run at once.
+
+        Raises:
+            OptionError: fewer than one worker.
+        """
+        if workers is not None and workers < 1:
+            raise OptionError(f"{workers} workers cannot fuse; choose 1 or more")
+        cores, together = torch.get_num_threads(), _TOGETHER[device.type]
+        if device.type == "cuda":
+            budget = torch.cuda.mem_get_info(device)[0] // 2 // BYTES_PER_PIXEL
+            return cls(cores, workers or 1, together, budget, max(2, min(cores // 2, 8)))
+        return cls(cores, workers or min(cores, _MOST_AT_ONCE), together, available_bytes() // 2 // BYTES_PER_PIXEL)
+
+    def threads(self, pixels: int) -> int:
+        """Return how many threads each call gets where all calls have this many pixels."""
+        fitting = min(self.at_once, self.budget // pixels)
+        return max(self.cores // max(fitting, 1), 1)
+
+
+class Outcome(NamedTuple):
+    """What became of a job.
+
+    Attributes:
+        kind: ``done``, ``skipped`` or ``failed``.
+        reason: why it failed.
+        other_settings: whether what was there already was made with other settings.
+    """
+
+    kind: str
+    reason: str = ""
+    other_settings: bool = False
+
+
+class _Set(NamedTuple):
+    """A job whose sources are read, with the seconds that took."""
+
+    place: int
+    prepared: Prepared
+    read: float
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number, height and width of the sources."""
+        return len(self.prepared.units), *self.prepared.units[0].shape
+
+    @property
+    def pixels(self) -> int:
+        return sum(unit.size for unit in self.prepared.units)
+
+
+class Crew:
+    """Fuses jobs with several threads.
+
+    Args:
+        jobs: to be fused.
+        model: loaded; several threads call it at once.
+        options: of the pipeline.
+        shares: of the machine.
+        record: whether to write records.
+        skip: tells of an output whether the job is to be left out, and how that counts.
+        report: called in the main thread after each job.
+
+    Attributes:
+        outcomes: by a job's place in the list; complete after `run`, and true of the files there at any time.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        model: FusionModel,
+        options: Options,
+        shares: Shares,
+        *,
+        record: bool,
+        skip: Callable[[Path], Outcome | None],
+        report: Callable[[Job], None] | None,
+    ) -> None:
+        self.outcomes: dict[int, Outcome] = {}
+        self._jobs, self._model, self._options, self._shares = jobs, model, options, shares
+        self._record, self._skip, self._report = record, skip, report
+        self._rule = model.choose_rule(None)
+        # Threads say here what the main thread is to do next.
+        self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._reported = self._started = self._reading = 0
+        self._arrived: dict[int, _Set | None] = {}
+        self._next_in_order = 0
+        self._ready: deque[_Set] = deque()
+        # Of the set that was read last; until there is one, no more are read than there are threads to read.
+        self._typical_pixels = self._waiting_pixels
+        self._calls: list[int] = []
+        self._unwritten: dict[int, int] = {}
+
+    def run(self) -> None:
+        """Work off all jobs.
+
+        Raises:
+            KeyboardInterrupt: the user stopped it; what was being fused is finished and written first.
+        """
+        threads = torch.get_num_threads()
+        try:
+            with self._threads():
+                while self._reported < len(self._jobs):
+                    self._read_ahead()
+                    self._fuse_ready()
+                    self._events.get()()
+        finally:
+            # Threads that begin later take the number that was set last, whoever set it.
+            torch.set_num_threads(threads)
+
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
+        """Hold the threads; at the end those that have begun finish, readers first, and no others begin."""
+        movers = self._shares.movers
+        with (
+            ThreadPoolExecutor(movers, "write") as self._writers,
+            ThreadPoolExecutor(self._shares.at_once, "fuse") as self._fusers,
+            ThreadPoolExecutor(movers, "read") as self._readers,
+        ):
+            try:
+                yield
+            finally:
+                self._readers.shutdown(cancel_futures=True)
+                self._fusers.shutdown(cancel_futures=True)
+
+    @property
+    def _waiting_pixels(self) -> int:
+        """Pixels of the sets that may wait between reading and fusing, and as many between fusing and writing."""
+        return _WAITING_PIXELS + 2 * self._shares.at_once * self._shares.together
+
+    def _read_ahead(self) -> None:
+        """Start to read more, unless enough is read that waits for being fused."""
+        most = 2 * (self._shares.at_once + _MOST_TOGETHER)
+        pixels = self._waiting_pixels
+        while self._started < len(self._jobs):
+            waiting = self._reading + len(self._arrived) + len(self._ready)
+            if waiting >= most or (waiting >= self._shares.movers and waiting * self._typical_pixels >= pixels):
+                return
+            self._readers.submit(self._guarded, self._read, self._started)
+            self._started += 1
+            self._reading += 1
+
+    def _fuse_ready(self) -> None:
+        """Start the calls of the network for which sets are ready and room is left."""
+        while len(self._calls) < self._shares.at_once:
+            if len(self._unwritten) > 1 and sum(self._unwritten.values()) > self._waiting_pixels:
+                return
+            sets = self._next_call()
+            if not sets:
+                return
+            pixels = sum(each.pixels for each in sets)
+            if self._calls and sum(self._calls) + pixels > self._shares.budget:
+                return
+            for _ in sets:
+                self._ready.popleft()
+            self._calls.append(pixels)
+            self._fusers.submit(self._guarded, self._fuse, sets, pixels)
+
+    def _next_call(self) -> list[_Set]:
+        """Return the sets of the next call, the next ones of one shape; none where more may yet come to join them."""
+        sets: list[_Set] = []
+        for each in self._ready:
+            together = (len(sets) + 1) * each.pixels <= self._shares.together and len(sets) < _MOST_TOGETHER
+            if sets and (each.shape != sets[0].shape or not together):
+                return sets
+            sets.append(each)
+        full = bool(sets) and (len(sets) + 1) * sets[0].pixels > self._shares.together
+        more = self._next_in_order < len(self._jobs)
+        return sets if full or len(sets) == _MOST_TOGETHER or not more else []
+
+    def _guarded(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Work in a thread; what no job is to blame for is raised in the main thread."""
+        try:
+            work(*arguments)
+        except BaseException as error:
+            self._events.put(partial(_raise, error))
+
+    def _read(self, index: int) -> None:
+        job, found = self._jobs[index], None
+        started = time.perf_counter()
+        try:
+            skipped = self._skip(job.output)
+            if skipped is None:
+                self._model.check_count(len(job.sources))
+                prepared = prepare(_all_sources(job), self._model, self._options)
+                found = _Set(index, prepared, time.perf_counter() - started)
+        except FusekitError as error:
+            skipped = Outcome("failed", one_line(error))
+        if skipped is not None:
+            self._finished(index, skipped)
+        self._events.put(partial(self._has_read, index, found))
+
+    def _has_read(self, index: int, found: _Set | None) -> None:
+        """Put what was read in order."""
+        self._reading -= 1
+        self._arrived[index] = found
+        while self._next_in_order in self._arrived:
+            each = self._arrived.pop(self._next_in_order)
+            self._next_in_order += 1
+            if each is not None:
+                self._typical_pixels = each.pixels
+                self._ready.append(each)
+
+    def _fuse(self, sets: list[_Set], pixels: int) -> None:
+        torch.set_num_threads(self._shares.threads(pixels))
+        started = time.perf_counter()
+        units = [each.prepared.units for each in sets]
+        try:
+            found: list[Run | FusekitError] = [*run_batch(self._model, units, self._rule, self._options)]
+        except FusekitError as error:
+            found = [error] if len(sets) == 1 else [self._fuse_alone(each) for each in units]
+        seconds = (time.perf_counter() - started) / len(sets)
+        # A rule tells the thread that fused what it did, so the record is made here.
+        fused = [self._finish(each, result, seconds) for each, result in zip(sets, found, strict=True)]
+        self._events.put(partial(self._has_fused, sets, pixels))
+        for each, outcome in zip(sets, fused, strict=True):
+            self._writers.submit(self._guarded, self._write, each.place, outcome)
+
+    def _fuse_alone(self, units: Sequence[Array]) -> Run | FusekitError:
+        """Fuse one set of several that could not be fused together."""
+        try:
+            return run_model(self._model, units, self._rule, self._options)
+        except FusekitError as error:
+            return error
+
+    def _finish(self, each: _Set, result: Run | FusekitError, seconds: float) -> Fused | FusekitError:
+        if isinstance(result, FusekitError):
+            return result
+        try:
+            took = {"read": each.read, "fuse": seconds}
+            return finish(each.prepared, self._model, self._rule, self._options, result, took)
+        except FusekitError as error:
+            return error
+
+    def _has_fused(self, sets: list[_Set], pixels: int) -> None:
+        self._calls.remove(pixels)
+        self._unwritten.update((each.place, each.pixels) for each in sets)
+
+    def _write(self, place: int, fused: Fused | FusekitError) -> None:
+        try:
+            if isinstance(fused, FusekitError):
+                raise fused
+            fused.save(self._jobs[place].output, record=self._record)
+        except FusekitError as error:
+            self._finished(place, Outcome("failed", one_line(error)))
+        else:
+            self._finished(place, Outcome("done"))
+
+    def _finished(self, index: int, outcome: Outcome) -> None:
+        self.outcomes[index] = outcome
+        self._events.put(partial(self._tell, index))
+
+    def _tell(self, index: int) -> None:
+        self._reported += 1
+        self._unwritten.pop(index, None)
+        if self._report is not None:
+            self._report(self._jobs[index])
+
+
+def _all_sources(job: Job) -> list[Path]:
+    """Return the sources of a job.
+
+    Raises:
+        InputError: a folder lacks one.
+    """
+    lacking = [index for index, path in enumerate(job.sources, start=1) if path is None]
+    if lacking:
+        raise InputError(f"missing from folder {', '.join(map(str, lacking))} of {len(job.sources)}")
+    return [path for path in job.sources if path is not None]
+
+
+def _raise(error: BaseException) -> None:
+    raise error

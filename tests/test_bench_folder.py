@@ -1,0 +1,80 @@
+"""``fusekit bench folder`` on few and tiny pairs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_helper import run_cli
+
+from fusekit.bench.folder import Request, growth, make_pairs
+from fusekit.io.reading import read_image
+from fusekit.memory import resident_bytes
+
+
+def test_race_and_memory(tmp_path: Path) -> None:
+    target, page = tmp_path / "found.json", tmp_path / "found.md"
+    counts = ["--pairs", 6, "--race", 3, "--rounds", 2, "--workers", 2]
+    choices = ["--size", "24x16", "--rule", "mean", "--device", "cpu"]
+    outcome = run_cli(["bench", "folder", *counts, *choices, "--json", target, "--markdown", page])
+    assert outcome.code == 0, outcome.err
+    assert page.read_text(encoding="utf-8") == outcome.out
+    assert (
+        "`fusekit bench folder --size 24x16 --pairs 6 --race 3 --rounds 2 --workers 2 --rule mean --device cpu`"
+        in outcome.out
+    )
+    assert "| folder mode |" in outcome.out
+    found = json.loads(target.read_text(encoding="utf-8"))
+    assert found["workers"] == 2
+    assert found["request"]["size"] == [24, 16]
+    seconds = found["race"]["seconds"]
+    assert [len(seconds[name]) for name in ("loop", "folder")] == [2, 2]
+    ratios = sorted(loop / crew for loop, crew in zip(seconds["loop"], seconds["folder"], strict=True))
+    assert ratios[0] <= found["race"]["ratio"]["median"] <= ratios[1]
+    if resident_bytes() is not None:
+        assert found["memory"]["pairs"] == 6
+        assert found["memory"]["first"] > 1 << 20
+        assert "| of the last tenth |" in outcome.out
+
+
+def test_all_pairs_differ(tmp_path: Path) -> None:
+    make_pairs(tmp_path, 40, (16, 20))
+    for side in ("a", "b"):
+        files = sorted((tmp_path / side).iterdir())
+        assert len(files) == 40
+        assert len({path.read_bytes() for path in files}) == 40
+        first, last = (read_image(path).pixels for path in (files[0], files[-1]))
+        assert first.shape == (16, 20)
+        np.testing.assert_array_equal(np.sort(first, axis=None), np.sort(last, axis=None))
+
+
+def test_growth() -> None:
+    held = [100] * 100 + [101] * 800 + [150] + [102] * 99
+    found = growth(held)
+    assert (found["settled"], found["first"], found["last"], found["peak"]) == (100, 100, 150, 150)
+    assert found["growth"] == pytest.approx(0.5)
+    found = growth([*held, *[102] * 900])
+    assert (found["last"], found["growth"], found["peak_growth"]) == (102, pytest.approx(0.02), pytest.approx(0.5))
+    assert growth([7])["growth"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--race", 0], "--race and --rounds are 1 or more"),
+        (["--size", "8"], "too small to time"),
+        (["--json", "absent/found.json"], "the folder absent does not exist"),
+        (["--workers", 0], "0 workers cannot fuse"),
+        (["--model", "ehdran.absent"], "unknown weights of 'ehdran' 'absent'"),
+    ],
+)
+def test_refusals(options: list[object], message: str) -> None:
+    outcome = run_cli(["bench", "folder", "--device", "cpu", *options])
+    assert (outcome.code, outcome.out) == (2, "")
+    assert message in outcome.err
+
+
+def test_a_request_is_of_something() -> None:
+    assert Request().pairs == 1000

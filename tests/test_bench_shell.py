@@ -1,0 +1,60 @@
+"""``fusekit bench shell``, and what the start of the shell command must not import."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli_helper import run_cli
+
+from fusekit import samples
+from fusekit.bench.shell import PARTS
+
+
+def test_whole_processes_are_timed(tmp_path: Path) -> None:
+    target = tmp_path / "found.json"
+    outcome = run_cli(["bench", "shell", "--repeats", 1, "--size", 32, "--json", target])
+    assert outcome.code == 0, outcome.err
+    assert "| `fusekit fuse`, the whole process |" in outcome.out
+    found = json.loads(target.read_text(encoding="utf-8"))
+    seconds = {name: statistics.median(turns) for name, turns in found["seconds"].items()}
+    assert seconds["shell"] > seconds["torch"] > 0
+    assert found["ratio"]["median"] == pytest.approx(seconds["shell"] / (seconds["torch"] + seconds["fuse"]))
+    assert list(found["parts"]) == list(PARTS)
+    assert all(taken > 0 for taken in found["parts"].values())
+    assert found["parts"]["torch"] > found["parts"]["write"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--repeats", 0], "--repeats is 1 or more"),
+        (["--size", "x"], "not 'x'"),
+        (["--model", "absent"], "unknown model 'absent'"),
+        (["--markdown", "absent/page.md"], "the folder absent does not exist"),
+    ],
+)
+def test_refusals(options: list[object], message: str) -> None:
+    outcome = run_cli(["bench", "shell", *options])
+    assert (outcome.code, outcome.out) == (2, "")
+    assert message in outcome.err
+
+
+def test_fusing_files_needs_no_client_of_the_hub(tmp_path: Path) -> None:
+    words = ["fusekit", "fuse", samples.path("ct"), samples.path("mri"), "-o", tmp_path / "fused.png"]
+    code = f"""
+import sys
+sys.argv = {[str(word) for word in words]}
+from fusekit.cli.main import run
+try:
+    run()
+finally:
+    heavy = ("huggingface_hub", "httpx", "imagecodecs", "tifffile", "matplotlib", "rich", "triton", "scipy")
+    print(*sorted(set(heavy) & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == ""
