@@ -7,7 +7,7 @@ from typing import Any
 
 from fusekit.builtin import COMPOSED
 from fusekit.errors import OptionError, PluginError
-from fusekit.model import EncoderDecoder, build_part
+from fusekit.model import EncoderDecoder, Reach, build_part, reach_of_parts
 
 
 class Composed(EncoderDecoder):
@@ -50,3 +50,7 @@ class Composed(EncoderDecoder):
                 f"{type(self.encoder).__name__} must set self.channels"
             )
         self.decoder = build_part("decoder", decoder, {**(decoder_options or {}), "channels": channels})
+
+    @property
+    def reach(self) -> Reach | None:
+        return reach_of_parts(self.encoder, self.decoder)

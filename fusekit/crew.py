@@ -24,13 +24,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from fusekit.errors import FusekitError, InputError, OptionError, one_line
 from fusekit.io.image import Array
 from fusekit.memory import available_bytes
 from fusekit.model import FusionModel
-from fusekit.pipeline import Fused, Options, Prepared, finish, prepare, run_batch
+from fusekit.pipeline import Fused, Options, Prepared, Run, finish, prepare, run_batch, run_model
 
 #: What a network holds for each pixel of each source while it runs, at most: some maps of 64 channels in float32.
 BYTES_PER_PIXEL = 2048
@@ -284,7 +283,7 @@ class Crew:
         started = time.perf_counter()
         units = [each.prepared.units for each in sets]
         try:
-            found: list[tuple[Array, list[Tensor] | None] | FusekitError] = [*run_batch(self._model, units, self._rule)]
+            found: list[Run | FusekitError] = [*run_batch(self._model, units, self._rule, self._options)]
         except FusekitError as error:
             found = [error] if len(sets) == 1 else [self._fuse_alone(each) for each in units]
         seconds = (time.perf_counter() - started) / len(sets)
@@ -294,19 +293,19 @@ class Crew:
         for each, outcome in zip(sets, fused, strict=True):
             self._writers.submit(self._guarded, self._write, each.place, outcome)
 
-    def _fuse_alone(self, units: Sequence[Array]) -> tuple[Array, list[Tensor] | None] | FusekitError:
+    def _fuse_alone(self, units: Sequence[Array]) -> Run | FusekitError:
         """Fuse one set of several that could not be fused together."""
         try:
-            return run_batch(self._model, [units], self._rule)[0]
+            return run_model(self._model, units, self._rule, self._options)
         except FusekitError as error:
             return error
 
-    def _finish(self, each: _Set, result: tuple[Array, Any] | FusekitError, seconds: float) -> Fused | FusekitError:
+    def _finish(self, each: _Set, result: Run | FusekitError, seconds: float) -> Fused | FusekitError:
         if isinstance(result, FusekitError):
             return result
         try:
             took = {"read": each.read, "fuse": seconds}
-            return finish(each.prepared, self._model, self._rule, self._options, *result, took)
+            return finish(each.prepared, self._model, self._rule, self._options, result, took)
         except FusekitError as error:
             return error
 

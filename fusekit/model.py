@@ -16,6 +16,7 @@ A model takes and gives plain float tensors; files, colour, ranges and records a
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
@@ -23,13 +24,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 import torch
 from torch import Tensor, nn
 
-from fusekit.errors import DeviceError, InputError, OptionError, RuleError, TrainingError, WeightsError
+from fusekit.errors import InputError, OptionError, RuleError, TrainingError, WeightsError
+from fusekit.forms import Forms
 from fusekit.geometry import check_sources, crop_to, pad_to_multiple
 from fusekit.hub import OnHub
-from fusekit.kernels.backend import check_name, choose
 from fusekit.plugins import registries
 from fusekit.rules.base import FusionRule, WeightedRule, fuse_features, weighted_sum
 from fusekit.spec import ModelSpec, WeightsSpec
+from fusekit.windows import Reach
 
 if TYPE_CHECKING:
     from fusekit.loading import Provenance
@@ -44,6 +46,7 @@ __all__ = [
     "FusionModel",
     "Joint",
     "ModelSpec",
+    "Reach",
     "WeightsSpec",
     "build_part",
     "build_rule",
@@ -94,16 +97,39 @@ class Encoder(nn.Module):
 
     Subclasses take their edge operator as the keyword ``edge`` (a registered name) and expose it as ``self.edge``, and
     the number of their features' channels as ``self.channels``.
+
+    Attributes:
+        reach: pixels around a feature that it depends on; ``None`` where nobody looked, and then images are not tiled.
+        multiple: of pixels at which tiles may begin, such as 2 for an encoder that pools over 2×2 blocks.
     """
 
     channels: int
+    reach: int | None = None
+    multiple: int = 1
 
 
 class Decoder(nn.Module):
-    """Turns features into an image: (B, C, *S) → (B, 1, *S). Subclasses take C as the keyword ``channels``."""
+    """Turns features into an image: (B, C, *S) → (B, 1, *S). Subclasses take C as the keyword ``channels``.
+
+    Attributes:
+        reach: pixels of features around an output pixel that it depends on; ``None`` where nobody looked.
+        multiple: of pixels at which tiles may begin.
+    """
+
+    reach: int | None = None
+    multiple: int = 1
 
 
-class FusionModel(OnHub, nn.Module):
+def reach_of_parts(encoder: nn.Module, decoder: nn.Module) -> Reach | None:
+    """Return the reach of a model that is these two parts and nothing else, ``None`` where one does not declare it."""
+    near, far = getattr(encoder, "reach", None), getattr(decoder, "reach", None)
+    if not isinstance(near, int) or not isinstance(far, int):
+        return None
+    multiples = (getattr(part, "multiple", 1) for part in (encoder, decoder))
+    return Reach(near, far, math.lcm(*multiples))
+
+
+class FusionModel(OnHub, Forms):
     """A model that fuses two or more registered single-channel images into one.
 
     ``save_pretrained(folder)`` writes ``model.safetensors`` and ``config.json``; ``from_pretrained(folder or hub id)``
@@ -116,71 +142,15 @@ class FusionModel(OnHub, nn.Module):
     provenance: Provenance | None = None
     #: Whether it is trained on the registered sources of one patient together, rather than on single images.
     trains_on_sources: bool = True
-    #: Forms that the model has; the last but ``compile`` is the fastest that needs nothing else. See `optimize`.
-    forms: tuple[str, ...] = ("plain",)
-    #: The form asked for, of `forms`, or ``fastest``.
-    asked_form: str = "plain"
-    #: ``auto``, ``torch`` or ``triton``; see `use_backend`.
-    asked_backend: str = "auto"
 
     @property
-    def form(self) -> str:
-        """What runs where no gradients are asked for: ``plain``, or the name of a faster form of the same function."""
-        return "plain"
+    def reach(self) -> Reach | None:
+        """How far the output sees, for images that are cut into tiles; ``None`` where nobody looked: not tileable.
 
-    @property
-    def optimized(self) -> bool:
-        """Whether another form than the plain modules was asked for."""
-        return self.asked_form != "plain"
-
-    def optimize(self: _Model, form: bool | str = True) -> _Model:
-        """Let the model run its inference form, if it has one, or with ``False`` no longer; return the model.
-
-        The modules that hold the weights stay as they are: parameters, state dict, saving and moving are not touched.
-        Models that have such a form name it in `forms`, override `form`, and look at `asked_form` where they compute.
-        The form is the same function but for rounding, follows later changes of the weights, and does not run in
-        training mode or where gradients are asked for.
-
-        Args:
-            form: ``True`` for the fastest that needs no compiler, ``False`` or ``plain`` for the plain modules, or the
-                name of one, as ``composed`` or ``compile`` (by torch.compile).
-
-        Raises:
-            OptionError: the model has no form of that name.
+        Features must be as large as the sources. A `BoundRule` counts its fusion network's reach to the decoder's; a
+        `Joint` model gives all of it as the encoder's.
         """
-        asked = {True: "fastest", False: "plain"}[form] if isinstance(form, bool) else form
-        if asked not in ("fastest", *self.forms):
-            raise OptionError(f"the model {self.spec.id!r} has no form {asked!r}; choose {', '.join(self.forms)}")
-        self.asked_form = asked
-        return self
-
-    @property
-    def backend(self) -> str:
-        """What computes the model where it is now: ``torch``, or ``triton`` where its kernels can serve."""
-        return choose(self).backend
-
-    def use_backend(self: _Model, backend: str) -> _Model:
-        """Let ``auto``, ``torch`` or ``triton`` compute the model; return the model.
-
-        Raises:
-            OptionError: there is no such backend.
-            DeviceError: it cannot serve this model, as it is, on its device in its dtype.
-        """
-        check_name(backend)
-        before, self.asked_backend = self.asked_backend, backend
-        try:
-            choose(self)
-        except DeviceError:
-            self.asked_backend = before
-            raise
-        return self
-
-    def kernels_refusal(self, backend: str) -> str | None:
-        """Return why the model, as it is, has no kernels of ``backend`` to run, or ``None`` where it has.
-
-        Models that bring kernels override this, ask `backend` where they compute, and leave device and dtype to it.
-        """
-        return f"the model has no kernels for {backend}"
+        return None
 
     def fuse(self, sources: Sequence[Tensor], rule: RuleLike = None) -> Tensor:
         """Fuse ``sources`` and return the network's raw output, neither clamped nor stretched.
@@ -339,6 +309,10 @@ class EncoderDecoder(FusionModel):
         """Return the image (B, 1, *S) of ``features``; ``sources`` is there for decoders with skip connections."""
         return self.decoder(features)
 
+    def weigh(self, rule: WeightedRule, features: Sequence[Tensor]) -> Tensor:
+        """Return the rule's weights (N, B, …); models override it that compute those of some rules for less."""
+        return rule.weights(features)
+
     def decode_sum(self, weights: Tensor, features: Sequence[Tensor], sources: Sequence[Tensor]) -> Tensor:
         """Return the image (B, 1, *S) of Σᵢ wᵢ·Fᵢ; models override it that need not write this sum out.
 
@@ -371,11 +345,17 @@ class EncoderDecoder(FusionModel):
         return objectives.reconstruction(x, self.training_forward(x))
 
     def _fuse(self, sources: list[Tensor], rule: RuleLike) -> tuple[Tensor, list[Tensor] | None]:
-        features, chosen = self.encode_sources(sources), self.choose_rule(rule)
+        return self.fuse_encoded(self.encode_sources(sources), sources, [self.choose_rule(rule)])
+
+    def fuse_encoded(
+        self, features: Sequence[Features], sources: Sequence[Tensor], rules: Sequence[FusionRule]
+    ) -> tuple[Tensor, list[Tensor] | None]:
+        """Return the fused image (B, 1, *S) and the weights from features, by one rule for all leaves or one a leaf."""
+        chosen = rules[0]
         if isinstance(chosen, WeightedRule) and chosen.only_weighs and isinstance(features[0], Tensor):
-            weighed = chosen.weights(features)
+            weighed = self.weigh(chosen, features)
             return self.decode_sum(weighed, features, sources), [weighed]
-        fused, weights = fuse_features(chosen, features)
+        fused, weights = fuse_features(chosen if len(rules) == 1 else rules, features)
         return self.decode(fused, sources), weights
 
     def choose_rule(self, rule: RuleLike, options: Mapping[str, Any] | None = None) -> FusionRule:

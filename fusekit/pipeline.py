@@ -24,8 +24,9 @@ import torch
 from torch import Tensor
 
 from fusekit import color as bt601
+from fusekit.bands import in_bands
 from fusekit.errors import InputError, OptionError
-from fusekit.geometry import resize_to, size_text
+from fusekit.geometry import crop_to, pad_to_multiple, resize_to, size_text
 from fusekit.io.image import Array, Image, from_pixels, full_scale
 from fusekit.io.reading import read_image
 from fusekit.loading import load
@@ -33,9 +34,29 @@ from fusekit.model import FusionModel
 from fusekit.ranges import from_unit, luminance_of, output_to_unit, source_range, to_unit
 from fusekit.record import make_record, save_with_record
 from fusekit.rules.base import FusionRule
+from fusekit.tiled import fuse_tiled
+from fusekit.tiling import NotTiled, make_plan, parse_memory, parse_tile
+from fusekit.weight_summary import WeightSummary
 
 Source: TypeAlias = "str | Path | Array | Tensor"
 BIT_DEPTHS = {"8": "uint8", "16": "uint16", "float": "float32"}
+
+
+class Run(NamedTuple):
+    """What came of running a model.
+
+    Attributes:
+        image: its raw output (H, W), float32.
+        weights: of the rule, one summary a feature map, or ``None`` for a rule without weights.
+        report: of the rule.
+        tiles: how the image was cut, or why it was not although it may take more memory than allowed, for the record;
+            ``None`` for an image that was small enough.
+    """
+
+    image: Array
+    weights: list[WeightSummary] | None
+    report: dict[str, Any]
+    tiles: dict[str, Any] | None
 
 
 class Fused(NamedTuple):
@@ -67,11 +88,16 @@ class Options:
             of source N, counted from 1.
         resize: ``None`` refuses sources of different size, ``first`` resamples them to the first one's.
         bit_depth: ``8``, ``16`` or ``float``; ``None`` for the first source's.
+        tile: ``auto`` fuses in tiles where the whole may take more than ``memory``; ``off``, or a side in pixels.
+        memory: bytes, or a text such as ``2GiB``, that fusing may take beside Python and the images themselves;
+            ``None`` for 2 GiB on a CPU and half of what is free on a CUDA device.
     """
 
     color: str = "keep"
     resize: str | None = None
     bit_depth: str | None = None
+    tile: str | int = "auto"
+    memory: str | int | None = None
 
     def __post_init__(self) -> None:
         form = self.color.partition(":")
@@ -81,6 +107,8 @@ class Options:
             raise OptionError(f"unknown resize {self.resize!r}; choose first, or leave it out")
         if self.bit_depth is not None and str(self.bit_depth) not in BIT_DEPTHS:
             raise OptionError(f"unknown bit depth {self.bit_depth!r}; choose {', '.join(BIT_DEPTHS)}")
+        parse_tile(self.tile)
+        parse_memory(self.memory)
 
     def depth(self, first: Image) -> str:
         """Return the depth to write: what was asked for, or the first source's."""
@@ -102,6 +130,8 @@ def fuse(
     color: str = "keep",
     resize: str | None = None,
     bit_depth: str | None = None,
+    tile: str | int = "auto",
+    memory: str | int | None = None,
 ) -> Fused:
     """Fuse registered images of one scene into one.
 
@@ -120,6 +150,8 @@ def fuse(
         color: as in `Options`.
         resize: as in `Options`.
         bit_depth: as in `Options`.
+        tile: as in `Options`.
+        memory: as in `Options`.
 
     Returns:
         the fused image with its record.
@@ -128,7 +160,7 @@ def fuse(
         FusekitError: one of its kinds, with a message that names the file, the fact and the remedy.
     """
     started = time.perf_counter()
-    options = Options(color, resize, bit_depth)
+    options = Options(color, resize, bit_depth, tile, memory)
     if isinstance(sources, (str, Path, Tensor, np.ndarray)):
         raise InputError("give the sources as a list of two or more")
     if isinstance(model, FusionModel):
@@ -164,10 +196,10 @@ def fuse_loaded(
     chosen = model.choose_rule(rule, rule_options)
     prepared = prepare(sources, model, options)
     read_at = time.perf_counter()
-    raw, rule_weights = run_model(model, prepared.units, chosen)
+    ran = run_model(model, prepared.units, chosen, options)
     fused_at = time.perf_counter()
     seconds = {"read": read_at - started, "fuse": fused_at - read_at}
-    return finish(prepared, model, chosen, options, raw, rule_weights, seconds)
+    return finish(prepared, model, chosen, options, ran, seconds)
 
 
 class Prepared(NamedTuple):
@@ -195,12 +227,7 @@ def prepare(sources: Sequence[Source], model: FusionModel, options: Options) -> 
     images = aligned([read(source) for source in sources], options.resize)
     depth = options.depth(images[0])
     chroma_of = chroma_source(images, options.color)
-    luminances = [luminance_of(image) for image in images]
-    limits = [
-        source_range(values, image.depth, model.spec.normalization)
-        for values, image in zip(luminances, images, strict=True)
-    ]
-    units = [to_unit(values, each) for values, each in zip(luminances, limits, strict=True)]
+    units, limits = luminances(images, model)
     return Prepared(sources[0], images, depth, chroma_of, limits, units)
 
 
@@ -209,27 +236,24 @@ def finish(
     model: FusionModel,
     rule: FusionRule | None,
     options: Options,
-    raw: Array,
-    rule_weights: list[Tensor] | None,
+    ran: Run,
     seconds: Mapping[str, float],
 ) -> Fused:
-    """Bring the network's raw output (H, W) to pixels like the first source's, and make the record.
+    """Bring the network's raw output to pixels like the first source's, and make the record.
 
     ``seconds`` holds what ``read`` and ``fuse`` took; the record's ``total`` adds what this function takes.
     """
     started = time.perf_counter()
     first, limits, depth = prepared.images[0], prepared.limits, prepared.depth
-    unit = output_to_unit(raw, model.spec.output)
+    unit = output_to_unit(ran.image, model.spec.output)
     # A float output lies on the range of a float source; where the first source is of integers, on [0, 1].
     scale = limits[0] if first.depth == "float32" else (0.0, 1.0)
     if prepared.chroma_of is not None:
-        pixels = _colored(unit, _chroma(prepared.images[prepared.chroma_of]), depth, first, scale)
+        pixels = _colored(unit, prepared.images[prepared.chroma_of], depth, first, scale)
     else:
         pixels = from_unit(unit, depth, scale)
     seconds = {**seconds, "total": sum(seconds.values()) + time.perf_counter() - started}
-    record = make_record(
-        model, prepared.images, limits, rule, rule_weights, options, prepared.chroma_of, pixels, seconds
-    )
+    record = make_record(model, prepared.images, limits, rule, ran, options, prepared.chroma_of, pixels, seconds)
     return Fused(_in_layout_of(prepared.layout, pixels), record)
 
 
@@ -259,6 +283,16 @@ def aligned(images: list[Image], resize: str | None) -> list[Image]:
     return [image if image.size == first.size else _resampled(image, first.size) for image in images]
 
 
+def luminances(images: Sequence[Image], model: FusionModel) -> tuple[list[Array], list[tuple[float, float]]]:
+    """Return luminances (H, W) in [0, 1] as the model takes them, and the stored values that became 0 and 1."""
+    units, limits = [], []
+    for image in images:
+        values = luminance_of(image)
+        limits.append(source_range(values, image.depth, model.spec.normalization))
+        units.append(to_unit(values, limits[-1]))
+    return units, limits
+
+
 def chroma_source(images: Sequence[Image], color: str) -> int | None:
     """Return the index of the image whose chroma the result takes, or ``None`` for a grey result."""
     if color == "gray":
@@ -273,14 +307,21 @@ def chroma_source(images: Sequence[Image], color: str) -> int | None:
     return number - 1
 
 
-def run_model(model: FusionModel, units: Sequence[Array], rule: FusionRule | None) -> tuple[Array, list[Tensor] | None]:
-    """Run the network on luminances (H, W) in [0, 1] and return its raw output (H, W) and the rule's weights."""
-    return run_batch(model, [units], rule)[0]
+def run_model(
+    model: FusionModel, units: Sequence[Array], rule: FusionRule | None, options: Options | None = None
+) -> Run:
+    """Run the network on luminances (H, W) in [0, 1], whole or in tiles.
+
+    Raises:
+        InputError: the memory does not suffice, or the output is not finite.
+        OptionError: tiles were asked for, and the model or the rule cannot be tiled.
+    """
+    return run_batch(model, [units], rule, options)[0]
 
 
 def run_batch(
-    model: FusionModel, sets: Sequence[Sequence[Array]], rule: FusionRule | None
-) -> list[tuple[Array, list[Tensor] | None]]:
+    model: FusionModel, sets: Sequence[Sequence[Array]], rule: FusionRule | None, options: Options | None = None
+) -> list[Run]:
     """Do as `run_model` for several sets of as many sources of one size, in one call of the network."""
     parameter = next(model.parameters(), None)
     device = parameter.device if parameter is not None else torch.device("cpu")
@@ -288,24 +329,20 @@ def run_batch(
     tensors = [_on(device, _stacked(units)).to(dtype) for units in zip(*sets, strict=True)]
     try:
         with torch.inference_mode():
-            fused, weights = model.fuse_with_weights(tensors, rule)
+            runs = _run(model, tensors, model.choose_rule(rule), options or Options())
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "memory" not in str(error):
             raise
         raise InputError(
             f"the memory of {device} does not suffice for {len(tensors)} sources of {size_text(tensors[0].shape[2:])} "
-            "pixels; use smaller images, another device, or dtype bfloat16"
+            "pixels; allow less with --memory, use smaller images, another device, or dtype bfloat16"
         ) from error
-    outputs = fused[:, 0].float().cpu().numpy()
-    if not np.isfinite(outputs).all():
+    if not all(np.isfinite(ran.image).all() for ran in runs):
         raise InputError(
             f"the model {model.spec.id!r} gave values that are not finite for these sources in {dtype}; "
             "try dtype float32, or other weights"
         )
-    return [
-        (output, None if weights is None else [each[:, index : index + 1] for each in weights])
-        for index, output in enumerate(outputs)
-    ]
+    return runs
 
 
 def _stacked(units: Sequence[Array]) -> Tensor:
@@ -318,23 +355,53 @@ def _on(device: torch.device, tensor: Tensor) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
-def _chroma(image: Image) -> Array:
-    """Return the chroma of a coloured image on a scale where white is 1."""
-    low, high = source_range(image.pixels, image.depth, "unit")
-    return bt601.chroma((image.pixels.astype(np.float64) - low) / (high - low))
+def _run(model: FusionModel, sources: Sequence[Tensor], rule: FusionRule | None, options: Options) -> list[Run]:
+    """Fuse tensors (B, 1, H, W) whole or in tiles."""
+    padded = [pad_to_multiple(source, model.spec.multiple) for source in sources]
+    plan = make_plan(model, rule, padded, parse_tile(options.tile), parse_memory(options.memory))
+    if plan is None or isinstance(plan, NotTiled):
+        images, weights = model.fuse_with_weights(sources, rule)
+        tiles = None if plan is None else {"note": str(plan)}
+        return [_one_of(index, images, weights, rule, tiles) for index in range(len(images))]
+    if len(sources[0]) > 1:
+        alone = [[source[index : index + 1] for source in sources] for index in range(len(sources[0]))]
+        return [run for each in alone for run in _run(model, each, rule, options)]
+    fused = fuse_tiled(model, padded, rule, plan)
+    image = crop_to(fused.image, sources[0].shape[2:])
+    return [Run(_plane(image[0]), fused.weights, fused.report, plan.as_dict(fused.passes))]
 
 
-def _colored(unit: Array, cbcr: Array, depth: str, first: Image, limits: tuple[float, float]) -> Array:
-    """Return RGB pixels of a luminance in [0, 1] and a chroma on the scale where white is 1.
+def _one_of(
+    index: int, images: Tensor, weights: list[Tensor] | None, rule: FusionRule | None, tiles: dict[str, Any] | None
+) -> Run:
+    """Return what concerns one image of a batch."""
+    summaries = None if weights is None else [WeightSummary(each[:, index : index + 1]) for each in weights]
+    return Run(_plane(images[index]), summaries, {} if rule is None else rule.report_of(index), tiles)
+
+
+def _plane(image: Tensor) -> Array:
+    plane: Array = image[0].float().cpu().numpy()
+    return plane
+
+
+def _colored(unit: Array, chroma_of: Image, depth: str, first: Image, limits: tuple[float, float]) -> Array:
+    """Return RGB pixels of a luminance in [0, 1] and the chroma of an image, on a scale where that one's white is 1.
 
     A float source has two scales: ``limits``, the range of its luminance, and its black and white, to which the chroma
     belongs; the luminance is brought from the one to the other.
     """
-    if depth != "float32" or first.depth != "float32":
-        return from_unit(np.clip(bt601.restore(unit, cbcr), 0.0, 1.0), depth, limits)
-    black, white = source_range(first.pixels, first.depth, "unit")
-    luminance = (from_unit(unit, depth, limits) - black) / (white - black)
-    return from_unit(np.clip(bt601.restore(luminance, cbcr), 0.0, 1.0), depth, (black, white))
+    low, high = source_range(chroma_of.pixels, chroma_of.depth, "unit")
+    black, white = limits
+    of_floats = depth == first.depth == "float32"
+    if of_floats:
+        black, white = source_range(first.pixels, first.depth, "unit")
+
+    def painted(unit: Array, pixels: Array) -> Array:
+        cbcr = bt601.chroma((pixels.astype(np.float64) - low) / (high - low))
+        luminance = (from_unit(unit, depth, limits) - black) / (white - black) if of_floats else unit
+        return from_unit(np.clip(bt601.restore(luminance, cbcr), 0.0, 1.0), depth, (black, white))
+
+    return in_bands(painted, unit, chroma_of.pixels)
 
 
 def _resampled(image: Image, size: tuple[int, int]) -> Image:

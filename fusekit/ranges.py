@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fusekit.bands import in_bands
 from fusekit.color import luminance
 from fusekit.io.image import Array, Image, full_scale
 from fusekit.spec import Normalization, OutputPolicy
@@ -27,13 +28,16 @@ def source_range(values: Array, depth: str, policy: Normalization) -> tuple[floa
 def to_unit(values: Array, limits: tuple[float, float]) -> Array:
     """Map stored values to float32 in [0, 1] by ``limits`` from `source_range`."""
     low, high = limits
-    unit = (values.astype(np.float64) - low) / (high - low)
-    return np.clip(unit, 0.0, 1.0).astype(np.float32)
+
+    def scaled(band: Array) -> Array:
+        return np.clip((band.astype(np.float64) - low) / (high - low), 0.0, 1.0).astype(np.float32)
+
+    return in_bands(scaled, values)
 
 
 def luminance_of(image: Image) -> Array:
     """Return an image's stored grey values, or the luminance of its stored colours: (H, W)."""
-    return luminance(image.pixels) if image.is_color else image.pixels
+    return in_bands(luminance, image.pixels) if image.is_color else image.pixels
 
 
 def unit_luminance(image: Image, policy: Normalization) -> Array:
@@ -55,5 +59,5 @@ def from_unit(image: Array, depth: str, limits: tuple[float, float]) -> Array:
     """Turn [0, 1] into pixels of ``depth``: integers use their full range, floats lie within ``limits``."""
     if depth == "float32":
         low, high = limits
-        return np.asarray(image.astype(np.float64) * (high - low) + low, dtype=np.float32)
+        return in_bands(lambda band: (band.astype(np.float64) * (high - low) + low).astype(np.float32), image)
     return np.asarray(np.rint(image * full_scale(depth)), dtype=depth)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 import fusekit
 from fusekit.errors import OutputError
@@ -26,7 +25,7 @@ from fusekit.rules.base import FusionRule
 
 if TYPE_CHECKING:
     from fusekit.model import FusionModel
-    from fusekit.pipeline import Options
+    from fusekit.pipeline import Options, Run
 
 
 def record_path(output: Path) -> Path:
@@ -64,13 +63,16 @@ def make_record(
     images: Sequence[Image],
     limits: Sequence[tuple[float, float]],
     rule: FusionRule | None,
-    weights: list[Tensor] | None,
+    ran: Run,
     options: Options,
     chroma_of: int | None,
     pixels: Array,
     seconds: Mapping[str, float],
 ) -> dict[str, Any]:
-    """Return the JSON-able record of one fusion; ``seconds`` holds what read, fuse and total took."""
+    """Return the JSON-able record of one fusion.
+
+    ``ran`` is what `run_model` returned; ``seconds`` holds what read, fuse and total took.
+    """
     return {
         "sources": [_source(image, each) for image, each in zip(images, limits, strict=True)],
         "output": {
@@ -79,7 +81,9 @@ def make_record(
             "depth": str(pixels.dtype),
         },
         **settings(model, rule, options),
-        "rule_weights": [_summary(each) for each in weights] if weights else None,
+        "rule_weights": [each.as_dict() for each in ran.weights] if ran.weights else None,
+        "rule_report": ran.report or None,
+        "tiles": ran.tiles,
         "chroma_from": None if chroma_of is None else chroma_of + 1,
         **machine(model),
         "versions": versions(model),
@@ -120,21 +124,6 @@ def _source(image: Image, limits: tuple[float, float]) -> dict[str, Any]:
         "color": image.is_color,
         "range": list(limits),
         "notes": list(image.notes),
-    }
-
-
-def _summary(weights: Tensor) -> dict[str, Any]:
-    """Return a rule's weights (N, B, …): each source's value where it is one number, else its mean, least and most."""
-    values = weights.detach().float().cpu().flatten(1).numpy()
-    mean = [round(float(each), 6) for each in values.mean(1, dtype=np.float64)]
-    if values.shape[1] == 1:
-        return {"per": "source", "mean": mean}
-    per = "channel" if all(side == 1 for side in weights.shape[3:]) else "pixel" if weights.shape[2] == 1 else "element"
-    return {
-        "per": per,
-        "mean": mean,
-        "min": [round(float(each), 6) for each in values.min(1)],
-        "max": [round(float(each), 6) for each in values.max(1)],
     }
 
 

@@ -23,6 +23,32 @@ def stacks(pair):
 def breaks(pair):
     return pair[0] / 0 * 0
 
+def vanishes(pair):
+    import os
+    os._exit(3)
+
+def thinks(pair):
+    import time
+    time.sleep(600)
+
+CALLS = []
+
+def tires(pair):
+    CALLS.append(pair)
+    if len(CALLS) > 1:
+        raise RuntimeError("no more")
+    return pair[0]
+
+def faults(pair):
+    # Which process this is, and how many pages it is given for blocks that it had before.
+    import os, pathlib, resource, torch
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(4):
+        torch.zeros(10 << 20)
+    pages = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    pathlib.Path("pages.txt").write_text(f"{os.getpid()} {pages}")
+    return np.maximum(*pair)
+
 NUMBER = 3
 """
 

@@ -15,11 +15,12 @@ from speed_helper import ADAPTER
 
 import fusekit
 from fusekit import pipeline
-from fusekit.bench import speed_entrants, speed_memory
+from fusekit.bench import speed, speed_entrants, speed_memory
 from fusekit.bench.speed import SCHEMA, Request, measure
 from fusekit.bench.speed_entrants import Case, Entrant, prepare
 from fusekit.bench.speed_images import mirrored, pair, parse_size, units
 from fusekit.bench.speed_table import caption, digits, markdown, percent, tables
+from fusekit.bench.speed_worker import LocalWorker
 from fusekit.errors import OptionError
 from fusekit.evaluation import read_luminance
 from fusekit.hardware import processor_name
@@ -54,7 +55,13 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder))
-        return measure(request)
+        return measure(request, recruit=LocalWorker)
+
+
+@pytest.fixture
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starting a process takes seconds, for every entrant of every race."""
+    monkeypatch.setattr(speed, "ProcessWorker", LocalWorker)
 
 
 @pytest.mark.parametrize(("text", "size"), [("256", (256, 256)), ("300x417", (300, 417)), ("16×20", (16, 20))])
@@ -108,7 +115,7 @@ def test_results_say_everything_of_everyone(found: dict[str, Any]) -> None:
     assert {"fusekit", "torch", "numpy", "python"} <= set(found["versions"])
     (only,) = found["races"]
     assert (only["model"], only["rule"], only["size"], only["batch"]) == ("ehdran", "sfnn", [32, 40], 2)
-    assert set(only["oracle"]) == {"channels_last", "decomposition_threads"}
+    assert set(only["tuned"]) == {"channels_last", "decomposition_threads", "keeps_freed_memory"}
     assert [(each["name"], each["dtype"]) for each in only["rates"]] == [
         ("convolution", "float32"),
         ("product", "float32"),
@@ -119,6 +126,7 @@ def test_results_say_everything_of_everyone(found: dict[str, Any]) -> None:
     rows = {each["who"]: each for each in only["rows"]}
     assert list(rows) == [
         "oracle",
+        "oracle, tuned",
         "composed float32",
         "composed bfloat16",
         "plain float32",
@@ -127,7 +135,8 @@ def test_results_say_everything_of_everyone(found: dict[str, Any]) -> None:
     ]
     for each in rows.values():
         assert len(each["rounds"]) == 2
-        assert each["ratio"]["low"] <= each["ratio"]["median"] <= each["ratio"]["high"]
+        for ratio in (each["ratio"], each["ratio_tuned"], each["ratio_against"]):
+            assert 0 < ratio["low"] <= ratio["median"] <= ratio["high"]
         assert each["pairs_per_second"] == pytest.approx(2 / each["seconds"]["median"])
 
 
@@ -142,7 +151,7 @@ def test_results_stages_rates_and_exactness(found: dict[str, Any]) -> None:
         assert each["stages"]["encode"]["share"] > each["stages"]["rest"]["share"]
         assert each["operations"]["plain"] == 2 * 2 * 32 * 40 * (2 * ENCODE + DECODE)
         assert each["of_convolution"]["median"] > 0
-        limits = (1e-4, 80) if "float32" in who or who == "oracle" else (0.1, 50)
+        limits = (1e-4, 80) if "float32" in who or "oracle" in who else (0.1, 50)
         assert each["deviation"] <= limits[0]
         assert each["psnr"] is None or each["psnr"] > limits[1]
     assert rows["plain float32"]["operations"]["executed"] == rows["plain float32"]["operations"]["plain"]
@@ -151,6 +160,11 @@ def test_results_stages_rates_and_exactness(found: dict[str, Any]) -> None:
     assert len(first) == len(second) == 2
     assert rows["oracle"]["rule_report"] is None
     assert rows["oracle"]["operations"]["executed"] > rows["oracle"]["operations"]["plain"]
+    assert rows["oracle, tuned"]["operations"] == rows["oracle"]["operations"]
+    assert (rows["oracle"]["form"], rows["oracle, tuned"]["form"], rows["oracle"]["dtype"]) == (
+        *["oracle"] * 2,
+        "float32",
+    )
     assert rows["composed float32"]["operations"]["executed"] < rows["plain float32"]["operations"]["executed"] / 2
 
 
@@ -158,14 +172,17 @@ def test_tables_show_the_results(found: dict[str, Any]) -> None:
     text = markdown(found, "the command")
     first = text.splitlines()[0]
     assert first.startswith("`the command`: 2 rounds on the embedded sample resampled, 1 thread of ")
-    assert "By its trials, the oracle ran channels" in first
+    assert "By its trials, the tuned oracle ran channels" in first
     for table in tables(found):
         assert f"**{table.title}.**" in text
     lines = [line for line in text.splitlines() if line.startswith("| ehdran sfnn 32×40 2 a call | ")]
-    assert len(lines) == 3 * 6
+    assert len(lines) == 3 * 7
     columns = {line.count("|") for line in text.splitlines() if line.startswith("|")}
     assert columns == {len(table.columns) + 3 for table in tables(found)}
-    assert "times as fast as `max_fuser:fuse`" in text
+    for whom in ("the oracle", "the tuned oracle", "`max_fuser:fuse`"):
+        assert f"| times as fast as {whom} |" in text
+    stages = next(line for line in lines if line.count(" %)") == 5)
+    assert "| oracle |" in stages
     assert "2 threads of" in caption({**found, "machine": {**found["machine"], "threads": 2}}, "")
 
 
@@ -238,6 +255,7 @@ def test_records_name_the_processor() -> None:
     assert machine(fusekit.load("ehdran", device="cpu"))["device_name"] == processor_name()
 
 
+@pytest.mark.usefixtures("one_process")
 def test_command_writes_what_it_is_asked_for(tmp_path: Path, adapter: str) -> None:
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- speed tiny: begin -->\nold\n<!-- speed tiny: end -->\nafter\n")
@@ -245,6 +263,7 @@ def test_command_writes_what_it_is_asked_for(tmp_path: Path, adapter: str) -> No
     images = [write_texture(tmp_path / f"{name}.png", seed) for seed, name in enumerate("ab")]
     arguments = ["--models", "ehdran", "dilran", "--sizes", "16", "24x20", "--rounds", 1, "--warm-up", 1]
     arguments += [
+        "--no-tuned",
         "--rules",
         "max",
         "--no-memory",
@@ -261,6 +280,8 @@ def test_command_writes_what_it_is_asked_for(tmp_path: Path, adapter: str) -> No
     assert (done.code, done.err) == (0, "")
     assert "dilran max 24×20: where the time goes" in done.out
     assert "in its processor time" in done.out
+    assert "× oracle" in done.out
+    assert "× tuned" not in done.out
     found = json.loads((tmp_path / "a.json").read_text())
     assert [(each["model"], each["size"]) for each in found["races"]] == [
         ("ehdran", [16, 16]),
@@ -274,6 +295,7 @@ def test_command_writes_what_it_is_asked_for(tmp_path: Path, adapter: str) -> No
     assert str(tmp_path) not in text
 
 
+@pytest.mark.usefixtures("one_process")
 def test_command_draws(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the plot needs the extra bench")
     plot = tmp_path / "speed.svg"
@@ -309,6 +331,7 @@ def test_command_draws(tmp_path: Path) -> None:
         (["--images", "one.png", "two.png"], "one.png"),
     ],
 )
+@pytest.mark.usefixtures("one_process")
 def test_choices_that_cannot_be_used(arguments: list[str], message: str, adapter: str, tmp_path: Path) -> None:
     sizes = [] if "--sizes" in arguments else ["--sizes", "16"]
     done = run_cli(["bench", "speed", "--no-oracle", "--no-memory", "--json", "out.json", *sizes, *arguments])

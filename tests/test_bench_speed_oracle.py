@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import fusekit
-from fusekit.bench import speed_rates
+from fusekit.bench import speed_oracle, speed_rates
 from fusekit.bench.speed_oracle import Choices, choose, published, published_rule
 from fusekit.bench.speed_race import Stopwatch
 from fusekit.bench.speed_rates import count_operations, probes
@@ -60,9 +60,25 @@ def test_trial_of_the_oracle_chooses_the_faster(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(Stopwatch, "time", lambda self, work: SimpleNamespace(seconds=next(seconds)))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
-    assert choose(network, network.choose_rule("sfnn"), sources) == Choices(True, 4)
+    kept: list[bool] = []
+    monkeypatch.setattr(speed_oracle, "keep_freed_memory", lambda: kept.append(True) or True)
+    assert choose(network, network.choose_rule("sfnn"), sources) == Choices(True, 4, True)
+    assert kept
     seconds = iter([1.0, 1.5, 1.0, 1.5])
-    assert choose(network, network.choose_rule("mean"), sources) == Choices(False, 4)
+    assert choose(network, network.choose_rule("mean"), sources) == Choices(False, 4, True)
+
+
+def test_oracle_as_published_sets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    sets: list[object] = []
+    rule = published_rule(build_rule("sfnn"), Choices())
+    monkeypatch.setattr(speed_oracle, "keep_freed_memory", lambda: sets.append("allocator"))
+    monkeypatch.setattr(torch, "set_num_threads", sets.append)
+    network = published(fusekit.load("ehdran", device="cpu", optimize=False), Choices())
+    network.fuse([torch.rand(1, 1, 16, 16)] * 2, rule)
+    assert sets == []
+    published(network, Choices(keeps_freed_memory=True))
+    network.fuse([torch.rand(1, 1, 16, 16)] * 2, published_rule(build_rule("sfnn"), Choices(False, 1)))
+    assert sets[:2] == ["allocator", 1]
 
 
 def test_operations_of_large_images_are_counted_on_a_part(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import fusekit
 from fusekit.bench.speed_entrants import Entrant, Ready, watch
 from fusekit.bench.speed_race import Contestant, Stopwatch, race, ratios, spread
 from fusekit.bench.speed_rows import Entry, row
+from fusekit.bench.speed_worker import Introduction
 from fusekit.errors import InputError
 from fusekit.model import build_rule
 
@@ -108,25 +109,26 @@ def test_spreads_and_ratios() -> None:
 
 def test_ratios_are_of_the_rounds() -> None:
     """A machine that halves its speed for a round changes the times and leaves the ratios."""
-    clock, network = Clock(), SimpleNamespace(spec=SimpleNamespace(output="clamp"))
+    clock = Clock()
     facts = {"form": "composed", "dtype": "float32", "backend": "torch", "device": "cpu"}
-    seconds = {"oracle": (4.0, 8.0, 5.0), "ours": (1.0, 2.0, 1.0), "against": (2.0, 4.0, 3.0)}
+    seconds = {"oracle": (4.0, 8.0, 5.0), "tuned": (3.0, 6.0, 3.0), "ours": (1.0, 2.0, 1.0), "against": (2.0, 4.0, 3.0)}
     work = {kind: clock.takes(*each) for kind, each in seconds.items()}
     turns = race([Contestant(kind, each, Stopwatch(CPU, clock)) for kind, each in work.items()], 3)
-    images = torch.tensor([[[[0.0, 1.0], [0.5, 1.5]]]])
+    images = np.array([[[[0.0, 1.0], [0.5, 1.5]]]], np.float32)
     entries = [
         Entry(
-            Entrant(kind, target="theirs"),
-            Ready(lambda: images, network, None, [], facts),  # type: ignore[arg-type]
+            Introduction(Entrant(kind, target="theirs"), facts, "clamp", images + (0.1 if kind == "ours" else 0.0)),
             turns[kind],
-            images + (0.1 if kind == "ours" else 0.0),
+            {},
             {"plain": 8 * 10**9, "executed": 2 * 10**9},
             None,
         )
         for kind in work
     ]
-    oracle, ours, theirs = (row(each, entries, [], turns, batch=6) for each in entries)
+    oracle, tuned, ours, theirs = (row(each, entries, [], turns, batch=6) for each in entries)
     assert ours["ratio"] == {"median": 4.0, "low": 4.0, "high": 4.5}
+    assert ours["ratio_tuned"] == {"median": 3.0, "low": 3.0, "high": 3.0}
+    assert (tuned["who"], tuned["form"]) == ("oracle, tuned", "oracle")
     assert ours["ratio_against"] == {"median": 2.0, "low": 2.0, "high": 2.5}
     assert theirs["ratio"] == {"median": 2.0, "low": pytest.approx((5 / 3 + 2) / 2), "high": 2.0}
     assert (oracle["ratio"]["median"], oracle["deviation"], oracle["psnr"]) == (1.0, 0.0, None)

@@ -210,9 +210,10 @@ def test_all_the_weight_on_one_source_is_its_reconstruction(model: FusionModel) 
 
 
 def test_run_model_takes_luminances(model: FusionModel) -> None:
-    raw, weights = run_model(model, [texture(1, depth="float32"), texture(2, depth="float32")], None)
+    raw, weights, report, tiles = run_model(model, [texture(1, depth="float32"), texture(2, depth="float32")], None)
     assert raw.shape == (24, 20)
     assert weights is not None
+    assert (report["norms"], tiles) == ("exact", None)
     expected = from_unit(output_to_unit(raw, "clamp"), "uint8", (0, 255))
     assert np.abs(expected.astype(int) - fusekit.fuse([CT, MRI], model).image).max() <= 1
 

@@ -162,10 +162,10 @@ def tell_parts(model: str, first: str, second: str, output: str) -> dict[str, fl
     options = pipeline.Options()
     prepared = pipeline.prepare([first, second], loaded, options)
     mark()
-    raw, weights = pipeline.run_model(loaded, prepared.units, rule)
+    ran = pipeline.run_model(loaded, prepared.units, rule, options)
     mark()
     taken = {"read": marks[4] - marks[3], "fuse": marks[5] - marks[4]}
-    pipeline.finish(prepared, loaded, rule, options, raw, weights, taken).save(output)
+    pipeline.finish(prepared, loaded, rule, options, ran, taken).save(output)
     mark()
     return {part: marks[index + 1] - marks[index] for index, part in enumerate(PARTS)}
 

@@ -1,35 +1,36 @@
-"""``fusekit bench speed``: our forms of a model, the oracle and anyone else's function in one race, round by round."""
+"""``fusekit bench speed``: our forms of a model, the oracles and anyone else's function in one race, round by round."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import os
 import platform
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
 
-from fusekit.bench import speed_memory, speed_oracle
+from fusekit.allocation import keep_freed_memory
+from fusekit.bench import speed_memory
 from fusekit.bench.provenance import code_version
-from fusekit.bench.speed_entrants import Case, Entrant, Ready, first_output, load_form, prepare, watch
-from fusekit.bench.speed_images import Files
-from fusekit.bench.speed_race import Contestant, Stopwatch, Turn, race, torch_threads
+from fusekit.bench.speed_entrants import Case, Entrant, load_form, prepare
+from fusekit.bench.speed_images import Files, units
+from fusekit.bench.speed_process import ProcessWorker
+from fusekit.bench.speed_race import Contestant, Racer, Stopwatch, Turn, race, torch_threads
 from fusekit.bench.speed_rates import count_operations, probes
 from fusekit.bench.speed_rows import Entry, Rate, file_row, rate_row, row
+from fusekit.bench.speed_worker import CLOCKS, Account, Introduction, Job, LocalWorker, Worker
 from fusekit.errors import OptionError
 from fusekit.hardware import device_name, processor_name
 from fusekit.loading import resolve_device
 from fusekit.record import versions
 
 #: Of the results as JSON; it changes when a key changes its meaning.
-SCHEMA = "fusekit-speed-1"
+SCHEMA = "fusekit-speed-2"
 _FILES = "files"
-_CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Request:
         threads: of torch; ``None`` leaves them.
         rounds: turns of each entrant that count.
         warm_up: turns before.
-        oracle: whether it races too.
+        oracle: whether the authors' order of operations races too, as published.
+        tuned: whether it races in its best form too, beside the published one.
         memory: whether to measure the peak memory, on a CPU in a process an entrant.
         clock: of a CPU: ``wall``, or ``processor`` for the processor's time of one thread, which other programs hardly
             change.
@@ -65,6 +67,7 @@ class Request:
     rounds: int = 7
     warm_up: int = 2
     oracle: bool = True
+    tuned: bool = True
     memory: bool = True
     clock: str = "wall"
 
@@ -83,19 +86,32 @@ class Request:
         return [Case(*each, images=self.images, fit=self.fit) for each in dict.fromkeys(itertools.product(*lists))]
 
     def entrants(self) -> list[Entrant]:
-        """Return who runs in each race, the oracle first."""
+        """Return who runs in each race, the oracles first."""
         ours = itertools.product(self.forms, self.dtypes, self.backends or (None,))
-        found = [Entrant("oracle")] if self.oracle else []
+        kinds = ["oracle", *(["tuned"] if self.tuned else [])] if self.oracle else []
+        found = [Entrant(kind) for kind in kinds]
         found += [Entrant("ours", *each) for each in dict.fromkeys(ours)]
         return found + ([Entrant("against", target=self.against)] if self.against else [])
 
 
-def measure(request: Request, progress: Callable[[], None] = lambda: None) -> dict[str, Any]:
+#: What makes a worker of a job.
+Recruit: TypeAlias = Callable[[Job], Worker]
+
+
+def recruit(job: Job) -> Worker:
+    """Return a worker in a process of its own, or for a CUDA device in this one: there nothing is set for a process."""
+    return LocalWorker(job) if resolve_device(job.case.device).type == "cuda" else ProcessWorker(job)
+
+
+def measure(
+    request: Request, progress: Callable[[], None] = lambda: None, recruit: Recruit = recruit
+) -> dict[str, Any]:
     """Run the races.
 
     Args:
         request: what to measure.
         progress: called after each round.
+        recruit: makes the workers. Those of a CPU are processes, which load the calling program's main module too.
 
     Returns:
         JSON-able: ``schema``, ``code``, ``versions``, ``machine`` (processor, cores, threads, load average before),
@@ -109,7 +125,7 @@ def measure(request: Request, progress: Callable[[], None] = lambda: None) -> di
         for case in request.cases():
             _try(case, request)
         threads = torch.get_num_threads()
-        races = [_Race(case, request).run(progress) for case in request.cases()]
+        races = [_Race(case, request).run(progress, recruit) for case in request.cases()]
     return {
         "schema": SCHEMA,
         "code": code_version(),
@@ -149,30 +165,73 @@ class _Race:
     def __init__(self, case: Case, request: Request) -> None:
         self.case, self.request, self.device = case, request, resolve_device(case.device)
         self.images = case.pair()
-        self.entrants = [_chosen(each, case) for each in request.entrants()]
-        self.ready = {each.label: prepare(case, each, self.images) for each in self.entrants}
-        self.networks = [each for each in self.ready.values() if each.network is not None]
-        dtypes = dict.fromkeys(each.facts["dtype"] for each in self.networks)
-        self.rates = [
+        # Files are those of ours, the last: it may fuse in tiles what the oracle does not.
+        last = [each for each in request.entrants() if each.kind == "ours"][-1]
+        self.network = load_form(case, last)
+        self.rule = self.network.choose_rule(case.rule)
+
+    def run(self, progress: Callable[[], None], recruit: Recruit) -> dict[str, Any]:
+        """Run it and return what was found, JSON-able."""
+        with contextlib.ExitStack() as stack:
+            workers: list[Worker] = []
+            for each in self.request.entrants():
+                workers.append(recruit(Job(self.case, each, torch.get_num_threads(), self.request.clock)))
+                stack.callback(workers[-1].close)
+            for worker in workers:
+                worker.wait_for_start()
+            introductions = [worker.introduce() for worker in workers]
+            rates = self._rates(introductions)
+            files = stack.enter_context(Files(self.images, self.network, self.rule))
+            racers: list[Racer] = [*workers, *self._others(files, rates)]
+            for racer in racers:
+                racer.warm_up(self.request.warm_up)
+            turns = race(racers, self.request.rounds, progress)
+            accounts = [worker.account() for worker in workers]
+        # By now the workers' memory is free for those of whom it is measured.
+        told = zip(introductions, accounts, strict=True)
+        return self._found(rates, turns, [self._entry(*each, turns) for each in told])
+
+    def _rates(self, introductions: Sequence[Introduction]) -> list[Rate]:
+        """Return the probes of the machine in the dtypes of all networks."""
+        dtypes = dict.fromkeys(each.facts["dtype"] for each in introductions if each.policy is not None)
+        return [
             Rate(dtype, *probe)
             for dtype in (getattr(torch, name) for name in dtypes)
             for probe in probes(self.device, dtype)
         ]
 
-    def run(self, progress: Callable[[], None]) -> dict[str, Any]:
-        """Run it and return what was found, JSON-able."""
-        # Of ours, the last: it may fuse in tiles what the oracle does not.
-        network = self.networks[-1].network
-        assert network is not None
-        rule = network.choose_rule(self.case.rule)
-        outputs = {each.label: first_output(self.case, each, self.ready[each.label]) for each in self.entrants}
-        with Files(self.images, network, rule) as files:
-            turns = race(self._contestants(files), self.request.rounds, progress)
-        entries = [self._entry(each, turns, outputs) for each in self.entrants]
-        choices = [each.choices._asdict() for each in self.entrants if each.kind == "oracle"]
+    def _others(self, files: Files, rates: Sequence[Rate]) -> list[Contestant]:
+        """Return what takes turns besides, in this process: files, and the machine at its full rate."""
+        if self.device.type == "cpu":
+            # As our forms have it; without it large outputs would cost time that is not the convolution's.
+            keep_freed_memory()
+        clock = CLOCKS[self.request.clock]
+        of_files, stopwatch = Stopwatch(torch.device("cpu"), clock), Stopwatch(self.device, clock)
+        contestants = [Contestant(_FILES, files.work(of_files), of_files)]
+        return contestants + [Contestant(rate.label, rate.work, stopwatch) for rate in rates]
+
+    def _entry(self, of: Introduction, account: Account, turns: Mapping[str, list[Turn]]) -> Entry:
+        operations = {"plain": self._plain_operations, "executed": account.operations}
+        memory = account.memory if self.request.memory else None
+        if self.request.memory and self.device.type != "cuda":
+            memory = speed_memory.of_process(self.case, of.entrant, torch.get_num_threads())
+        return Entry(of, turns[of.entrant.label], account.report, operations, memory)
+
+    @functools.cached_property
+    def _plain_operations(self) -> int:
+        """The operations of the plain network, in float32 as its weights are stored."""
+        network = load_form(self.case, Entrant("ours", "plain"))
+        parameter = next(network.parameters(), torch.zeros(()))
+        given = units(self.images, self.case.batch, network)
+        return count_operations(network, [torch.from_numpy(each)[:, None].to(parameter.device) for each in given])
+
+    def _found(
+        self, rates: Sequence[Rate], turns: Mapping[str, Sequence[Turn]], entries: Sequence[Entry]
+    ) -> dict[str, Any]:
+        choices = [each.of.entrant.choices._asdict() for each in entries if each.of.entrant.kind == "tuned"]
         return {
             "model": self.case.model,
-            "rule": None if rule is None else rule.name,
+            "rule": None if self.rule is None else self.rule.name,
             "device": str(self.device),
             "device_name": device_name(self.device),
             "size": list(self.case.size),
@@ -180,57 +239,8 @@ class _Race:
             "images": "given" if self.case.images else "the embedded sample",
             "fit": self.case.fit,
             "tf32": torch.backends.cudnn.allow_tf32 if self.device.type == "cuda" else None,
-            "oracle": choices[0] if choices else None,
-            "rates": [rate_row(rate, turns[rate.label]) for rate in self.rates],
+            "tuned": choices[0] if choices else None,
+            "rates": [rate_row(rate, turns[rate.label]) for rate in rates],
             "files": file_row(turns[_FILES]),
-            "rows": [row(entry, entries, self.rates, turns, self.case.batch) for entry in entries],
+            "rows": [row(entry, entries, rates, turns, self.case.batch) for entry in entries],
         }
-
-    def _contestants(self, files: Files) -> list[Contestant]:
-        """Return everyone, warmed up."""
-        clock = _CLOCKS[self.request.clock]
-        stopwatch, of_files = Stopwatch(self.device, clock), Stopwatch(torch.device("cpu"), clock)
-        for each in self.ready.values():
-            watch(each, stopwatch)
-        contestants = [Contestant(label, each.fuse, stopwatch) for label, each in self.ready.items()]
-        contestants += [Contestant(_FILES, files.work(of_files), of_files)]
-        contestants += [Contestant(rate.label, rate.work, stopwatch) for rate in self.rates]
-        for contestant in contestants:
-            contestant.warm_up(self.request.warm_up)
-        return contestants
-
-    def _entry(self, entrant: Entrant, turns: Mapping[str, list[Turn]], outputs: Mapping[str, Tensor]) -> Entry:
-        label, ready = entrant.label, self.ready[entrant.label]
-        operations = {"plain": self._plain_operations, "executed": _executed(ready)}
-        return Entry(entrant, ready, turns[label], outputs[label], operations, self._memory(entrant, ready))
-
-    @functools.cached_property
-    def _plain_operations(self) -> int:
-        """The operations of the plain network, in float32 as its weights are stored."""
-        network = load_form(self.case, Entrant("ours", "plain"))
-        return count_operations(network, [each.float() for each in self.networks[0].sources])
-
-    def _memory(self, entrant: Entrant, ready: Ready) -> dict[str, int] | None:
-        if not self.request.memory:
-            return None
-        if self.device.type == "cuda":
-            return speed_memory.on_cuda(ready, self.device)
-        return speed_memory.of_process(self.case, entrant, torch.get_num_threads())
-
-
-def _chosen(entrant: Entrant, case: Case) -> Entrant:
-    """Return the oracle with the choices that serve it best."""
-    if entrant.kind != "oracle":
-        return entrant
-    ready = prepare(case, entrant, case.pair())
-    assert ready.network is not None
-    rule = ready.network.choose_rule(case.rule)
-    return replace(entrant, choices=speed_oracle.choose(ready.network, rule, ready.sources))
-
-
-def _executed(ready: Ready) -> int | None:
-    """Return the operations that an entrant carries out, ``None`` where what runs cannot be looked into."""
-    visible = ready.facts["form"] in ("plain", "composed") and ready.facts["backend"] == "torch"
-    if ready.network is None or not visible:
-        return None
-    return count_operations(ready.network, ready.sources, ready.rule)

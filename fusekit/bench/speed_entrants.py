@@ -1,4 +1,4 @@
-"""Who races: our forms of a model, the oracle, and anyone else's function, made ready for one pair of images."""
+"""Who races: our forms of a model, the oracles, and anyone else's function, made ready for one pair of images."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ class Entrant:
     """One way to fuse.
 
     Attributes:
-        kind: ``oracle``, ``ours`` or ``against``.
+        kind: ``oracle``, ``tuned`` (the oracle in its best form), ``ours`` or ``against``.
         form: of ours: ``composed``, ``plain``, or what `fusekit.load` knows as ``optimize``.
         dtype: as for `fusekit.load`.
         backend: as for `fusekit.load`; ``None`` for its default.
         target: of ``against``, ``module:callable``.
-        choices: of the oracle.
+        choices: of the tuned oracle.
     """
 
     kind: str
@@ -79,7 +79,7 @@ class Entrant:
     def label(self) -> str:
         """What the entrant is called in tables."""
         if self.kind != "ours":
-            return "oracle" if self.kind == "oracle" else self.target
+            return {"oracle": "oracle", "tuned": "oracle, tuned", "against": self.target}[self.kind]
         return " ".join(part for part in (self.form, self.dtype, self.backend) if part)
 
 
@@ -104,18 +104,19 @@ class Ready(NamedTuple):
 
 
 def load_form(case: Case, entrant: Entrant) -> FusionModel:
-    """Load a model as an entrant runs it.
+    """Load a model as an entrant runs it; who brings other code gets the plain modules, which set nothing.
 
     Raises:
         FusekitError: of `fusekit.load`; or there is no such form.
     """
-    options: dict[str, Any] = {"optimize": _OPTIMIZE.get(entrant.form, entrant.form)}
+    form = entrant.form if entrant.kind == "ours" else "plain"
+    options: dict[str, Any] = {"optimize": _OPTIMIZE.get(form, form)}
     if entrant.backend is not None:
         options["backend"] = entrant.backend
     network = load(case.model, device=case.device, dtype=entrant.dtype, **options)
-    if entrant.form not in _OPTIMIZE and network.form != entrant.form:
+    if form not in _OPTIMIZE and network.form != form:
         raise OptionError(
-            f"the model {case.model!r} has no form {entrant.form!r} here and would run {network.form!r}; "
+            f"the model {case.model!r} has no form {form!r} here and would run {network.form!r}; "
             f"choose {', '.join(_OPTIMIZE)}"
         )
     return network
@@ -134,7 +135,7 @@ def prepare(case: Case, entrant: Entrant, images: Sequence[Image]) -> Ready:
     parameter = next(network.parameters(), torch.zeros(()))
     given = units(images, case.batch, network)
     sources = [torch.from_numpy(each)[:, None].to(parameter.device, parameter.dtype) for each in given]
-    if entrant.kind == "oracle":
+    if entrant.kind in ("oracle", "tuned"):
         network = speed_oracle.published(network, entrant.choices)
         rule = speed_oracle.published_rule(rule, entrant.choices)
 
@@ -199,7 +200,7 @@ def _prepare_other(case: Case, entrant: Entrant, images: Sequence[Image]) -> Rea
     function = import_attribute(entrant.target)
     if not callable(function):
         raise OptionError(f"--against {entrant.target} is not callable; it is to fuse a list of two arrays (H, W)")
-    given = units(images, case.batch, load_form(case, Entrant("ours")))
+    given = units(images, case.batch, load_form(case, entrant))
     for array in given:
         array.flags.writeable = False
     pairs = [[array[index] for array in given] for index in range(case.batch)]

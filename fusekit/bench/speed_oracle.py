@@ -1,14 +1,17 @@
-"""The oracle of speed tables: a model in the order of operations of the authors' code, in its best form.
+"""The oracles of speed tables: a model in the order of operations of the authors' code, as published and tuned.
 
 - The plain modules, each source by itself, and c(t) + c(c(t)) + c(c(c(t))) by six convolutions.
 - SFNN channel by channel, one singular value decomposition each, of all channels of each source.
 
-What the authors' code leaves open is chosen by a trial, so that nothing is raced against a lame version of itself:
-the layout of the memory, and the threads of the decompositions. These give singular values only.
+As published, memory is laid out channels first, torch has its threads everywhere, and the C library's allocator is as
+it is. The tuned oracle does the same operations in the best form that is known without changing them: the layout and
+the threads of the decompositions by a trial, and the allocator set as the inference form sets it. The decompositions of
+both give singular values only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -16,6 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from fusekit.allocation import keep_freed_memory
 from fusekit.bench.speed_race import Stopwatch, torch_threads
 from fusekit.model import EncoderDecoder, FusionModel
 from fusekit.rules.base import FusionRule, WeightedRule, normalized
@@ -33,15 +37,17 @@ _TRIAL_SIDE = 512
 
 
 class Choices(NamedTuple):
-    """What the trial decides.
+    """What can be tuned; without arguments, as published.
 
     Attributes:
         channels_last: layout of weights and features.
-        decomposition_threads: of torch, for singular values.
+        decomposition_threads: of torch, for singular values; ``None`` leaves them.
+        keeps_freed_memory: whether the allocator is set by `fusekit.allocation.keep_freed_memory`.
     """
 
     channels_last: bool = False
-    decomposition_threads: int = 1
+    decomposition_threads: int | None = None
+    keeps_freed_memory: bool = False
 
 
 class PublishedSFNN(WeightedRule):
@@ -49,14 +55,14 @@ class PublishedSFNN(WeightedRule):
 
     Args:
         name: of the rule.
-        threads: of torch, for the decompositions.
+        threads: of torch, for the decompositions; ``None`` leaves them.
     """
 
-    def __init__(self, name: str, threads: int) -> None:
+    def __init__(self, name: str, threads: int | None) -> None:
         self.name, self.threads = name, threads
 
     def weights(self, features: Sequence[Tensor]) -> Tensor:
-        with torch_threads(self.threads):
+        with contextlib.nullcontext() if self.threads is None else torch_threads(self.threads):
             norms = torch.stack([_nuclear_norms(feature) for feature in features])
         return normalized(_ACTIVITIES[self.name](norms))[..., None, None]
 
@@ -72,9 +78,14 @@ def _nuclear_norm(matrix: Tensor) -> Tensor:
 
 
 def published(network: FusionModel, choices: Choices) -> FusionModel:
-    """Return the model, changed in place to run the authors' order of operations."""
+    """Return the model, changed in place to run the authors' order of operations.
+
+    Memory that is to be kept is kept by the whole process, and from then on.
+    """
     from fusekit_ehdran.encoder import ResidualAttention
 
+    if choices.keeps_freed_memory:
+        keep_freed_memory()
     network.optimize(False)
     for module in network.modules():
         if isinstance(module, ResidualAttention):
@@ -104,13 +115,16 @@ def published_rule(rule: FusionRule | None, choices: Choices) -> FusionRule | No
 def choose(network: FusionModel, rule: FusionRule | None, sources: Sequence[Tensor]) -> Choices:
     """Return the faster choices for these sources (B, 1, H, W), by the better of two turns each.
 
+    On a CPU the allocator is set before, for the whole process.
+
     Args:
         network: in evaluation mode; afterwards it is as `published` leaves it.
         rule: of the race.
         sources: of the race.
     """
+    keeps = sources[0].device.type == "cpu" and keep_freed_memory()
     if not isinstance(network, EncoderDecoder):
-        return Choices(False, torch.get_num_threads())
+        return Choices(False, torch.get_num_threads(), keeps)
     stopwatch = Stopwatch(sources[0].device)
     seconds: dict[bool, list[float]] = {True: [], False: []}
     part = sources[0][:1, :, :_TRIAL_SIDE, :_TRIAL_SIDE]
@@ -124,7 +138,7 @@ def choose(network: FusionModel, rule: FusionRule | None, sources: Sequence[Tens
         threads = torch.get_num_threads()
         if isinstance(published_rule(rule, Choices()), PublishedSFNN) and threads > 1:
             threads = _decomposition_threads(network.encode(sources[0][:1]), stopwatch)
-    return Choices(channels_last, threads)
+    return Choices(channels_last, threads, keeps)
 
 
 def _decomposition_threads(features: Tensor, stopwatch: Stopwatch) -> int:

@@ -8,7 +8,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -92,8 +92,24 @@ def _between(begin: Any, end: Any) -> float:
     return float(end - begin) if isinstance(begin, float) else float(begin.elapsed_time(end)) / 1000
 
 
+class Racer(Protocol):
+    """Someone who takes turns, here or in another process.
+
+    Attributes:
+        name: unlike the others'.
+    """
+
+    name: str
+
+    def warm_up(self, times: int) -> None:
+        """Run some times untimed."""
+
+    def turn(self) -> Turn:
+        """Run and time one turn."""
+
+
 class Contestant:
-    """Something to be timed over and over.
+    """Something to be timed over and over: a `Racer` in this process.
 
     Args:
         name: unlike the others'.
@@ -119,7 +135,7 @@ class Contestant:
 
 
 def race(
-    contestants: Sequence[Contestant], rounds: int, progress: Callable[[], None] = lambda: None
+    contestants: Sequence[Racer], rounds: int, progress: Callable[[], None] = lambda: None
 ) -> dict[str, list[Turn]]:
     """Return each contestant's turns, one a round; each round begins with the next contestant."""
     turns: dict[str, list[Turn]] = {each.name: [] for each in contestants}

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from fusekit.bench.speed_entrants import Entrant, Ready
 from fusekit.bench.speed_race import Turn, ratios, spread
+from fusekit.bench.speed_worker import Introduction
 from fusekit.ranges import output_to_unit
 
 _STAGES = ("encode", "rule", "decode")
@@ -35,17 +34,16 @@ class Entry(NamedTuple):
     """All that was found of one entrant.
 
     Attributes:
-        entrant, ready: it.
+        of: it.
         turns: its times.
-        images: what it fused, raw: (B, 1, H, W) float32.
+        report: what the rule says of how it came to its weights.
         operations: ``plain``, those of the plain network, and ``executed``, those it carries out itself or ``None``.
         memory: bytes ``before`` and at the ``peak``, where they were measured.
     """
 
-    entrant: Entrant
-    ready: Ready
+    of: Introduction
     turns: Sequence[Turn]
-    images: Tensor
+    report: Mapping[str, Any]
     operations: Mapping[str, int | None]
     memory: Mapping[str, int] | None
 
@@ -58,8 +56,8 @@ def row(
     Returns:
         - ``who``, ``kind``, ``form``, ``dtype``, ``backend``: what ran.
         - ``seconds``: spread, of a call with the whole batch; ``rounds``: its values; ``pairs_per_second``.
-        - ``ratio``, ``ratio_against``: spread of the seconds of the oracle, and of the other function, over these,
-          round by round; ``None`` without them.
+        - ``ratio``, ``ratio_tuned``, ``ratio_against``: spread of the seconds of the oracle, of the tuned one, and of
+          the other function, over these, round by round; ``None`` without them.
         - ``stages``: ``encode``, ``rule``, ``decode``, ``rest``: spread, and ``share`` of the whole; empty where the
           model has no such stages.
         - ``rule_report``: what the rule says of how it came to its weights, or ``None``.
@@ -72,39 +70,38 @@ def row(
         - ``memory``: bytes.
     """
     seconds = [turn.seconds for turn in entry.turns]
-    facts = entry.ready.facts
-    found = {
+    entrant, facts = entry.of.entrant, entry.of.facts
+    return {
         "who": _who(entry),
-        "kind": entry.entrant.kind,
-        **{key: facts[key] for key in ("form", "dtype", "backend")},
+        "kind": entrant.kind,
+        "form": "oracle" if entrant.kind in ("oracle", "tuned") else facts["form"],
+        **{key: facts[key] for key in ("dtype", "backend")},
         "seconds": spread(seconds),
         "rounds": seconds,
         "pairs_per_second": batch / spread(seconds)["median"],
         "ratio": _ratio("oracle", entries, seconds),
+        "ratio_tuned": _ratio("tuned", entries, seconds),
         "ratio_against": _ratio("against", entries, seconds),
         "stages": _stages(entry.turns),
-        "rule_report": entry.ready.report() or None,
+        "rule_report": dict(entry.report) or None,
         **_rates(entry, rates, turns),
         **_exactness(entry, entries),
         "memory": None if entry.memory is None else dict(entry.memory),
     }
-    if entry.entrant.kind == "oracle":
-        found["form"] = "oracle"
-    return found
 
 
 def _who(entry: Entry) -> str:
     """Return an entrant's label, and in brackets what was chosen for it where it was left open."""
-    label = entry.entrant.label
-    if entry.entrant.kind != "ours":
+    label = entry.of.entrant.label
+    if entry.of.entrant.kind != "ours":
         return label
-    ran = [entry.ready.facts[key] for key in ("form", "dtype", "backend")]
+    ran = [entry.of.facts[key] for key in ("form", "dtype", "backend")]
     chosen = [each for each in ran if each not in (*label.split(), "torch")]
     return f"{label} ({', '.join(chosen)})" if chosen else label
 
 
 def _ratio(kind: str, entries: Sequence[Entry], seconds: Sequence[float]) -> dict[str, float] | None:
-    other = next((each for each in entries if each.entrant.kind == kind), None)
+    other = next((each for each in entries if each.of.entrant.kind == kind), None)
     return None if other is None else spread(ratios([turn.seconds for turn in other.turns], seconds))
 
 
@@ -118,7 +115,7 @@ def _stages(turns: Sequence[Turn]) -> dict[str, dict[str, float]]:
 
 
 def _rates(entry: Entry, rates: Sequence[Rate], turns: Mapping[str, Sequence[Turn]]) -> dict[str, Any]:
-    if entry.ready.network is None:
+    if entry.of.policy is None:
         return {"operations": None, "gflops": None, "of_convolution": None, "of_product": None}
     seconds = [_network_seconds(turn) for turn in entry.turns]
     gflops = {
@@ -129,7 +126,7 @@ def _rates(entry: Entry, rates: Sequence[Rate], turns: Mapping[str, Sequence[Tur
         "operations": dict(entry.operations),
         "gflops": {name: None if each is None else spread(each) for name, each in gflops.items()},
     }
-    executed, dtype = gflops["executed"], getattr(torch, entry.ready.facts["dtype"])
+    executed, dtype = gflops["executed"], getattr(torch, entry.of.facts["dtype"])
     for rate in rates:
         if rate.dtype == dtype:
             of_rate = None if executed is None else spread(ratios(executed, _gflops(rate, turns[rate.label])))
@@ -148,18 +145,18 @@ def _gflops(rate: Rate, turns: Sequence[Turn]) -> list[float]:
 
 def _exactness(entry: Entry, entries: Sequence[Entry]) -> dict[str, float | None]:
     """Return greatest difference and PSNR to the oracle's output, or to that of our first form in float32."""
-    candidates = [each for each in entries if each.ready.facts["dtype"] == "float32"]
-    reference = next((each for each in candidates if each.entrant.kind == "oracle"), None) or next(
+    candidates = [each for each in entries if each.of.facts["dtype"] == "float32"]
+    reference = next((each for each in candidates if each.of.entrant.kind == "oracle"), None) or next(
         iter(candidates), None
     )
     if reference is None:
         return {"deviation": None, "psnr": None}
-    network = reference.ready.network
-    assert network is not None
-    ours, theirs = (output_to_unit(each.images.numpy(), network.spec.output) for each in (entry, reference))
-    error = float(np.square(ours.astype(np.float64) - theirs).mean())
+    policy, ours, theirs = reference.of.policy, entry.of.images, reference.of.images
+    assert policy is not None
+    written = [output_to_unit(each, policy).astype(np.float64) for each in (ours, theirs)]
+    error = float(np.square(written[0] - written[1]).mean())
     return {
-        "deviation": float((entry.images - reference.images).abs().max()),
+        "deviation": float(np.abs(ours - theirs).max()),
         "psnr": -10 * math.log10(error) if error else None,
     }
 

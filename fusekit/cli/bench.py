@@ -9,6 +9,7 @@ import click
 
 from fusekit.cli.bench_calibration import calibration
 from fusekit.cli.bench_folder import folder
+from fusekit.cli.bench_memory import memory
 from fusekit.cli.bench_metrics import metrics
 from fusekit.cli.bench_quality import quality
 from fusekit.cli.bench_shell import shell
@@ -24,6 +25,7 @@ bench.add_command(quality)
 bench.add_command(calibration)
 bench.add_command(metrics)
 bench.add_command(speed)
+bench.add_command(memory)
 bench.add_command(folder)
 bench.add_command(shell)
 

@@ -50,7 +50,8 @@ _LISTS = ("models", "rules", "sizes", "devices", "forms", "dtypes", "backends", 
     show_default=True,
     help="Of a CPU; processor is one thread's own time, on a busy machine.",
 )
-@click.option("--no-oracle", is_flag=True, help="Leave the authors' order of operations out.")
+@click.option("--no-oracle", is_flag=True, help="Leave the authors' order of operations out, as published and tuned.")
+@click.option("--no-tuned", is_flag=True, help="Leave only the tuned one out.")
 @click.option("--no-memory", is_flag=True, help="Do not measure the peak memory.")
 @click.option("--markdown", type=_PATH, metavar="FILE", help="Write the tables as Markdown.")
 @click.option("--json", "json_file", type=_PATH, metavar="FILE", help="Write everything, each round's times too.")
@@ -87,7 +88,8 @@ def _request(choices: Mapping[str, Any]) -> Request:
     if "batch" in lists:
         lists["batches"] = _numbers(lists.pop("batch"))
     plain = {key: choices[key] for key in ("images", "fit", "against", "threads", "rounds", "warm_up", "clock")}
-    return Request(**lists, **plain, oracle=not choices["no_oracle"], memory=not choices["no_memory"])
+    plain |= {key: not choices[f"no_{key}"] for key in ("oracle", "tuned", "memory")}
+    return Request(**lists, **plain)
 
 
 def _numbers(texts: tuple[str, ...]) -> list[int]:
@@ -136,4 +138,4 @@ def _command(choices: Mapping[str, Any]) -> str:
     words += [f"--{key} {choices[key]}" for key in ("against", "threads") if choices[key]]
     words += [f"--rounds {choices['rounds']}"]
     words += ["--clock processor"] if choices["clock"] == "processor" else []
-    return " ".join([*words, *(["--no-oracle"] if choices["no_oracle"] else [])])
+    return " ".join([*words, *(f"--no-{key}" for key in ("oracle", "tuned") if choices[f"no_{key}"])])

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 @click.option("--color", default="keep", show_default=True, help="Chroma: keep, gray, or from:N (source N).")
 @click.option("--resize", help="'first' resamples sources of other sizes to the first one's.")
 @click.option("--bit-depth", help="8, 16 or float; the first source's by default.")
+@click.option("--tile", default="auto", show_default=True, help="auto, off, or the side of tiles in pixels.")
+@click.option("--memory", help="What fusing may take, as 2GiB; above it images are fused in tiles.")
 @click.option("--no-record", is_flag=True, help="Write no OUT.json beside the output.")
 @click.option("--overwrite", is_flag=True, help="With --pairs: make again what is there already.")
 @click.option("--workers", type=int, help="With --pairs: sets fused at once; what suits the device by default.")
@@ -42,7 +44,7 @@ def fuse(sources: tuple[Path, ...], output: Path, pairs: bool, names: str | None
     """
     from fusekit.pipeline import Options
 
-    options = Options(choices["color"], choices["resize"], choices["bit_depth"])
+    options = Options(choices["color"], choices["resize"], choices["bit_depth"], choices["tile"], choices["memory"])
     if names is not None and not pairs:
         raise OptionError("--names chooses among the pairs of folders; add --pairs")
     if choices["workers"] is not None and (not pairs or choices["workers"] < 1):

@@ -14,7 +14,12 @@ class EdgeOperator(nn.Module):
 
     Args:
         channels: C, which trainable operators need.
+
+    Attributes:
+        reach: pixels around an edge that it depends on; ``None`` where nobody looked, and then images are not tiled.
     """
+
+    reach: int | None = None
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -28,6 +33,7 @@ class GradientOperator(EdgeOperator):
     comparable. Subclasses set `kernel`, the derivative along x (columns), as it is printed in textbooks.
     """
 
+    reach = 1
     kernel: ClassVar[tuple[tuple[float, float, float], ...]]
     filter_x: Tensor
     filter_y: Tensor

@@ -11,6 +11,7 @@ from fusekit.edges.base import EdgeOperator, depthwise
 class Laplacian(EdgeOperator):
     """|∂²x F + ∂²y F| channel by channel, with the four-neighbour filter, the border repeated."""
 
+    reach = 1
     filter: Tensor
 
     def __init__(self, channels: int) -> None:

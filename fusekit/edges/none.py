@@ -10,5 +10,7 @@ from fusekit.edges.base import EdgeOperator
 class NoEdge(EdgeOperator):
     """Adds nothing: zeros in the shape of the input, without memory of their own."""
 
+    reach = 0
+
     def forward(self, x: Tensor) -> Tensor:
         return x.new_zeros(()).expand_as(x)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fusekit.bands import in_bands
 from fusekit.errors import InputError
 
 Array = npt.NDArray[Any]
@@ -100,16 +101,21 @@ def _known_dtype(pixels: Array, name: str, notes: list[str]) -> Array:
         return pixels.astype(np.float32)
 
 
+def _over_black(pixels: Array, alpha: Array) -> Array:
+    """Composite colours (H, W, C) of an opacity (H, W) on the same scale over black."""
+    blended = pixels * (alpha.astype(np.float64) / full_scale(str(alpha.dtype)))[:, :, None]
+    return (np.rint(blended) if pixels.dtype.kind == "u" else blended).astype(pixels.dtype)
+
+
 def _flat_channels(pixels: Array, notes: list[str]) -> Array:
     """Composite alpha over black and drop channels that say nothing."""
     channels = pixels.shape[2]
     if channels in (2, 4):
-        alpha = pixels[:, :, -1].astype(np.float64) / full_scale(str(pixels.dtype))
+        alpha = pixels[:, :, -1]
         pixels = pixels[:, :, :-1]
-        if (alpha < 1).any():
+        if (alpha < full_scale(str(pixels.dtype))).any():
             notes.append("alpha composited over black")
-            blended = pixels * alpha[:, :, None]
-            pixels = (np.rint(blended) if pixels.dtype.kind == "u" else blended).astype(pixels.dtype)
+            pixels = in_bands(_over_black, pixels, alpha)
         else:
             notes.append("opaque alpha dropped")
     if pixels.shape[2] == 1:

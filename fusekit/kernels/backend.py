@@ -16,7 +16,7 @@ import torch
 from fusekit.errors import DeviceError, OptionError
 
 if TYPE_CHECKING:
-    from fusekit.model import FusionModel
+    from fusekit.forms import Forms
 
 BACKENDS = ("auto", "torch", "triton")
 #: The oldest GPUs with bfloat16 matrix products: Ampere.
@@ -42,7 +42,7 @@ def check_name(backend: str) -> None:
         raise OptionError(f"unknown backend {backend!r}; choose {', '.join(BACKENDS)}")
 
 
-def choose(model: FusionModel) -> Choice:
+def choose(model: Forms) -> Choice:
     """Return the backend that computes ``model`` where it is now, in the dtype that it has now.
 
     Raises:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from fusekit.errors import RuleError
+
+if TYPE_CHECKING:
+    from fusekit.windows import Tile
 
 
 class FusionRule:
@@ -21,10 +24,19 @@ class FusionRule:
     Attributes:
         name: the registered name, where it was built by one.
         options: the keyword arguments that it was built with.
+        reach: pixels of features around a fused one that it depends on, 0 for rules that act pixel by pixel; ``None``
+            where it depends on the whole image, or nobody looked. Large images are cut into tiles under rules that
+            declare it, and under those that have a `survey`.
+        multiple: tiles begin at multiples of this many pixels, for rules that compute in blocks.
+        working: maps as large as a source's features that the rule holds at most beside these, for each source; for
+            the estimate of memory.
     """
 
     name: str = ""
     options: Mapping[str, Any] = MappingProxyType({})
+    reach: int | None = None
+    multiple: int = 1
+    working: float = 4.0
 
     def fuse(self, features: Sequence[Tensor]) -> Tensor:
         """Combine N tensors (B, C, *S) of one shape into one of that shape."""
@@ -36,6 +48,60 @@ class FusionRule:
 
     def __call__(self, features: Sequence[Tensor]) -> Tensor:
         return self.fuse(features)
+
+    def survey(self, count: int, shape: Sequence[int], memory: int) -> Survey | None:
+        """Return what gathers the rule's statistics of whole images from their tiles, ``None`` where there is no way.
+
+        Args:
+            count: N, how many sources there are.
+            shape: of a source's features (B, C, H, W).
+            memory: bytes that the survey may hold at a time, or what it needs at least.
+        """
+        return None
+
+    def report(self) -> dict[str, Any]:
+        """Return what is worth knowing of how the rule came to its result, JSON-able, for the record."""
+        return {}
+
+    def report_of(self, image: int) -> dict[str, Any]:
+        """Return the part of the report that concerns one image of the batch."""
+        return self.report()
+
+
+class Survey:
+    """Statistics of whole images, gathered tile by tile, from which a rule of finite reach follows.
+
+    In each pass `add` is called once for every tile, and every pixel is in the core of one of them. After a pass
+    `finish_pass` tells whether there must be another one; after the last one `rule` is called.
+
+    Attributes:
+        reach: pixels around a core that `add` and the rule of `rule` need, the greatest of all passes.
+    """
+
+    reach: int = 0
+
+    def preview(self, features: Sequence[Tensor]) -> None:
+        """Look at features of the sources shrunk to a few hundred pixels, before the first pass.
+
+        What they show may guide the survey, as in what to look for first; the result must not depend on it.
+        """
+
+    def add(self, features: Sequence[Tensor], tile: Tile) -> None:
+        """Take note of one tile.
+
+        Args:
+            features: of each source (B, C, h, w) in the tile's window; ``tile.inner`` cuts maps of it to the core.
+            tile: where the window and its core lie in the image.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define add(features, tile)")
+
+    def finish_pass(self) -> bool:
+        """End a pass over all tiles; return whether another one is needed."""
+        return False
+
+    def rule(self) -> FusionRule:
+        """Return the rule that applies what was found; its reach is a number, at most the survey's."""
+        raise NotImplementedError(f"{type(self).__name__} must define rule()")
 
 
 class WeightedRule(FusionRule):
@@ -67,6 +133,27 @@ def weighted_sum(weights: Tensor, features: Sequence[Tensor]) -> Tensor:
     return total
 
 
+class FixedWeights(WeightedRule):
+    """Weights that are known already, as from a survey.
+
+    Args:
+        weights: (N, B, 1 or C, 1, 1).
+        facts: what the rule reports.
+    """
+
+    reach = 0
+    working = 2.0
+
+    def __init__(self, weights: Tensor, facts: Mapping[str, Any] | None = None) -> None:
+        self._weights, self._facts = weights, dict(facts or {})
+
+    def weights(self, features: Sequence[Tensor]) -> Tensor:
+        return self._weights.to(features[0].device)
+
+    def report(self) -> dict[str, Any]:
+        return self._facts
+
+
 def normalized(activity: Tensor) -> Tensor:
     """Divide non-negative activities (N, …) by their sum over the N sources; where all are 0 the weights are equal."""
     total = activity.sum(0, keepdim=True)
@@ -78,11 +165,11 @@ def spatial_axes(feature: Tensor) -> tuple[int, ...]:
     return tuple(range(2, feature.dim()))
 
 
-def fuse_features(rule: FusionRule, features: Sequence[Any]) -> tuple[Any, list[Tensor] | None]:
+def fuse_features(rule: FusionRule | Sequence[FusionRule], features: Sequence[Any]) -> tuple[Any, list[Tensor] | None]:
     """Apply ``rule`` to each leaf of the sources' feature trees.
 
     Args:
-        rule: acts on tensors (B, C, *S).
+        rule: acts on tensors (B, C, *S); or one rule a leaf.
         features: one tree a source (a tensor, or lists, tuples or dicts of tensors), all of one structure.
 
     Returns:
@@ -91,15 +178,28 @@ def fuse_features(rule: FusionRule, features: Sequence[Any]) -> tuple[Any, list[
     Raises:
         RuleError: the trees or the shapes differ.
     """
-    leaves, structures = zip(*(pytree.tree_flatten(each) for each in features), strict=True)
-    if any(structure != structures[0] for structure in structures):
-        raise RuleError("the sources' features have different structures; a rule acts leaf by leaf on equal ones")
+    groups, structure = leaf_groups(features)
+    rules = [rule] * len(groups) if isinstance(rule, FusionRule) else rule
     fused, weights = [], []
-    for group in zip(*leaves, strict=True):
-        if any(leaf.shape != group[0].shape for leaf in group):
-            raise RuleError(f"the sources' features have different shapes: {[tuple(leaf.shape) for leaf in group]}")
-        image, weight = rule.fuse_with_weights(group)
+    for each, group in zip(rules, groups, strict=True):
+        image, weight = each.fuse_with_weights(group)
         fused.append(image)
         if weight is not None:
             weights.append(weight)
-    return pytree.tree_unflatten(fused, structures[0]), weights or None
+    return pytree.tree_unflatten(fused, structure), weights or None
+
+
+def leaf_groups(features: Sequence[Any]) -> tuple[list[tuple[Tensor, ...]], pytree.TreeSpec]:
+    """Return, for each leaf of the sources' feature trees, that of every source; and the trees' common structure.
+
+    Raises:
+        RuleError: the trees or the shapes differ.
+    """
+    leaves, structures = zip(*(pytree.tree_flatten(each) for each in features), strict=True)
+    if any(structure != structures[0] for structure in structures):
+        raise RuleError("the sources' features have different structures; a rule acts leaf by leaf on equal ones")
+    groups = list(zip(*leaves, strict=True))
+    for group in groups:
+        if any(leaf.shape != group[0].shape for leaf in group):
+            raise RuleError(f"the sources' features have different shapes: {[tuple(leaf.shape) for leaf in group]}")
+    return groups, structures[0]

@@ -13,6 +13,9 @@ from fusekit.rules.base import WeightedRule
 class Energy(WeightedRule):
     """A weight an element: wᵢ = Fᵢ² / Σⱼ Fⱼ²; where all features are 0 the weights, and so the result, are 0."""
 
+    reach = 0
+    working = 4.5
+
     def weights(self, features: Sequence[Tensor]) -> Tensor:
         stacked = torch.stack([feature.float() for feature in features])
         peak = stacked.abs().amax(0, keepdim=True)

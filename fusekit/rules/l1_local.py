@@ -19,10 +19,12 @@ class L1Local(WeightedRule):
         radius: half the window's side; the paper's 1 averages over 3×3 pixels. Windows are cut at the border.
     """
 
+    working = 2.0
+
     def __init__(self, radius: int = 1) -> None:
         if int(radius) < 0:
             raise RuleError(f"the rule 'l1-local' needs a radius of 0 or more, not {radius}")
-        self.radius = int(radius)
+        self.radius = self.reach = int(radius)
 
     def weights(self, features: Sequence[Tensor]) -> Tensor:
         pool = F.avg_pool3d if len(spatial_axes(features[0])) == 3 else F.avg_pool2d

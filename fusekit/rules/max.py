@@ -14,5 +14,8 @@ from fusekit.rules.base import FusionRule
 class Max(FusionRule):
     """The element-wise maximum of the sources' features."""
 
+    reach = 0
+    working = 0.75
+
     def fuse(self, features: Sequence[Tensor]) -> Tensor:
         return reduce(torch.maximum, features)

@@ -13,5 +13,8 @@ from fusekit.rules.base import FusionRule
 class Mean(FusionRule):
     """The element-wise mean of the sources' features."""
 
+    reach = 0
+    working = 2.0
+
     def fuse(self, features: Sequence[Tensor]) -> Tensor:
         return torch.stack(list(features)).mean(0)

@@ -13,5 +13,8 @@ from fusekit.rules.base import FusionRule
 class Sum(FusionRule):
     """The sum of the sources' features; brighter than either source wherever both have signal."""
 
+    reach = 0
+    working = 2.0
+
     def fuse(self, features: Sequence[Tensor]) -> Tensor:
         return torch.stack(list(features)).sum(0)

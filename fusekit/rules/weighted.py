@@ -19,6 +19,9 @@ class Weighted(WeightedRule):
         weights: one number a source, or ``None`` for equal weights 1/N. They need not sum to 1.
     """
 
+    reach = 0
+    working = 2.0
+
     def __init__(self, weights: Sequence[float] | float | str | None = None) -> None:
         if weights is None:
             self.given: list[float] | None = None

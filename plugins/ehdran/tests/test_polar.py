@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
 
 from fusekit.errors import OptionError, RuleError
-from fusekit_ehdran.kernels.polar import nuclear_norms, schedule
+from fusekit_ehdran.kernels import sfnn
+from fusekit_ehdran.kernels.polar import nuclear_norms, operations, schedule
 from fusekit_ehdran.kernels.sfnn import (
+    _tightened,
     all_nuclear_norms,
     greatest_nuclear_norms,
     share_statistics_twin,
@@ -109,6 +113,24 @@ def test_number_of_steps(side: int, most: int) -> None:
     assert len(schedule(1e-5 / side)) <= most
 
 
+@pytest.mark.parametrize("shape", [(6, 6), (4, 9), (9, 4)], ids=str)
+def test_operations_are_those_of_the_products(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = []
+
+    def count(name: str, multiplied: Callable[..., Tensor], left: int) -> None:
+        def product(*tensors: Tensor, **options: float) -> Tensor:
+            (_, rows, inner), columns = tensors[left].shape, tensors[left + 1].shape[2]
+            counted.append(2 * rows * inner * columns)
+            return multiplied(*tensors, **options)
+
+        monkeypatch.setattr(torch, name, product)
+
+    count("bmm", torch.bmm, 0)
+    count("baddbmm", torch.baddbmm, 1)
+    nuclear_norms(random(1, *shape).float())
+    assert sum(counted) == operations(*shape)
+
+
 def test_the_programs_precision_of_products_is_left_as_it_was() -> None:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
@@ -126,9 +148,10 @@ def test_bad_input() -> None:
         nuclear_norms(torch.zeros(1, 3, 3), tolerance=0)
 
 
-@pytest.mark.parametrize("size", [(2, 2), (3, 5), (48, 40), (33, 64)], ids=str)
+@pytest.mark.parametrize("size", [(2, 2), (3, 5), (33, 40), (80, 96)], ids=str)
 @pytest.mark.parametrize("at_once", [1, 5, 64])
-def test_greatest_norms(size: tuple[int, int], at_once: int) -> None:
+def test_greatest_norms(size: tuple[int, int], at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sfnn, "_SUBSPACE", 12)
     features = torch.cat([softmax_maps(*size, seed) for seed in (1, 2, 3)])
     norms = exact(features.softmax(1))
     assert (upper_bounds(share_statistics_twin(features)) >= norms * (1 - 1e-6)).all()
@@ -144,6 +167,33 @@ def test_a_channel_that_wins_by_far_is_decomposed_alone() -> None:
     found, decomposed = greatest_nuclear_norms(features, at_once=1)
     assert decomposed.tolist() == [1, 1]
     torch.testing.assert_close(found.double(), exact(features.softmax(1)).amax(1), atol=0, rtol=1e-5)
+
+
+def test_tightened_bounds_hold_and_are_tight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sfnn, "_SUBSPACE", 16)
+    maps = torch.cat([softmax_maps(70, 90, seed).softmax(1)[0] for seed in (1, 2)])
+    maps[0], maps[1] = 0, torch.outer(maps[2, :, 0], maps[2, 0])
+    norms = exact(maps)
+    least, most = _tightened(maps, maps.double().square().sum((1, 2)))
+    assert (least <= norms).all()
+    assert (most >= norms).all()
+    assert (most < 1.3 * norms)[1:].all()
+    assert (least > 0.8 * norms)[1:].all()
+    # More columns leave less over.
+    monkeypatch.setattr(sfnn, "_SUBSPACE", 34)
+    tighter = _tightened(maps, maps.double().square().sum((1, 2)))[1]
+    assert (tighter >= norms).all()
+    assert (tighter < most)[2:].all()
+
+
+def test_tightened_bounds_spare_decompositions(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = softmax_maps(80, 96, 5)
+    monkeypatch.setattr(sfnn, "_SUBSPACE", 16)
+    tightened = greatest_nuclear_norms(features)
+    monkeypatch.setattr(sfnn, "_SUBSPACE", 1000)
+    untightened = greatest_nuclear_norms(features)
+    torch.testing.assert_close(tightened[0], untightened[0], atol=0, rtol=1e-6)
+    assert tightened[1].item() < untightened[1].item()
 
 
 def test_equal_channels() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from fusekit.model import EncoderDecoder
+from fusekit.model import EncoderDecoder, Reach
 from fusekit_classical import plugin
 
 
@@ -14,6 +14,10 @@ class Pixel(EncoderDecoder):
     """Encoder and decoder that change nothing, so that a rule acts on pixels: (B, 1, *S) → (B, 1, *S)."""
 
     spec = plugin.PIXEL
+
+    @property
+    def reach(self) -> Reach:
+        return Reach(0, 0, working=1.0)
 
     def encode(self, x: Tensor) -> Tensor:
         return x

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fusekit.errors import OptionError
-from fusekit.model import Joint
+from fusekit.model import Joint, Reach
 from fusekit_classical import plugin
 
 _KERNEL = (0.05, 0.25, 0.4, 0.25, 0.05)
@@ -71,6 +71,12 @@ class LaplacianPyramid(Joint):
         if levels < 1:
             raise OptionError(f"a Laplacian pyramid needs 1 level or more, not {levels}")
         self.levels = levels
+
+    @property
+    def reach(self) -> Reach:
+        # A pixel takes in the coarsest level up to 2·(2ᴸ − 1) pixels away, and that as far again of the sources.
+        scale = 1 << self.levels
+        return Reach(4 * (scale - 1), 0, scale, working=80.0)
 
     def fuse_jointly(self, *sources: Tensor) -> Tensor:
         levels = max(1, min(self.levels, min(sources[0].shape[2:]).bit_length() - 2))

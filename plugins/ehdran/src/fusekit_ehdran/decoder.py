@@ -18,6 +18,8 @@ class Decoder(BaseDecoder):
         negative_slope: of the leaky ReLU; EH-DRAN's 0.2. With 1 there is no activation, which is DILRAN's decoder.
     """
 
+    reach = 3
+
     def __init__(self, channels: int = 64, negative_slope: float = 0.2) -> None:
         super().__init__()
         widths = (channels, channels, 32, 1)

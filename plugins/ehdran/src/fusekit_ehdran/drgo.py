@@ -54,6 +54,8 @@ class DenseResidualGradient(EdgeOperator):
     Source: Zhou et al., BIBM 2024, Section II-B.
     """
 
+    reach = 2
+
     def __init__(self, channels: int, dropout: float = 0.2) -> None:
         super().__init__(channels)
         self.dense = DensePath(channels, dropout)

@@ -63,6 +63,9 @@ class DilatedResidualAttention(Encoder):
     Source: Zhou et al., BIBM 2024, Section II. The one BatchNorm serves both places, as in the authors' code.
     """
 
+    #: The pooling gates' blocks.
+    multiple = 2
+
     def __init__(
         self, edge: str = "drgo", channels: int = 64, dilations: Sequence[int] = (1, 3, 5), edge_gain: float = 1.0
     ) -> None:
@@ -76,6 +79,9 @@ class DilatedResidualAttention(Encoder):
         self.residual_attention = ResidualAttention(channels)
         self.norm = nn.BatchNorm2d(channels)
         self.edge = registries().edge_operators.load(edge)(channels)
+        edges = getattr(self.edge, "reach", None)
+        # A dilated convolution, the shared one three times over, and the gates' blocks of two pixels.
+        self.reach = None if edges is None else max(max(dilations) + 3 + 1, edges)
 
     def forward(self, x: Tensor) -> Tensor:
         shallow = self.shallow(x)

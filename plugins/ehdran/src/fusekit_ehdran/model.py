@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fusekit.model import EncoderDecoder, build_part
+from fusekit.model import EncoderDecoder, Reach, build_part, reach_of_parts
+from fusekit.rules.base import WeightedRule
 from fusekit_ehdran import composed, convert, plugin
 from fusekit_ehdran.compiled import CompiledForm
 from fusekit_ehdran.decoder import Decoder
@@ -55,6 +56,12 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
             return f"the kernels compute {known} channels, and the encoder has {self.encoder.channels}"
         return None
 
+    @property
+    def reach(self) -> Reach | None:
+        found = reach_of_parts(self.encoder, self.decoder)
+        # The inference form computes in small pieces and holds little beside the features.
+        return found if found is None or self.form != "composed" else found._replace(working=2.0)
+
     def encode(self, x: Tensor) -> Tensor:
         form = self._inference_form(x)
         return self.encoder(x) if form is None else form.encoder(x)
@@ -68,6 +75,15 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
     def decode(self, features: Tensor, sources: Sequence[Tensor] | None = None) -> Tensor:
         form = self._inference_form(features)
         return self.decoder(features) if form is None else form.decoder(features)
+
+    def weigh(self, rule: WeightedRule, features: Sequence[Tensor]) -> Tensor:
+        if self._inference_form(*features) is not None and self.backend == "triton":
+            from fusekit_ehdran.kernels.weighing import weights_of
+
+            weights = weights_of(rule, features)
+            if weights is not None:
+                return weights
+        return super().weigh(rule, features)
 
     def decode_sum(self, weights: Tensor, features: Sequence[Tensor], sources: Sequence[Tensor]) -> Tensor:
         form = self._inference_form(*features)

@@ -92,7 +92,12 @@ def greatest_nuclear_norms(features: Sequence[Tensor]) -> list[list[Greatest]]:
         RuleError: the features are not two-dimensional.
     """
     images = _images(features)
-    found = _spread(images[0].device, _greatest, list(zip(images, softmax_statistics(images), strict=True)))
+    if len(images) >= torch.get_num_threads():
+        # An image a core from beginning to end: nobody waits in between.
+        found = _spread(images[0].device, lambda image: _greatest(image, softmax_statistics([image])[0]), images)
+    else:
+        pairs = zip(images, softmax_statistics(images), strict=True)
+        found = _spread(images[0].device, lambda pair: _greatest(*pair), pairs)
     batch = len(features[0])
     return [found[first : first + batch] for first in range(0, len(found), batch)]
 
@@ -189,9 +194,8 @@ def _norms(maps: SoftmaxMaps) -> Tensor:
     return torch.stack(norms).float()
 
 
-def _greatest(of_image: tuple[SoftmaxMaps, Statistics]) -> Greatest:
+def _greatest(maps: SoftmaxMaps, statistics: Statistics) -> Greatest:
     """Search an image for its greatest nuclear norm."""
-    maps, statistics = of_image
     bounds = statistics.bounds()
     order = bounds.argsort(descending=True).tolist()
     best, decomposed, at_once = bounds.new_zeros(()), 0, min(maps.maps_at_once(), 4)

@@ -102,6 +102,12 @@ def test_the_roofline_is_the_slower_of_products_and_memory() -> None:
     assert roofline.rates_of("NVIDIA GeForce GTX 1080") is None
 
 
+def test_the_page_has_the_table_of_the_command() -> None:
+    page = Path(__file__).parents[4] / "docs" / "kernels.md"
+    assert roofline.table(roofline.RATES["H100"]) in page.read_text(encoding="utf-8")
+    assert roofline.norms_table(roofline.RATES["H100"]) in page.read_text(encoding="utf-8")
+
+
 def test_launches_are_reported_beside_the_roofline() -> None:
     needed = roofline.work([roofline.LAUNCHES[1]], 32, 256 * 256, 2)
     least = needed.seconds(989e12, 3.35e12)

@@ -10,7 +10,14 @@ from fusekit_ehdran.decoder import Decoder
 
 pytest.importorskip("triton", reason="triton is not installed")
 
-from fusekit_ehdran.kernels.decoder import convolve, convolve_twin, decode, decode_twin, decoder_weights
+from fusekit_ehdran.kernels.decoder import (
+    convolve,
+    convolve_to_taps,
+    convolve_twin,
+    decode,
+    decode_twin,
+    decoder_weights,
+)
 from fusekit_ehdran.kernels.settings import Setting, forced
 
 #: Tiny, odd, several tiles, and more than one image.
@@ -77,6 +84,15 @@ def test_bfloat16_keeps_the_digits_of_the_last_weights() -> None:
     torch.testing.assert_close(taps.float().sum(0)[:, :9], wanted, atol=0, rtol=2**-15)
     assert not torch.allclose(taps[0].float()[:, :9], wanted, atol=0, rtol=2**-10)
     assert not taps[:, :, 9:].any()
+
+
+def test_the_last_products_in_bfloat16_use_all_digits() -> None:
+    weights = decoder_weights(decoder(), torch.bfloat16)
+    exact = torch.linspace(0.5, 2, 32).bfloat16().float()
+    source = torch.zeros_like(features((1, 2, 3), torch.bfloat16))
+    found = convolve_to_taps(source, weights._replace(second_bias=exact), 0.2)
+    wanted = exact @ decoder().convolutions[2].weight[0].flatten(1)
+    torch.testing.assert_close(found, wanted[:, None, None].expand_as(found), atol=2e-5, rtol=0)
 
 
 @pytest.mark.parametrize("tile", [(2, 8), (16, 4)])

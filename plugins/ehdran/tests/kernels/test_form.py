@@ -70,6 +70,26 @@ def test_edge_operators(arguments: dict[str, object]) -> None:
     torch.testing.assert_close(network.optimize().use_backend("triton").encode(x), wanted, atol=2e-5, rtol=0)
 
 
+@pytest.mark.parametrize("rule", ["sfnn", "sfnn-mean", "sfnn-sum", "sfnn-channel"])
+@torch.inference_mode()
+def test_rules_of_sfnn_are_computed_by_kernels(rule: str) -> None:
+    network, sources = made(), images(3, 2, 1, 6, 9)
+    sources[1] *= 0.3
+    wanted, weights = network.fuse_with_weights(sources, rule)
+    network.use_backend("triton")
+    chosen = network.choose_rule(rule)
+    found, by_kernels = network.fuse_with_weights(sources, chosen)
+    torch.testing.assert_close(by_kernels[0], weights[0], atol=0, rtol=5e-5)
+    torch.testing.assert_close(found, wanted, atol=2e-5, rtol=0)
+    assert chosen.report()["norms"] == "by matrix products, within 1e-5"
+    if rule == "sfnn":
+        counts = torch.tensor(chosen.report()["decomposed_channels"])
+        assert counts.shape == (3, 2)
+        assert 1 <= counts.min() <= counts.max() <= 64
+    network.use_backend("torch").fuse(sources, chosen)
+    assert chosen.report()["norms"] == "exact"
+
+
 @torch.inference_mode()
 def test_the_form_follows_weights_backend_and_copies() -> None:
     network, (x,) = made(), images(1, 1, 1, 6, 4)

@@ -56,16 +56,32 @@ def nuclear_norms(matrices: Tensor, tolerance: float = 1e-5, verify: bool = Fals
         raise RuleError(f"nuclear norms are of matrices (M, m, n), not of shape {tuple(matrices.shape)}")
     if not 1e-7 <= tolerance <= 0.1:
         raise OptionError(f"the tolerance of nuclear norms must be between 1e-7 and 0.1, not {tolerance}")
-    matrices = matrices.float()
+    matrices = _wide(matrices.float())
     if matrices.numel() == 0:
         return matrices.sum((1, 2))
-    if matrices.shape[1] > matrices.shape[2]:
-        matrices = matrices.mT
-    with _full_float32():
-        factors = _scaled(matrices)
-        for polynomial in schedule(tolerance / matrices.shape[1]):
-            factors = _apply(polynomial, factors)
+    factors = polar_factors(matrices, tolerance / matrices.shape[1])
+    with full_float32():
         return _finish(factors, matrices, tolerance) if verify else _inner(factors, matrices)
+
+
+def polar_factors(matrices: Tensor, smallest: float) -> Tensor:
+    """Return matrices (M, m, n), float32, with their singular vectors kept and singular values brought to 1.
+
+    Args:
+        matrices: float32, not empty.
+        smallest: as a share of each matrix's greatest value, the smallest value that comes out at 1, but for rounding;
+            those below come out between 0 and 1.
+    """
+    with full_float32():
+        factors = _scaled(_wide(matrices))
+        for polynomial in schedule(smallest):
+            factors = _apply(polynomial, factors)
+    return factors if factors.shape == matrices.shape else factors.mT
+
+
+def _wide(matrices: Tensor) -> Tensor:
+    """Return matrices (M, m, n), or their transposes where m > n."""
+    return matrices if matrices.shape[1] <= matrices.shape[2] else matrices.mT
 
 
 def _finish(factors: Tensor, matrices: Tensor, tolerance: float) -> Tensor:
@@ -100,6 +116,12 @@ def _apply(polynomial: Polynomial, x: Tensor) -> Tensor:
     a, b, c = polynomial
     gram = torch.bmm(x, x.mT)
     return torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+
+
+def operations(height: int, width: int, tolerance: float = 1e-5) -> int:
+    """Return what the products of one matrix's norm take, two operations a multiply-add."""
+    shorter, longer = sorted((height, width))
+    return len(schedule(tolerance / shorter)) * 2 * shorter**2 * (2 * longer + shorter)
 
 
 @functools.lru_cache(maxsize=64)
@@ -158,8 +180,8 @@ def _best_on(low: float, high: float) -> Polynomial:
 
 
 @contextlib.contextmanager
-def _full_float32() -> Iterator[None]:
-    """Keep float32 products from being rounded to tf32, whatever the program around has set."""
+def full_float32() -> Iterator[None]:
+    """Within the context, keep float32 products from being rounded to tf32, whatever the program around has set."""
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

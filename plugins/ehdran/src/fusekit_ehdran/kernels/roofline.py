@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from fusekit_ehdran.kernels.polar import operations, schedule
+
 #: Channels of the features.
 C = 64
 
@@ -132,6 +134,22 @@ def table(rates: Rates, batches: Sequence[int] = (1, 32), side: int = 256) -> st
     return "\n".join(lines)
 
 
+def norms_table(rates: Rates, sides: Sequence[int] = (128, 256, 512, 1024, 4096)) -> str:
+    """Return in markdown what one nuclear norm of a square matrix takes by matrix products in float32."""
+    lines = [_row(["side", "steps", "products", "GFLOP", "least µs"]), _row(["--:"] * 5)]
+    for side in sides:
+        steps, needed = len(schedule(1e-5 / side)), operations(side, side)
+        cells = [
+            f"{side:,}",
+            str(steps),
+            str(3 * steps),
+            f"{needed / 1e9:,.2f}",
+            f"{needed / rates.float32 * 1e6:,.1f}",
+        ]
+        lines.append(_row(cells))
+    return "\n".join(lines)
+
+
 def _numbers(needed: Work, rates: Rates) -> list[str]:
     least = needed.seconds(rates.bfloat16, rates.bytes)
     return [f"{needed.operations / 1e9:.2f}", f"{needed.bytes / 1e6:.1f}", f"{least * 1e6:.1f}"]
@@ -143,3 +161,5 @@ def _row(cells: Sequence[str]) -> str:
 
 if __name__ == "__main__":
     print(table(RATES["H100"]))
+    print()
+    print(norms_table(RATES["H100"]))

@@ -55,7 +55,8 @@ def _share_statistics(
     y = top + pixel // TILE_WIDTH
     square = tl.zeros((CHANNELS,), tl.float32)
     of_rows = tl.zeros((TILE_HEIGHT, CHANNELS), tl.float32)
-    for step in range(steps):
+    step = 0
+    while step < steps:
         left = (segment * steps + step) * TILE_WIDTH
         x = left + pixel % TILE_WIDTH
         inside = (y < height) & (x < width)
@@ -73,6 +74,7 @@ def _share_statistics(
         number = first_pixel(which * bands + band, 0, left, 1, width) + along
         place = column_sums + (number * CHANNELS)[:, None] + channels[None, :]
         tl.store(place, tl.sum(shares, axis=0), mask=(left + along < width)[:, None])
+        step += 1
     number = first_pixel(which * segments + segment, 0, top, 1, height) + down
     place = row_sums + (number * CHANNELS)[:, None] + channels[None, :]
     tl.store(place, of_rows, mask=(top + down < height)[:, None])
