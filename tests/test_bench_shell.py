@@ -22,11 +22,10 @@ def test_whole_processes_are_timed(tmp_path: Path) -> None:
     assert "| `fusekit fuse`, the whole process |" in outcome.out
     found = json.loads(target.read_text(encoding="utf-8"))
     seconds = {name: statistics.median(turns) for name, turns in found["seconds"].items()}
-    assert seconds["shell"] > seconds["torch"] > 0
+    assert min(seconds.values()) > 0
     assert found["ratio"]["median"] == pytest.approx(seconds["shell"] / (seconds["torch"] + seconds["fuse"]))
     assert list(found["parts"]) == list(PARTS)
     assert all(taken > 0 for taken in found["parts"].values())
-    assert found["parts"]["torch"] > found["parts"]["write"]
 
 
 @pytest.mark.parametrize(
