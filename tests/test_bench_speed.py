@@ -51,6 +51,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         against="max_fuser:fuse",
         rounds=2,
         warm_up=1,
+        threads=1,
         memory=False,
     )
     with pytest.MonkeyPatch.context() as patch:
