@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import statistics
 import subprocess
@@ -13,6 +14,7 @@ from cli_helper import run_cli
 
 from fusekit import samples
 from fusekit.bench.shell import PARTS
+from fusekit.cli.start import uncollected
 
 
 def test_whole_processes_are_timed(tmp_path: Path) -> None:
@@ -57,3 +59,16 @@ finally:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == ""
+
+
+def test_the_collector_comes_back() -> None:
+    assert gc.isenabled()
+    with uncollected():
+        assert not gc.isenabled()
+        with uncollected():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(ValueError, match="x"), uncollected():
+        raise ValueError("x")
+    assert gc.isenabled()
