@@ -11,7 +11,6 @@ import time
 _BORN = time.perf_counter()
 
 # What follows is what is timed, so it is imported one part after the other.
-import gc  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
 import statistics  # noqa: E402
@@ -146,8 +145,14 @@ def _python(*arguments: str) -> str:
 
 def tell_parts(model: str, first: str, second: str, output: str) -> dict[str, float]:
     """Fuse once in this process and return the seconds of each of `PARTS`."""
-    # As the command does.
-    gc.disable()
+    from fusekit.cli.start import uncollected, wait_passively
+
+    wait_passively()
+    with uncollected():
+        return _parts(model, first, second, output)
+
+
+def _parts(model: str, first: str, second: str, output: str) -> dict[str, float]:
     marks = [_BORN]
 
     def mark() -> None:

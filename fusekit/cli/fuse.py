@@ -10,7 +10,7 @@ import click
 
 from fusekit.cli.options import load_chosen, model_options, rule_options
 from fusekit.cli.progress import ProgressBar
-from fusekit.cli.start import uncollected
+from fusekit.cli.start import uncollected, wait_passively
 from fusekit.errors import InputError, OptionError
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def fuse(sources: tuple[Path, ...], output: Path, pairs: bool, names: str | None
     fusekit fuse ct.png mri.png -o fused.png
     fusekit fuse --pairs ct/ mri/ -o fused/          all pairs of two folders, resumable
     """
+    wait_passively()
     with uncollected():
         from fusekit.pipeline import Options
 
