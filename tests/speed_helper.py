@@ -23,10 +23,6 @@ def stacks(pair):
 def breaks(pair):
     return pair[0] / 0 * 0
 
-def vanishes(pair):
-    import os
-    os._exit(3)
-
 def thinks(pair):
     import time
     time.sleep(600)
@@ -34,9 +30,12 @@ def thinks(pair):
 CALLS = []
 
 def tires(pair):
+    import os, torch
     CALLS.append(pair)
+    if len(CALLS) > 3:
+        os._exit(3)
     if len(CALLS) > 1:
-        raise RuntimeError("no more")
+        raise RuntimeError(f"no more of {torch.get_num_threads()} threads")
     return pair[0]
 
 def faults(pair):

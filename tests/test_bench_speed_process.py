@@ -64,9 +64,8 @@ def pages_of_new_blocks() -> int:
 
 
 def test_what_one_sets_for_its_process_serves_no_other(folder: Path) -> None:
-    request = Request(
-        sizes=[(32, 40)], devices=["cpu"], against="odd_fuser:faults", tuned=False, rounds=2, warm_up=1, memory=False
-    )
+    common = {"devices": ["cpu"], "tuned": False, "warm_up": 1, "memory": False}
+    request = Request(sizes=[(16, 20)], against="odd_fuser:faults", rounds=2, **common)
     found = measure(request)
     rows = {each["who"]: each for each in found["races"][0]["rows"]}
     assert list(rows) == ["oracle", "composed float32", "odd_fuser:faults"]
@@ -87,12 +86,12 @@ def test_what_one_sets_for_its_process_serves_no_other(folder: Path) -> None:
     assert pages_of_new_blocks() < 4 * 40 // 2 <= pages
 
 
-def test_errors_come_back_and_leave_the_process() -> None:
-    worker, here = ProcessWorker(job("tires")), LocalWorker(job("fails"))
+def test_errors_come_back_and_leave_the_process_until_it_vanishes() -> None:
+    worker, here = ProcessWorker(job("tires")._replace(threads=3)), LocalWorker(job("fails"))
     with contextlib.closing(worker):
         worker.wait_for_start()
         assert worker.introduce().policy is None
-        with pytest.raises(OptionError, match=r"^odd_fuser:tires fails for 'ehdran': RuntimeError: no more$") as tired:
+        with pytest.raises(OptionError, match=r"^odd_fuser:tires fails for 'ehdran': .*no more of 3 threads$") as tired:
             worker.warm_up(1)
         assert "in tires" in str(tired.value.__cause__)
         with pytest.raises(OptionError) as there:
@@ -100,7 +99,9 @@ def test_errors_come_back_and_leave_the_process() -> None:
         with pytest.raises(OptionError) as expected:
             here.introduce()
         message = str(expected.value).replace("odd_fuser:fails", "odd_fuser:tires")
-        assert str(there.value) == message.replace("ValueError: no such thing", "RuntimeError: no more")
+        assert str(there.value) == message.replace("ValueError: no such thing", "RuntimeError: no more of 3 threads")
+        with pytest.raises(OptionError, match=r"process of odd_fuser:tires has ended with code 3, .* --sizes"):
+            worker.introduce()
 
 
 def test_errors_come_back_as_what_can_travel() -> None:
@@ -111,13 +112,6 @@ def test_errors_come_back_as_what_can_travel() -> None:
     assert _nearest(SomewhereError) is InputError
     assert _nearest(UnknownNameError) is OptionError
     assert _nearest(ValueError) is OptionError
-
-
-def test_a_process_that_vanishes() -> None:
-    with contextlib.closing(ProcessWorker(job("vanishes"))) as worker:
-        worker.wait_for_start()
-        with pytest.raises(OptionError, match=r"process of odd_fuser:vanishes has ended with code 3, .* --sizes"):
-            worker.introduce()
 
 
 def test_ctrl_c_ends_a_process_at_work() -> None:
