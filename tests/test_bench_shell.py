@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from cli_helper import run_cli
 
 from fusekit import samples
 from fusekit.bench.shell import PARTS
+from fusekit.cli.start import uncollected
 
 
 def test_whole_processes_are_timed(tmp_path: Path) -> None:
@@ -57,3 +60,26 @@ finally:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == ""
+
+
+def test_the_collector_comes_back() -> None:
+    assert gc.isenabled()
+    with uncollected():
+        assert not gc.isenabled()
+        with uncollected():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(ValueError, match="x"), uncollected():
+        raise ValueError("x")
+    assert gc.isenabled()
+
+
+@pytest.mark.parametrize(
+    ("given", "set_to"), [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active"), ({"GOMP_SPINCOUNT": "9"}, "None")]
+)
+def test_threads_wait_as_the_user_says(given: dict[str, str], set_to: str) -> None:
+    code = "import os; from fusekit.cli.start import wait_passively as f; f(); print(os.environ.get('OMP_WAIT_POLICY'))"
+    kept = {key: value for key, value in os.environ.items() if key not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    done = subprocess.run([sys.executable, "-c", code], env=kept | given, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{set_to}\n"

@@ -145,6 +145,14 @@ def _python(*arguments: str) -> str:
 
 def tell_parts(model: str, first: str, second: str, output: str) -> dict[str, float]:
     """Fuse once in this process and return the seconds of each of `PARTS`."""
+    from fusekit.cli.start import uncollected, wait_passively
+
+    wait_passively()
+    with uncollected():
+        return _parts(model, first, second, output)
+
+
+def _parts(model: str, first: str, second: str, output: str) -> dict[str, float]:
     marks = [_BORN]
 
     def mark() -> None:

@@ -10,6 +10,7 @@ import click
 
 from fusekit.cli.options import load_chosen, model_options, rule_options
 from fusekit.cli.progress import ProgressBar
+from fusekit.cli.start import uncollected, wait_passively
 from fusekit.errors import InputError, OptionError
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ def fuse(sources: tuple[Path, ...], output: Path, pairs: bool, names: str | None
     fusekit fuse ct.png mri.png -o fused.png
     fusekit fuse --pairs ct/ mri/ -o fused/          all pairs of two folders, resumable
     """
-    from fusekit.pipeline import Options
+    wait_passively()
+    with uncollected():
+        from fusekit.pipeline import Options
 
     options = Options(choices["color"], choices["resize"], choices["bit_depth"], choices["tile"], choices["memory"])
     if names is not None and not pairs:
@@ -55,7 +58,8 @@ def fuse(sources: tuple[Path, ...], output: Path, pairs: bool, names: str | None
     if pairs:
         _fuse_folders(sources, output, names, options, choices)
     else:
-        _fuse_files(sources, output, options, choices)
+        with uncollected():
+            _fuse_files(sources, output, options, choices)
 
 
 def _fuse_files(sources: tuple[Path, ...], output: Path, options: Options, choices: dict[str, Any]) -> None:
