@@ -114,6 +114,15 @@ def test_errors_come_back_as_what_can_travel() -> None:
     assert _nearest(ValueError) is OptionError
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Where the tests run in the background, Ctrl-C is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_a_process_at_work() -> None:
     request = Request(sizes=[(16, 16)], devices=["cpu"], against="odd_fuser:thinks", oracle=False, memory=False)
     timer = threading.Timer(0, lambda: None)
