@@ -1,8 +1,7 @@
 """The form of EH-DRAN and DILRAN that torch.compile makes of the composed order of operations.
 
-Its operations between convolutions are fused, which pays where these cost as much as the convolutions: in bfloat16, and
-on a GPU without Triton kernels. The first image of a size waits some seconds, and a C++ compiler must be there. It
-computes whole images; `fusekit_ehdran.inference` need not compute background.
+Its operations between convolutions are fused. The first image of a size waits some seconds, and a C++ compiler must be
+there. It computes whole images; `fusekit_ehdran.inference` need not compute background. docs/speed.md compares both.
 """
 
 from __future__ import annotations
