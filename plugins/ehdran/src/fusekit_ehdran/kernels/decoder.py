@@ -21,7 +21,7 @@ from fusekit_ehdran.composed import bias_of
 from fusekit_ehdran.decoder import Decoder
 from fusekit_ehdran.kernels.attention import convolution_of, taps_first
 from fusekit_ehdran.kernels.settings import setting
-from fusekit_ehdran.kernels.tile import first_pixel, product, tile_of_program
+from fusekit_ehdran.kernels.tile import convolve_3x3, first_pixel, product, tile_of_program
 from fusekit_ehdran.kernels.variant import SIZE, Variant
 
 
@@ -84,18 +84,14 @@ def _blend(
 
 
 @triton.jit
-def _convolve_sources(
+def _convolve_blend(
     source, shares, weight, which, top, left, rows, columns, height, width, batch,
     share_source, share_image, share_channel,
     N: tl.constexpr, SOURCES: tl.constexpr, INPUTS: tl.constexpr, OUTPUTS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Return a zero-padded 3×3 convolution of the weighted sum of the sources, or of the one source where SOURCES is 0.
-
-    The result is (N, OUTPUTS), float32.
-    """
+    """Return a zero-padded 3×3 convolution of the weighted sum of the sources: (N, OUTPUTS), float32."""
     inputs = tl.arange(0, INPUTS)
     outputs = tl.arange(0, OUTPUTS)
-    first = first_pixel(which, top, left, height, width) * INPUTS
     total = tl.zeros((N, OUTPUTS), tl.float32)
     for tap in range(9):
         down = tap // 3 - 1
@@ -104,13 +100,10 @@ def _convolve_sources(
         x = left + columns + right
         inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
         offsets = ((rows + down) * width + columns + right) * INPUTS
-        if SOURCES == 0:
-            pixels = tl.load(source + first + offsets[:, None] + inputs[None, :], mask=inside[:, None], other=0.0)
-        else:
-            pixels = _blend(
-                source, shares, which, top, left, offsets, inputs, inside, height, width, batch,
-                share_source, share_image, share_channel, SOURCES, INPUTS,
-            ).to(weight.dtype.element_ty)  # fmt: skip
+        pixels = _blend(
+            source, shares, which, top, left, offsets, inputs, inside, height, width, batch,
+            share_source, share_image, share_channel, SOURCES, INPUTS,
+        ).to(weight.dtype.element_ty)  # fmt: skip
         kernel = tl.load(weight + tap * INPUTS * OUTPUTS + inputs[:, None] * OUTPUTS + outputs[None, :])
         total = product(pixels, kernel, total, PRECISION)
     return total
@@ -127,10 +120,14 @@ def _convolve(
     pixel = tl.arange(0, N)
     rows = pixel // TILE_WIDTH
     columns = pixel % TILE_WIDTH
-    total = _convolve_sources(
-        source, shares, weight, which, top, left, rows, columns, height, width, batch,
-        share_source, share_image, share_channel, N, SOURCES, INPUTS, OUTPUTS, PRECISION,
-    )  # fmt: skip
+    if SOURCES == 0:
+        first = source + first_pixel(which, top, left, height, width) * INPUTS
+        total = convolve_3x3(first, weight, top, left, rows, columns, height, width, N, INPUTS, OUTPUTS, PRECISION)
+    else:
+        total = _convolve_blend(
+            source, shares, weight, which, top, left, rows, columns, height, width, batch,
+            share_source, share_image, share_channel, N, SOURCES, INPUTS, OUTPUTS, PRECISION,
+        )  # fmt: skip
     outputs = tl.arange(0, OUTPUTS)
     total = _leaky(total + tl.load(bias + outputs)[None, :], slope)
     inside = (top + rows < height) & (left + columns < width)
@@ -151,10 +148,8 @@ def _convolve_to_taps(
     pixel = tl.arange(0, N)
     rows = pixel // TILE_WIDTH
     columns = pixel % TILE_WIDTH
-    hidden = _convolve_sources(
-        source, source, weight, which, top, left, rows, columns, height, width, 0, 0, 0, 0,
-        N, 0, INPUTS, OUTPUTS, PRECISION,
-    )  # fmt: skip
+    first = source + first_pixel(which, top, left, height, width) * INPUTS
+    hidden = convolve_3x3(first, weight, top, left, rows, columns, height, width, N, INPUTS, OUTPUTS, PRECISION)
     outputs = tl.arange(0, OUTPUTS)
     hidden = _leaky(hidden + tl.load(bias + outputs)[None, :], slope).to(dtype)
     tap = tl.arange(0, 16)
