@@ -36,7 +36,7 @@ _MAP_BYTES = 1 << 28
 #: Bytes of an image's softmax up to which it is kept from the first pass, instead of computed again where needed.
 _KEPT_BYTES = 1 << 25
 #: Bounds hold for exact numbers; rounding may lift a computed norm by this share.
-_ROUNDING = 1e-5
+ROUNDING = 1e-5
 
 
 class Statistics(NamedTuple):
@@ -54,13 +54,23 @@ class Statistics(NamedTuple):
 
     def bounds(self) -> Tensor:
         """Return an upper bound of each map's nuclear norm, (C,)."""
-        rank = min(self.rows.shape[1], self.columns.shape[1])
-        of_rows = self.rows.norm(dim=1) / self.columns.shape[1] ** 0.5
-        of_columns = self.columns.norm(dim=1) / self.rows.shape[1] ** 0.5
-        # The bound holds for smaller σ too, as long as they are not below ‖A‖_F/√r.
-        sigma = torch.maximum(of_rows, of_columns) * (1 - _ROUNDING)
-        sigma = torch.maximum(sigma, (self.squares / rank).sqrt())
-        return sigma + _rest(self.squares - sigma.square(), rank - 1)
+        return upper_bounds(self.squares, self.rows, self.columns)
+
+
+def upper_bounds(squares: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Return upper bounds of nuclear norms (…), float64.
+
+    Args:
+        squares: (…) float64, the sum of the squares of each map.
+        rows, columns: (…, H) and (…, W), the sums of its rows and columns.
+    """
+    height, width = rows.shape[-1], columns.shape[-1]
+    rank = min(height, width)
+    of_rows, of_columns = rows.double().norm(dim=-1) / width**0.5, columns.double().norm(dim=-1) / height**0.5
+    # The bound holds for smaller σ too, as long as they are not below ‖A‖_F/√r.
+    sigma = torch.maximum(of_rows, of_columns) * (1 - ROUNDING)
+    sigma = torch.maximum(sigma, (squares / rank).sqrt())
+    return sigma + _rest(squares - sigma.square(), rank - 1)
 
 
 class Greatest(NamedTuple):
@@ -200,21 +210,22 @@ def _greatest(maps: SoftmaxMaps, statistics: Statistics) -> Greatest:
     order = bounds.argsort(descending=True).tolist()
     best, decomposed, at_once = bounds.new_zeros(()), 0, min(maps.maps_at_once(), 4)
     for first in range(0, len(order), at_once):
-        group = [channel for channel in order[first : first + at_once] if _may_win(bounds[channel], best)]
+        group = [channel for channel in order[first : first + at_once] if may_win(bounds[channel], best)]
         if not group:
             break
         matrices = maps.maps(group)
         least, most = _tightened(matrices, statistics.squares[group], bounds[group])
         floor = torch.maximum(best, least.max())
         for index in most.argsort(descending=True).tolist():
-            if not _may_win(most[index], torch.maximum(best, floor)):
+            if not may_win(most[index], torch.maximum(best, floor)):
                 break
             best, decomposed = torch.maximum(best, nuclear_norm(matrices[index])), decomposed + 1
     return Greatest(best.float(), decomposed)
 
 
-def _may_win(bound: Tensor, best: Tensor) -> bool:
-    return bool(bound * (1 + _ROUNDING) >= best)
+def may_win(bounds: Tensor, best: Tensor) -> Tensor:
+    """Return where norms with these upper bounds may be above the best one so far."""
+    return bounds * (1 + ROUNDING) >= best
 
 
 def _tightened(matrices: Tensor, squares: Tensor, bounds: Tensor) -> tuple[Tensor, Tensor]:
@@ -238,8 +249,8 @@ def _tightened(matrices: Tensor, squares: Tensor, bounds: Tensor) -> tuple[Tenso
     inside = (subspace.mT @ matrices).double()
     found = torch.linalg.eigvalsh(inside @ inside.mT).clamp_min(0)
     norms = found.sqrt().sum(-1)
-    outside = squares * (1 + _ROUNDING) - found.sum(-1)
-    return norms * (1 - _ROUNDING), torch.minimum(bounds, norms + _rest(outside, rank - columns))
+    outside = squares * (1 + ROUNDING) - found.sum(-1)
+    return norms * (1 - ROUNDING), torch.minimum(bounds, norms + _rest(outside, rank - columns))
 
 
 def _rest(squares: Tensor, count: int) -> Tensor:

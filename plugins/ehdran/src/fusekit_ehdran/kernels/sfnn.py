@@ -1,8 +1,6 @@
 """SFNN's nuclear norms by what a GPU does well: one pass for bounds, and matrix products for the channels that matter.
 
-A bound needs no decomposition: ‖A‖_* ≤ σ + √((r − 1)(‖A‖_F² − σ²)) with the shorter side r, for every σ from ‖A‖_F/√r
-to the greatest singular value. Shares are positive, so a vector of ones is close to the first singular vectors, and the
-sums of rows and columns give a σ that is nearly the greatest: ‖A·1‖/√W and ‖Aᵀ·1‖/√H. Norms are those of
+The bounds are those of `fusekit_ehdran.nuclear`, from the sums of squares, rows and columns; norms are those of
 `fusekit_ehdran.kernels.polar`. Nothing here imports triton; the pass is a kernel where the caller hands one in.
 
 For the channels that are left a few columns Q tighten the bound, at a tenth of the price of a norm at 256×256. Q need
@@ -19,15 +17,13 @@ import torch
 from torch import Tensor
 
 from fusekit_ehdran.kernels.polar import full_float32, nuclear_norms, polar_factors
+from fusekit_ehdran.nuclear import ROUNDING, may_win, upper_bounds
 
 #: Values of the matrices that are decomposed at once: about 3 GiB with all that it takes.
 _VALUES_AT_ONCE = 2**27
 
 #: Columns of Q.
 _SUBSPACE = 64
-
-#: Bounds hold for exact numbers; rounding may lift a computed norm by this share.
-_ROUNDING = 1e-5
 
 
 class ShareStatistics(NamedTuple):
@@ -51,18 +47,6 @@ def share_statistics_twin(features: Tensor) -> ShareStatistics:
     shares = features.softmax(1)
     squares = shares.square().sum((2, 3), dtype=torch.float64)
     return ShareStatistics(squares, shares.sum(3), shares.sum(2), features.logsumexp(1))
-
-
-def upper_bounds(statistics: ShareStatistics) -> Tensor:
-    """Return upper bounds of the nuclear norms of the channels: (B, C), float64."""
-    squares, height, width = statistics.squares, statistics.row_sums.shape[2], statistics.column_sums.shape[2]
-    rank = min(height, width)
-    of_rows = statistics.row_sums.double().norm(dim=2) / width**0.5
-    of_columns = statistics.column_sums.double().norm(dim=2) / height**0.5
-    # Rounding must not lift σ above the greatest singular value.
-    sigma = torch.maximum(of_rows, of_columns) * (1 - _ROUNDING)
-    sigma = torch.maximum(sigma, (squares / rank).sqrt())
-    return sigma + ((rank - 1) * (squares - sigma.square()).clamp_min(0)).sqrt()
 
 
 def shares_of(features: Tensor, log_sums: Tensor, images: Tensor, channels: Tensor) -> Tensor:
@@ -102,11 +86,11 @@ def greatest_nuclear_norms(
         (B,) float32, and (B,) int64.
     """
     found = statistics(features)
-    bounds, order = upper_bounds(found).sort(dim=1, descending=True)
+    bounds, order = upper_bounds(found.squares, found.row_sums, found.column_sums).sort(dim=1, descending=True)
     best, decomposed = bounds.new_zeros(len(features)), order.new_zeros(len(features))
     at_a_time = max(1, _VALUES_AT_ONCE // (at_once * features.shape[2] * features.shape[3]))
     for start in range(0, features.shape[1], at_once):
-        undecided = _may_win(bounds[:, start], best).nonzero().flatten()
+        undecided = may_win(bounds[:, start], best).nonzero().flatten()
         if not len(undecided):
             break
         for images in undecided.split(at_a_time):
@@ -115,15 +99,11 @@ def greatest_nuclear_norms(
             least, most = _tightened(maps.flatten(0, 1), found.squares[images].gather(1, channels).flatten())
             most = torch.minimum(most.view_as(channels), bounds[images, start : start + at_once])
             known = torch.maximum(best[images], least.view_as(channels).amax(1))
-            chosen = _may_win(most, known[:, None])
+            chosen = may_win(most, known[:, None])
             norms = most.new_zeros(most.shape).masked_scatter(chosen, nuclear_norms(maps[chosen]).double())
             best[images] = torch.maximum(best[images], norms.amax(1))
             decomposed[images] += chosen.sum(1)
     return best.float(), decomposed
-
-
-def _may_win(bounds: Tensor, best: Tensor) -> Tensor:
-    return bounds * (1 + _ROUNDING) >= best
 
 
 def _tightened(maps: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
@@ -136,12 +116,12 @@ def _tightened(maps: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
     steps = (torch.arange(height, device=maps.device) + 0.5) * (torch.pi / height)
     waves = torch.cos(steps[:, None] * torch.arange(_SUBSPACE, device=maps.device))
     with full_float32():
-        basis = polar_factors(maps @ (maps.mT @ waves), 1e-6) * (1 - _ROUNDING)
+        basis = polar_factors(maps @ (maps.mT @ waves), 1e-6) * (1 - ROUNDING)
         inside = basis.mT @ maps
     within = inside.square().sum((1, 2), dtype=torch.float64)
     norm = nuclear_norms(inside, tolerance=1e-4).double()
-    outside = (squares * (1 + _ROUNDING) - within).clamp_min(0)
-    return norm * (1 - _ROUNDING), norm * (1 + 2e-4) + (rank * outside).sqrt()
+    outside = (squares * (1 + ROUNDING) - within).clamp_min(0)
+    return norm * (1 - ROUNDING), norm * (1 + 2e-4) + (rank * outside).sqrt()
 
 
 def _norms_of(features: Tensor, log_sums: Tensor, pairs: Tensor) -> Tensor:
