@@ -7,7 +7,6 @@ fuses two folders, and prints its resident memory after each pair that counts.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ import torch
 
 import fusekit
 from fusekit.batch import find_jobs, fuse_jobs, prepare_output
-from fusekit.bench.provenance import code_version
+from fusekit.bench.provenance import code_version, load_average
 from fusekit.bench.speed_images import pair
 from fusekit.bench.speed_race import ratios, spread
 from fusekit.crew import Job, Shares
@@ -83,7 +82,7 @@ def measure(request: Request, progress: Callable[[], None] = lambda: None) -> di
         resident bytes after the first pairs and at the end, or ``None`` where it was left out or the system does not
         tell.
     """
-    load_average = list(os.getloadavg()) if hasattr(os, "getloadavg") else None
+    busy_before = load_average()
     model = request.load()
     facts = machine(model)
     shares = Shares.of(torch.device(facts["device"]), request.workers)
@@ -99,7 +98,7 @@ def measure(request: Request, progress: Callable[[], None] = lambda: None) -> di
         "torch": str(torch.__version__),
         "machine": facts,
         "threads": torch.get_num_threads(),
-        "load_average": load_average,
+        "load_average": busy_before,
         "request": {**asdict(request), "size": list(request.size)},
         "workers": shares.at_once,
         "threads_each": shares.threads(2 * request.size[0] * request.size[1]),
@@ -212,8 +211,7 @@ def markdown(found: Mapping[str, Any], command: str) -> str:
     request, race, memory = found["request"], found["race"], found["memory"]
     height, width = request["size"]
     facts = found["machine"]
-    load_average = found["load_average"]
-    busy = f", load average {load_average[0]:.1f} at the start" if load_average else ""
+    busy = f", load average {found['load_average'][0]:.1f} at the start" if found["load_average"] else ""
     lines = [
         f"`{command}`: {height}×{width} pairs, {request['model']}, {facts['dtype']} on {facts['device']} "
         f"({facts['device_name']}), torch {found['torch']}, {found['threads']} threads{busy}; code `{found['code']}`. "

@@ -1,9 +1,10 @@
-"""Which code a table was computed with: the commit of a checkout, or the version of an installed package."""
+"""What a table was computed with: the commit of a checkout or the version of a package, and how busy a machine was."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,11 @@ def _git(root: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+def load_average() -> list[float] | None:
+    """Return how many processes wanted a core over the last 1, 5 and 15 minutes, ``None`` where nobody counts."""
+    return list(os.getloadavg()) if hasattr(os, "getloadavg") else None
 
 
 @functools.cache

@@ -12,7 +12,6 @@ _BORN = time.perf_counter()
 
 # What follows is what is timed, so it is imported one part after the other.
 import json  # noqa: E402
-import os  # noqa: E402
 import statistics  # noqa: E402
 import subprocess  # noqa: E402
 import tempfile  # noqa: E402
@@ -58,7 +57,7 @@ def measure(
     import torch
 
     import fusekit
-    from fusekit.bench.provenance import code_version
+    from fusekit.bench.provenance import code_version, load_average
     from fusekit.bench.speed_images import pair
     from fusekit.bench.speed_race import spread
     from fusekit.errors import OptionError
@@ -67,7 +66,7 @@ def measure(
 
     if repeats < 1:
         raise OptionError("--repeats is 1 or more")
-    load_average = list(os.getloadavg()) if hasattr(os, "getloadavg") else None
+    busy_before = load_average()
     loaded = fusekit.load(model)
     with tempfile.TemporaryDirectory(prefix="fusekit-bench-") as name:
         folder = Path(name)
@@ -90,7 +89,7 @@ def measure(
         "torch": str(torch.__version__),
         "machine": machine(loaded),
         "threads": torch.get_num_threads(),
-        "load_average": load_average,
+        "load_average": busy_before,
         "model": model,
         "size": list(size),
         "seconds": seconds,

@@ -15,7 +15,7 @@ import torch
 
 from fusekit.allocation import keep_freed_memory
 from fusekit.bench import speed_memory
-from fusekit.bench.provenance import code_version
+from fusekit.bench.provenance import code_version, load_average
 from fusekit.bench.speed_entrants import Case, Entrant, load_form, prepare
 from fusekit.bench.speed_images import Files, units
 from fusekit.bench.speed_process import ProcessWorker
@@ -120,7 +120,7 @@ def measure(
     Raises:
         FusekitError: a choice that cannot be served; all are loaded before anything is timed.
     """
-    load = list(os.getloadavg()) if hasattr(os, "getloadavg") else None
+    busy_before = load_average()
     with torch_threads(request.threads or torch.get_num_threads()):
         for case in request.cases():
             _try(case, request)
@@ -134,7 +134,7 @@ def measure(
             "processor": processor_name(),
             "cores": os.cpu_count(),
             "threads": threads,
-            "load_average": load,
+            "load_average": busy_before,
             "system": platform.platform(),
         },
         "rounds": request.rounds,
