@@ -89,9 +89,9 @@ class Shares:
             return cls(cores, workers or 1, together, budget, max(2, min(cores // 2, 8)))
         return cls(cores, workers or min(cores, _MOST_AT_ONCE), together, available_bytes() // 2 // BYTES_PER_PIXEL)
 
-    def threads(self, pixels: int) -> int:
-        """Return how many threads each call gets where all calls have this many pixels."""
-        fitting = min(self.at_once, self.budget // pixels)
+    def threads(self, pixels: int, calls: int | None = None) -> int:
+        """Return how many threads each of some calls gets where all have this many pixels; by default of many calls."""
+        fitting = min(self.at_once, self.budget // pixels, calls or self.at_once)
         return max(self.cores // max(fitting, 1), 1)
 
 
@@ -159,7 +159,7 @@ class Crew:
         self._rule = model.choose_rule(None)
         # Threads say here what the main thread is to do next.
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._reported = self._started = self._reading = 0
+        self._reported = self._started = self._reading = self._calls_begun = 0
         self._arrived: dict[int, _Set | None] = {}
         self._next_in_order = 0
         self._ready: deque[_Set] = deque()
@@ -228,10 +228,19 @@ class Crew:
             pixels = sum(each.pixels for each in sets)
             if self._calls and sum(self._calls) + pixels > self._shares.budget:
                 return
+            threads = self._shares.threads(pixels, self._of_this_turn(len(sets)))
             for _ in sets:
                 self._ready.popleft()
             self._calls.append(pixels)
-            self._fusers.submit(self._guarded, self._fuse, sets, pixels)
+            self._calls_begun += 1
+            self._fusers.submit(self._guarded, self._fuse, sets, pixels, threads)
+
+    def _of_this_turn(self, together: int) -> int:
+        """Return how many calls run at once with the one that begins now: fewer in the last turn, with more threads."""
+        unread = len(self._jobs) - self._started + self._reading
+        left = unread + sum(each is not None for each in self._arrived.values()) + len(self._ready)
+        before = self._calls_begun % self._shares.at_once
+        return min(self._shares.at_once, before + -(-left // together))
 
     def _next_call(self) -> list[_Set]:
         """Return the sets of the next call, the next ones of one shape; none where more may yet come to join them."""
@@ -278,8 +287,8 @@ class Crew:
                 self._typical_pixels = each.pixels
                 self._ready.append(each)
 
-    def _fuse(self, sets: list[_Set], pixels: int) -> None:
-        torch.set_num_threads(self._shares.threads(pixels))
+    def _fuse(self, sets: list[_Set], pixels: int, threads: int) -> None:
+        torch.set_num_threads(threads)
         started = time.perf_counter()
         units = [each.prepared.units for each in sets]
         try:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from cli_helper import run_cli
 
-from fusekit.bench.folder import Request, growth, make_pairs
+from fusekit.bench.folder import WAYS, Request, growth, make_pairs
 from fusekit.io.reading import read_image
 from fusekit.memory import resident_bytes
 
@@ -29,10 +29,24 @@ def test_race_and_memory(tmp_path: Path) -> None:
     found = json.loads(target.read_text(encoding="utf-8"))
     assert found["workers"] == 2
     assert found["request"]["size"] == [24, 16]
-    seconds = found["race"]["seconds"]
-    assert [len(seconds[name]) for name in ("loop", "folder")] == [2, 2]
-    ratios = sorted(loop / crew for loop, crew in zip(seconds["loop"], seconds["folder"], strict=True))
-    assert ratios[0] <= found["race"]["ratio"]["median"] <= ratios[1]
+    race = found["race"]
+    assert {name: [turn["pairs"] for turn in turns] for name, turns in race["turns"].items()} == {
+        "folder": [3, 3],
+        "loop": [3, 3],
+        "core": [3, 3],
+        "load": [3, 3],
+        "shell": [1, 1],
+    }
+    rates = {name: [turn["pairs"] / turn["seconds"] for turn in turns] for name, turns in race["turns"].items()}
+    for name, text in WAYS.items():
+        assert f"| {text} |" in outcome.out
+        if name != "folder":
+            ratios = sorted(ours / theirs for ours, theirs in zip(rates["folder"], rates[name], strict=True))
+            assert ratios[0] <= race["ratio"][name]["median"] <= ratios[1]
+    # A process that only fuses tiny images mostly imports torch.
+    assert race["ratio"]["shell"]["median"] > race["ratio"]["load"]["median"]
+    busy = race["turns"]["shell"][0]["busy"]
+    assert busy > 0.1, "the processors' time of processes that ended counts"
     if resident_bytes() is not None:
         assert found["memory"]["pairs"] == 6
         assert found["memory"]["first"] > 1 << 20

@@ -40,7 +40,7 @@ class Watched(Joint):
         super().__init__()
         self.wait, self.running, self.most = wait, 0, 0
         self.batches: list[int] = []
-        self.threads: set[int] = set()
+        self.threads: list[int] = []
         self._lock = threading.Lock()
 
     def fuse_jointly(self, *sources: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ class Watched(Joint):
             self.running += 1
             self.most = max(self.most, self.running)
             self.batches.append(len(sources[0]))
-            self.threads.add(torch.get_num_threads())
+            self.threads.append(torch.get_num_threads())
         time.sleep(self.wait)
         with self._lock:
             self.running -= 1
@@ -168,14 +168,27 @@ def test_calls_run_at_once_with_their_share_of_threads(monkeypatch: pytest.Monke
     share(monkeypatch, at_once=2)
     watched = Watched(0.02)
     fuse(make_pairs(8), watched)
-    assert (watched.most, watched.threads) == (2, {2})
+    assert (watched.most, set(watched.threads)) == (2, {2})
+
+
+@pytest.mark.parametrize(
+    ("pairs", "together", "threads"),
+    [(1, 1, [4]), (2, 1, [2, 2]), (3, 1, [2, 2, 4]), (5, 2, [2, 2, 4])],
+)
+def test_the_last_turn_has_all_threads(
+    pairs: int, together: int, threads: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share(monkeypatch, at_once=2, together=together * 2 * 256)
+    watched = Watched(0.01)
+    fuse(make_pairs(pairs), watched)
+    assert watched.threads == threads
 
 
 def test_a_set_beyond_the_budget_runs_alone_with_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     share(monkeypatch, budget=2 * 256 - 1)
     watched = Watched(0.01)
     assert len(fuse(make_pairs(5), watched).done) == 5
-    assert (watched.most, watched.threads) == (1, {4})
+    assert (watched.most, set(watched.threads)) == (1, {4})
 
 
 def test_reading_does_not_run_ahead_of_fusing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Folder mode beside one pair at a time in a loop, in one run, and its memory over many pairs.
+"""Folder mode beside one pair at a time in loops of several kinds, in one run, and its memory over many pairs.
 
 ``python -m fusekit.bench.folder`` is the process whose memory is measured: it reads a job as JSON from standard input,
 fuses two folders, and prints its resident memory after each pair that counts.
@@ -7,6 +7,7 @@ fuses two folders, and prints its resident memory after each pair that counts.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,19 +24,29 @@ import fusekit
 from fusekit.batch import find_jobs, fuse_jobs, prepare_output
 from fusekit.bench.provenance import code_version, load_average
 from fusekit.bench.speed_images import pair
-from fusekit.bench.speed_race import ratios, spread
+from fusekit.bench.speed_race import ratios, spread, torch_threads
 from fusekit.crew import Job, Shares
 from fusekit.errors import OptionError
 from fusekit.io.writing import write_image
 from fusekit.loading import load
 from fusekit.memory import resident_bytes
 from fusekit.model import FusionModel
-from fusekit.pipeline import Options, fuse_loaded
+from fusekit.pipeline import Options, fuse, fuse_loaded
 from fusekit.record import machine
 
 _SIDES = ("a", "b")
 #: Memory is compared with that after this many pairs, or a tenth of fewer ones.
 _SETTLED = 100
+#: Processes take longer than fuses, so each turn of theirs has fewer pairs.
+_PAIRS_A_PROCESS = 4
+#: Who races, and what the table calls it.
+WAYS = {
+    "folder": "folder mode",
+    "loop": "a loop in Python that holds a loaded model",
+    "core": "the same loop on one thread",
+    "load": "a loop of `fusekit.fuse(..., model)`, which loads each time",
+    "shell": "a loop of `fusekit fuse` in a shell",
+}
 
 
 @dataclass(frozen=True)
@@ -69,18 +80,22 @@ class Request:
         """Load the model."""
         return load(self.model, rule=self.rule, device=self.device, dtype=self.dtype)
 
+    def total(self) -> int:
+        """Return how many pairs `measure` fuses."""
+        return self.pairs + (self.rounds + 1) * sum(pairs_of(self, name) for name in WAYS)
+
 
 def measure(request: Request, progress: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """Race folder mode with a loop, and follow the memory of a process that fuses many pairs.
+    """Race folder mode with loops, and follow the memory of a process that fuses many pairs.
 
     Args:
         request: what to measure.
         progress: called after each pair.
 
     Returns:
-        JSON-able: machine and versions, ``race`` with each turn's pairs a second and their ratios, ``memory`` with the
-        resident bytes after the first pairs and at the end, or ``None`` where it was left out or the system does not
-        tell.
+        JSON-able: machine and versions, ``race`` with each turn of each of `WAYS`, pairs a second, cores that were
+        busy, and ``ratio``, how many times as fast as each loop folder mode is; ``memory`` with the resident bytes
+        after the first pairs and at the end, or ``None`` where it was left out or the system does not tell.
     """
     busy_before = load_average()
     model = request.load()
@@ -117,41 +132,88 @@ def make_pairs(folder: Path, count: int, size: tuple[int, int]) -> None:
             write_image(folder / side / f"{number:06}.png", shifted)
 
 
+class _Turn(NamedTuple):
+    """One turn of one way: how many pairs it fused, in how many seconds, and the processors' seconds in it."""
+
+    pairs: int
+    seconds: float
+    busy: float
+
+    @property
+    def rate(self) -> float:
+        """Pairs a second."""
+        return self.pairs / self.seconds
+
+
 def _race(request: Request, model: FusionModel, folder: Path, progress: Callable[[], None]) -> dict[str, Any]:
-    """Fuse the same pairs in a loop and by folder mode, in turns."""
-    options, looped, output = Options(), folder / "looped", folder / "raced"
-    looped.mkdir()
-    prepare_output(output, [])
-    jobs = find_jobs([folder / side for side in _SIDES], output)[: request.race]
-
-    def loop() -> None:
-        for job in jobs:
-            fuse_loaded([path for path in job.sources if path], model, options=options).save(looped / job.output.name)
-            progress()
-
-    def crew() -> None:
-        summary = fuse_jobs(jobs, model, options, overwrite=True, workers=request.workers, report=lambda _: progress())
-        assert len(summary.done) == len(jobs), summary.failed
-
-    seconds: dict[str, list[float]] = {"loop": [], "folder": []}
-    loop()
-    crew()
-    for turn in range(request.rounds):
-        order = (("loop", loop), ("folder", crew))
-        for name, work in order if turn % 2 == 0 else order[::-1]:
-            seconds[name].append(_timed(work))
+    """Fuse the same pairs by folder mode and in loops, in turns."""
+    ways = _Ways(request, model, folder, progress)
+    turns: dict[str, list[_Turn]] = {name: [] for name in WAYS}
+    for name in WAYS:
+        ways.turn(name)
+    for number in range(request.rounds):
+        for name in list(WAYS)[:: 1 if number % 2 == 0 else -1]:
+            turns[name].append(ways.turn(name))
+    rates = {name: [turn.rate for turn in those] for name, those in turns.items()}
+    cores = torch.get_num_threads()
     return {
-        "pairs": len(jobs),
-        "seconds": seconds,
-        "pairs_a_second": {name: spread([len(jobs) / each for each in taken]) for name, taken in seconds.items()},
-        "ratio": spread(ratios(seconds["loop"], seconds["folder"])),
+        "turns": {name: [turn._asdict() for turn in those] for name, those in turns.items()},
+        "pairs_a_second": {name: spread(those) for name, those in rates.items()},
+        "cores_busy": {name: spread([turn.busy / turn.seconds for turn in those]) for name, those in turns.items()},
+        "ratio": {name: spread(ratios(rates["folder"], those)) for name, those in rates.items() if name != "folder"},
+        # What folder mode would reach if its threads were never without work nor in each other's way.
+        "ceiling": spread([cores * core / loop for core, loop in zip(rates["core"], rates["loop"], strict=True)]),
     }
 
 
-def _timed(work: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+class _Ways:
+    """The ways to fuse many pairs that race."""
+
+    def __init__(self, request: Request, model: FusionModel, folder: Path, progress: Callable[[], None]) -> None:
+        self._request, self._model, self._progress = request, model, progress
+        self._output = folder / "raced"
+        prepare_output(self._output, [])
+        self._jobs = find_jobs([folder / side for side in _SIDES], self._output)[: request.race]
+
+    def turn(self, name: str) -> _Turn:
+        """Fuse the pairs of a turn in one way."""
+        jobs = self._jobs[: pairs_of(self._request, name)]
+        busy, started = _processor_seconds(), time.perf_counter()
+        if name == "folder":
+            self._folder(jobs)
+        else:
+            with torch_threads(1 if name == "core" else torch.get_num_threads()):
+                for job in jobs:
+                    self._one(name, [str(path) for path in job.sources], job.output)
+                    self._progress()
+        return _Turn(len(jobs), time.perf_counter() - started, _processor_seconds() - busy)
+
+    def _folder(self, jobs: Sequence[Job]) -> None:
+        workers, options = self._request.workers, Options()
+        done = fuse_jobs(jobs, self._model, options, overwrite=True, workers=workers, report=lambda _: self._progress())
+        assert len(done.done) == len(jobs), done.failed
+
+    def _one(self, name: str, sources: list[str], output: Path) -> None:
+        request = self._request
+        if name == "shell":
+            choices = {"model": request.model, "rule": request.rule, "device": request.device, "dtype": request.dtype}
+            words = [word for key, value in choices.items() if value is not None for word in (f"--{key}", value)]
+            command = ["-c", "from fusekit.cli.main import run; run()", "fuse", *sources, "-o", str(output), *words]
+            subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
+        elif name == "load":
+            fuse(sources, request.model, request.rule, device=request.device, dtype=request.dtype).save(output)
+        else:
+            fuse_loaded(sources, self._model).save(output)
+
+
+def pairs_of(request: Request, name: str) -> int:
+    """Return how many pairs one of `WAYS` fuses in a turn."""
+    return max(request.race // _PAIRS_A_PROCESS, 1) if name == "shell" else request.race
+
+
+def _processor_seconds() -> float:
+    """Return the processors' time of this process, and of those that it started and that have ended."""
+    return sum(os.times()[:4])
 
 
 def _memory(request: Request, folder: Path, progress: Callable[[], None]) -> dict[str, Any] | None:
@@ -216,14 +278,23 @@ def markdown(found: Mapping[str, Any], command: str) -> str:
         f"`{command}`: {height}×{width} pairs, {request['model']}, {facts['dtype']} on {facts['device']} "
         f"({facts['device_name']}), torch {found['torch']}, {found['threads']} threads{busy}; code `{found['code']}`. "
         f"Folder mode fuses {found['workers']} at once with {found['threads_each']} each. Medians of "
-        f"{len(race['seconds']['loop'])} turns of {race['pairs']} pairs each, quartiles in brackets; the ratio is the "
-        "median of the turns' own.",
+        f"{request['rounds']} turns of {request['race']} pairs each "
+        f"({race['turns']['shell'][0]['pairs']} in the shell), quartiles in brackets; a ratio is the median of the turns' own. Reading and writing files is part of all.",
         "",
-        "| | pairs a second | times the loop |",
-        "|---|--:|--:|",
-        f"| one at a time, in a loop | {_cell(race['pairs_a_second']['loop'])} | 1 |",
-        f"| folder mode | {_cell(race['pairs_a_second']['folder'])} | {_cell(race['ratio'])} |",
+        "| | pairs a second | cores busy | folder mode is times as fast |",
+        "|---|--:|--:|--:|",
+        *(
+            f"| {text} | {_cell(race['pairs_a_second'][name])} | {race['cores_busy'][name]['median']:.2f} | "
+            f"{_cell(race['ratio'][name]) if name in race['ratio'] else ''} |"
+            for name, text in WAYS.items()
+        ),
     ]
+    if facts["device"] == "cpu":
+        lines += [
+            "",
+            f"{found['threads']} cores that each fuse as many pairs as one thread by itself would be "
+            f"{_cell(race['ceiling'])} times as fast as the loop that holds a loaded model.",
+        ]
     if memory is not None:
         lines += [
             "",

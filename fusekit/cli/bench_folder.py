@@ -13,7 +13,7 @@ from fusekit.cli.progress import ProgressBar
 _PATH = click.Path(path_type=Path)
 
 
-@click.command("folder", short_help="Folder mode beside a loop, and its memory.")
+@click.command("folder", short_help="Folder mode beside loops, and its memory.")
 @click.option("--pairs", default=1000, show_default=True, help="Pairs over which memory is followed; 0 for none.")
 @click.option("--race", default=24, show_default=True, help="Pairs of each turn of the race.")
 @click.option("--rounds", default=5, show_default=True, help="Turns of each way.")
@@ -26,7 +26,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--markdown", type=_PATH, metavar="FILE", help="Write the tables as Markdown.")
 @click.option("--json", "json_file", type=_PATH, metavar="FILE", help="Write everything, each turn's times too.")
 def folder(size: str, markdown: Path | None, json_file: Path | None, **choices: Any) -> None:
-    """Race fusekit fuse --pairs with a loop over the same pairs, and follow its memory over many.
+    """Race fusekit fuse --pairs with loops over the same pairs, and follow its memory over many.
 
     \b
     fusekit bench folder
@@ -40,8 +40,7 @@ def folder(size: str, markdown: Path | None, json_file: Path | None, **choices: 
     for path in (markdown, json_file):
         if path is not None:
             check_writable(path)
-    total = request.pairs + request.race * 2 * (request.rounds + 1)
-    with ProgressBar("fusing", total) as bar:
+    with ProgressBar("fusing", request.total()) as bar:
         found = bench.measure(request, lambda: bar.advance())
     given = {"size": size, **{key: value for key, value in choices.items() if value is not None}}
     defaults = {parameter.name: parameter.default for parameter in folder.params}
