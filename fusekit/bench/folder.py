@@ -278,8 +278,8 @@ def markdown(found: Mapping[str, Any], command: str) -> str:
         f"`{command}`: {height}×{width} pairs, {request['model']}, {facts['dtype']} on {facts['device']} "
         f"({facts['device_name']}), torch {found['torch']}, {found['threads']} threads{busy}; code `{found['code']}`. "
         f"Folder mode fuses {found['workers']} at once with {found['threads_each']} each. Medians of "
-        f"{request['rounds']} turns of {request['race']} pairs each "
-        f"({race['turns']['shell'][0]['pairs']} in the shell), quartiles in brackets; a ratio is the median of the turns' own. Reading and writing files is part of all.",
+        f"{request['rounds']} turns of {request['race']} pairs each ({race['turns']['shell'][0]['pairs']} in the "
+        "shell), quartiles in brackets; a ratio is the median of the turns' own. Files are read and written in all.",
         "",
         "| | pairs a second | cores busy | folder mode is times as fast |",
         "|---|--:|--:|--:|",
