@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from fusekit import allocation
+from fusekit.allocation import empty_maps
 from fusekit.threads import side_by_side
 
 
@@ -102,3 +104,38 @@ c.fclose(stream)
 def test_threads_share_one_arena(tmp_path: Path) -> None:
     assert arenas(tmp_path, keep=False) > 1
     assert arenas(tmp_path, keep=True) == 1
+
+
+def test_large_maps_are_given_back_and_taken_again() -> None:
+    cpu, shape = torch.device("cpu"), (2, 64, 200, 180)
+    first = empty_maps(shape, torch.float32, cpu)
+    assert first.shape == shape
+    assert first.is_contiguous(memory_format=torch.channels_last)
+    other = empty_maps(shape, torch.float32, cpu)
+    place, part = first.data_ptr(), first[1, :, 3:5]
+    first.fill_(1)
+    other.fill_(2)
+    assert (first == 1).all()
+    del first
+    assert empty_maps(shape, torch.float32, cpu).data_ptr() not in (place, other.data_ptr()), "a part is still in use"
+    assert (part == 1).all()
+    del part
+    smaller = empty_maps((2, 64, 180, 200), torch.bfloat16, cpu).fill_(3)
+    assert smaller.dtype == torch.bfloat16
+    assert (smaller == 3).all()
+    again = {empty_maps(shape, torch.float32, cpu).data_ptr() for _ in range(4)}
+    assert len(again) == 1
+    assert (other == 2).all()
+
+
+def test_unused_maps_are_kept_up_to_a_limit() -> None:
+    blocks = allocation._Blocks()
+    small, large = 100 << 20, allocation._KEPT + 1
+    held = [blocks.take(small) for _ in range(4)]
+    for block in held:
+        blocks.give_back(block)
+    blocks.give_back(blocks.take(large))
+    taken = [blocks.take(small) for _ in range(3)]
+    assert taken[:2] == held[:1:-1], "the two that were used last"
+    assert taken[2] not in held
+    assert blocks.take(small // 2) not in held, "a block is at most twice as large as what is asked for"

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusekit.allocation import keep_freed_memory
+from fusekit.allocation import empty_maps, keep_freed_memory
 from fusekit.rules.base import weighted_sum
 from fusekit.threads import side_by_side
 from fusekit_ehdran.background import fill_constant, split_background, template_side
@@ -135,12 +135,7 @@ class InferenceEncoder:
 
     def __call__(self, x: Tensor) -> Tensor:
         maps, edges = self.maps(x), self.edges.maps(x)
-        features = torch.empty(
-            (len(x), self.channels, *x.shape[2:]),
-            dtype=self.dtype,
-            device=x.device,
-            memory_format=torch.channels_last,
-        )
+        features = empty_maps((len(x), self.channels, *x.shape[2:]), self.dtype, x.device)
 
         def encode(piece: _Piece) -> None:
             images, tile, template = piece
