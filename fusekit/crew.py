@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from fusekit.allocation import release_freed_memory
 from fusekit.errors import FusekitError, InputError, OptionError, one_line
 from fusekit.io.image import Array
 from fusekit.memory import available_bytes
@@ -39,6 +40,7 @@ _MOST_TOGETHER = 32
 #: More calls at once than this have Python's lock to wait for.
 _MOST_AT_ONCE = 8
 _WAITING_PIXELS = 1 << 22
+_SECONDS_BETWEEN_RELEASES = 10.0
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,7 @@ class Crew:
         # Of the set that was read last; until there is one, no more are read than there are threads to read.
         self._typical_pixels = self._waiting_pixels
         self._calls: list[int] = []
+        self._released = time.monotonic()
         self._unwritten: dict[int, int] = {}
 
     def run(self) -> None:
@@ -337,6 +340,9 @@ class Crew:
         self._events.put(partial(self._tell, index))
 
     def _tell(self, index: int) -> None:
+        if time.monotonic() - self._released > _SECONDS_BETWEEN_RELEASES:
+            release_freed_memory()
+            self._released = time.monotonic()
         self._reported += 1
         self._unwritten.pop(index, None)
         if self._report is not None:

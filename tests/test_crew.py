@@ -211,6 +211,15 @@ def test_reading_does_not_run_ahead_of_fusing(monkeypatch: pytest.MonkeyPatch) -
     assert 5 < lead[0] < 30
 
 
+@pytest.mark.parametrize(("seconds", "wanted"), [(-1.0, 6), (1e9, 0)])
+def test_freed_memory_is_released_once_in_a_while(seconds: float, wanted: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    released: list[bool] = []
+    monkeypatch.setattr(crew, "_SECONDS_BETWEEN_RELEASES", seconds)
+    monkeypatch.setattr(crew, "release_freed_memory", lambda: released.append(True))
+    fuse(make_pairs(6), Watched())
+    assert len(released) == wanted
+
+
 def test_shares_of_a_cpu() -> None:
     cpu = torch.device("cpu")
     shares = Shares.of(cpu)

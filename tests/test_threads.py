@@ -15,6 +15,11 @@ from fusekit import allocation
 from fusekit.allocation import empty_maps
 from fusekit.threads import side_by_side
 
+of_glibc = pytest.mark.skipif(
+    not sys.platform.startswith("linux") or not hasattr(ctypes.CDLL(None), "malloc_info"),
+    reason="these are settings of glibc's allocator",
+)
+
 
 @pytest.fixture(params=[1, 3])
 def threads(request: pytest.FixtureRequest) -> int:
@@ -63,7 +68,28 @@ def kept(**environment: str) -> str:
     ).stdout.strip()
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux's C library")
+@of_glibc
+def test_what_is_kept_can_be_released() -> None:
+    code = """
+from fusekit.allocation import keep_freed_memory, release_freed_memory
+from fusekit.memory import resident_bytes
+release_freed_memory()
+keep_freed_memory()
+blocks = [bytearray(1 << 20) for _ in range(100)]
+keeper = blocks[-1]
+before = resident_bytes()
+blocks.clear()
+kept = before - resident_bytes()
+release_freed_memory()
+print(kept >> 20, before - resident_bytes() >> 20)
+"""
+    told = subprocess.run([sys.executable, "-c", code], env={}, check=True, capture_output=True, text=True).stdout
+    kept, released = map(int, told.split())
+    assert kept < 10
+    assert 80 < released <= 100
+
+
+@of_glibc
 def test_what_the_user_set_of_the_allocator_stays() -> None:
     assert kept(MALLOC_TRIM_THRESHOLD_="100000") == "False"
     assert kept(MALLOC_ARENA_MAX="4") == "False"
@@ -97,10 +123,7 @@ c.fclose(stream)
     return target.read_text(encoding="utf-8").count("<heap nr=")
 
 
-@pytest.mark.skipif(
-    not sys.platform.startswith("linux") or not hasattr(ctypes.CDLL(None), "malloc_info"),
-    reason="malloc_info is glibc's",
-)
+@of_glibc
 def test_threads_share_one_arena(tmp_path: Path) -> None:
     assert arenas(tmp_path, keep=False) > 1
     assert arenas(tmp_path, keep=True) == 1
