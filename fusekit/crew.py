@@ -40,7 +40,7 @@ _MOST_TOGETHER = 32
 #: More calls at once than this have Python's lock to wait for.
 _MOST_AT_ONCE = 8
 _WAITING_PIXELS = 1 << 22
-_SECONDS_BETWEEN_RELEASES = 10.0
+_SECONDS_BETWEEN_RELEASES = 5.0
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -35,7 +36,7 @@ from fusekit.pipeline import Options, fuse, fuse_loaded
 from fusekit.record import machine
 
 _SIDES = ("a", "b")
-#: Memory is compared with that after this many pairs, or a tenth of fewer ones.
+#: Memory is compared with that up to this many pairs, or a tenth of fewer ones.
 _SETTLED = 100
 #: Processes take longer than fuses, so each turn of theirs has fewer pairs.
 _PAIRS_A_PROCESS = 4
@@ -236,21 +237,24 @@ def _memory(request: Request, folder: Path, progress: Callable[[], None]) -> dic
 def growth(held: Sequence[int]) -> dict[str, Any]:
     """Return how resident memory grew, from its bytes after each pair.
 
-    What it holds from one pair to the next goes up and down, so the highest of the pairs up to the hundredth is
-    compared with the highest of the last tenth and of all that follow.
+    The later half of the pairs up to the hundredth, when everything has been used once, is compared with the last
+    tenth, by their medians and by what was held at the most: from one pair to the next memory goes up and down.
     """
     settled = min(_SETTLED, max(len(held) // 10, 1))
-    first, later = max(held[:settled]), held[settled:] or held[-1:]
-    last = max(held[-max(len(held) // 10, 1) :])
+    first, last = held[settled // 2 : settled], held[-max(len(held) // 10, 1) :]
     return {
         "pairs": len(held),
         "settled": settled,
-        "first": first,
-        "last": last,
-        "peak": max(later),
-        "growth": last / first - 1,
-        "peak_growth": max(later) / first - 1,
+        "first": _middle_and_most(first),
+        "last": _middle_and_most(last),
+        "all_later": _middle_and_most(held[settled:] or last),
+        "growth": statistics.median(last) / statistics.median(first) - 1,
+        "peak_growth": max(last) / max(first) - 1,
     }
+
+
+def _middle_and_most(held: Sequence[int]) -> dict[str, float]:
+    return {"median": statistics.median(held), "most": max(held)}
 
 
 def _fuse_watched(job: Mapping[str, Any]) -> None:
@@ -298,11 +302,12 @@ def markdown(found: Mapping[str, Any], command: str) -> str:
     if memory is not None:
         lines += [
             "",
-            f"| resident memory over {memory['pairs']} pairs | MiB | growth |",
+            f"| resident memory over {memory['pairs']} pairs | median (MiB) | at the most (MiB) |",
             "|---|--:|--:|",
-            f"| up to pair {memory['settled']} | {_mib(memory['first'])} | |",
-            f"| of the last tenth | {_mib(memory['last'])} | {memory['growth']:+.1%} |",
-            f"| at the most since | {_mib(memory['peak'])} | {memory['peak_growth']:+.1%} |",
+            f"| pairs {memory['settled'] // 2 + 1} to {memory['settled']} | {_both(memory['first'])} |",
+            f"| all later pairs | {_both(memory['all_later'])} |",
+            f"| the last tenth | {_both(memory['last'])} |",
+            f"| growth to the last tenth | {memory['growth']:+.1%} | {memory['peak_growth']:+.1%} |",
         ]
     return "\n".join(lines)
 
@@ -311,8 +316,8 @@ def _cell(values: Mapping[str, float]) -> str:
     return f"{values['median']:.2f} [{values['low']:.2f}, {values['high']:.2f}]"
 
 
-def _mib(count: int) -> str:
-    return f"{count / 2**20:.0f}"
+def _both(held: Mapping[str, float]) -> str:
+    return f"{held['median'] / 2**20:.0f} | {held['most'] / 2**20:.0f}"
 
 
 if __name__ == "__main__":
