@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 # Of malloc.h.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _KEPT, _LARGE = 256 << 20, 64 << 20
 _OF_ITS_OWN = 8 << 20
 _ENVIRONMENT = (
@@ -33,15 +33,11 @@ _ENVIRONMENT = (
 
 @functools.cache
 def keep_freed_memory() -> bool:
-    """Let glibc keep up to 256 MiB of freed memory, for all threads together; return whether it does.
+    """Let glibc keep up to 256 MiB of freed memory instead of returning it to the system; return whether it does.
 
     By default glibc returns large blocks at once, and the system hands them out again page by page, zeroed. A network
     frees and allocates maps of some MiB all the time: on a CPU a third of its time can go there. Blocks of 64 MiB and
-    more are still returned.
-
-    It also gives threads arenas of their own, which no other thread can use and which come in pieces of at most 64 MiB.
-    Where several threads compute, each arena's holes add up, and memory grows for hundreds of images. Threads that
-    begin later share the arenas that there are; of the time of a fusion, little is spent waiting for them.
+    more are still returned. Threads keep their own arenas; with one for all, the tiles of a pair take longer.
 
     Nothing is changed where the user has set the allocator by an environment variable or
     loaded another one, nor with other C libraries.
@@ -52,7 +48,7 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
-    settings = {_MMAP_THRESHOLD: _LARGE, _TRIM_THRESHOLD: _KEPT, _ARENA_MAX: 1}
+    settings = {_MMAP_THRESHOLD: _LARGE, _TRIM_THRESHOLD: _KEPT}
     return all(mallopt(parameter, value) for parameter, value in settings.items())
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from fusekit.allocation import keep_freed_memory
 from fusekit.errors import DeviceError, FusekitError, OptionError, PluginError, UnknownNameError, WeightsError
 from fusekit.kernels.backend import check_name
 from fusekit.model import EncoderDecoder, FusionModel
@@ -95,10 +94,7 @@ def load(
     target_dtype = torch.float32 if dtype == "auto" else resolve_dtype(dtype)
     config = {**spec.config, **header}
     trained_edge = config.get("edge")
-    network = build_network(spec, with_choices(spec, config, edge, encoder_options)).optimize(optimize)
-    if target_device.type == "cpu" and network.optimized and len(network.forms) > 1:
-        # Before threads begin, each of which would have an arena of its own.
-        keep_freed_memory()
+    network = build_network(spec, with_choices(spec, config, edge, encoder_options))
     notes: tuple[str, ...] = ()
     if found is not None:
         notes = _fill(network, found, trained_edge, edge)
@@ -106,7 +102,7 @@ def load(
         raise WeightsError(f"the model {spec.id!r} comes without trained weights; pass weights=FILE")
     if rule is not None or rule_options:
         _set_rule(network, rule, rule_options)
-    network.to(device=target_device, dtype=target_dtype).eval().use_backend(backend)
+    network.to(device=target_device, dtype=target_dtype).eval().optimize(optimize).use_backend(backend)
     reason = None
     if dtype == "auto":
         from fusekit.precision import fastest_precision

@@ -6,7 +6,6 @@ import ctypes
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 import torch
@@ -94,39 +93,6 @@ def test_what_the_user_set_of_the_allocator_stays() -> None:
     assert kept(MALLOC_TRIM_THRESHOLD_="100000") == "False"
     assert kept(MALLOC_ARENA_MAX="4") == "False"
     assert kept() == "True"
-
-
-def arenas(tmp_path: Path, *, keep: bool) -> int:
-    """Return how many arenas glibc has where six threads hold blocks at once."""
-    target = tmp_path / "arenas.xml"
-    code = f"""
-import ctypes, threading
-from fusekit.allocation import keep_freed_memory
-c = ctypes.CDLL(None)
-c.malloc.restype = c.fopen.restype = ctypes.c_void_p
-c.fclose.argtypes = c.free.argtypes = [ctypes.c_void_p]
-c.malloc_info.argtypes = [ctypes.c_int, ctypes.c_void_p]
-assert not {keep} or keep_freed_memory()
-held = threading.Barrier(6)
-def work():
-    block = c.malloc(1 << 20)
-    held.wait()
-    c.free(block)
-threads = [threading.Thread(target=work) for _ in range(6)]
-for thread in threads: thread.start()
-for thread in threads: thread.join()
-stream = c.fopen({str(target)!r}.encode(), b"w")
-assert c.malloc_info(0, stream) == 0
-c.fclose(stream)
-"""
-    subprocess.run([sys.executable, "-c", code], env={}, check=True)
-    return target.read_text(encoding="utf-8").count("<heap nr=")
-
-
-@of_glibc
-def test_threads_share_one_arena(tmp_path: Path) -> None:
-    assert arenas(tmp_path, keep=False) > 1
-    assert arenas(tmp_path, keep=True) == 1
 
 
 def test_large_maps_are_given_back_and_taken_again() -> None:
