@@ -39,8 +39,8 @@ def keep_freed_memory() -> bool:
     frees and allocates maps of some MiB all the time: on a CPU a third of its time can go there. Blocks of 64 MiB and
     more are still returned. Threads keep their own arenas; with one for all, the tiles of a pair take longer.
 
-    Nothing is changed where the user has set the allocator by an environment variable or
-    loaded another one, nor with other C libraries.
+    Nothing is changed where the user has set the allocator by an environment variable or loaded another one, nor with
+    other C libraries.
     """
     if not sys.platform.startswith("linux") or any(name in os.environ for name in _ENVIRONMENT):
         return False
@@ -58,6 +58,7 @@ def release_freed_memory() -> None:
     The free pieces between blocks become smaller and more, and each of them stays resident once it was used. Where
     work goes on for hours, this once in a while keeps the memory of a process from growing.
     """
+    # Only where it was called before: to ask it is to set the allocator.
     kept = keep_freed_memory.cache_info().currsize > 0 and keep_freed_memory()
     if kept:
         ctypes.CDLL(None).malloc_trim(0)

@@ -24,6 +24,7 @@ import torch
 import fusekit
 from fusekit.batch import find_jobs, fuse_jobs, prepare_output
 from fusekit.bench.provenance import code_version, load_average
+from fusekit.bench.shell import run_fusekit
 from fusekit.bench.speed_images import pair
 from fusekit.bench.speed_race import ratios, spread, torch_threads
 from fusekit.crew import Job, Shares
@@ -38,8 +39,8 @@ from fusekit.record import machine
 _SIDES = ("a", "b")
 #: Memory is compared with that up to this many pairs, or a tenth of fewer ones.
 _SETTLED = 100
-#: Processes take longer than fuses, so each turn of theirs has fewer pairs.
-_PAIRS_A_PROCESS = 4
+#: Processes take longer than fuses, so each turn of theirs has this many times fewer pairs.
+_FEWER_IN_A_SHELL = 4
 #: Who races, and what the table calls it.
 WAYS = {
     "folder": "folder mode",
@@ -199,8 +200,7 @@ class _Ways:
         if name == "shell":
             choices = {"model": request.model, "rule": request.rule, "device": request.device, "dtype": request.dtype}
             words = [word for key, value in choices.items() if value is not None for word in (f"--{key}", value)]
-            command = ["-c", "from fusekit.cli.main import run; run()", "fuse", *sources, "-o", str(output), *words]
-            subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
+            run_fusekit("fuse", *sources, "-o", str(output), *words)
         elif name == "load":
             fuse(sources, request.model, request.rule, device=request.device, dtype=request.dtype).save(output)
         else:
@@ -209,7 +209,7 @@ class _Ways:
 
 def pairs_of(request: Request, name: str) -> int:
     """Return how many pairs one of `WAYS` fuses in a turn."""
-    return max(request.race // _PAIRS_A_PROCESS, 1) if name == "shell" else request.race
+    return max(request.race // _FEWER_IN_A_SHELL, 1) if name == "shell" else request.race
 
 
 def _processor_seconds() -> float:

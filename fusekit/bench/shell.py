@@ -111,7 +111,7 @@ class _Turns:
         words = ["fuse", *map(str, self._sources), "-o", str(self._output), "--model", self._model]
         self.seconds["torch"].append(_timed(lambda: _python("-c", _TORCH)))
         self.seconds["fuse"].append(_timed(self.fuse))
-        self.seconds["shell"].append(_timed(lambda: _python("-c", _FUSEKIT, *words)))
+        self.seconds["shell"].append(_timed(lambda: run_fusekit(*words)))
         told = _python("-m", "fusekit.bench.shell", self._model, *map(str, self._sources), str(self._output))
         self.parts.append(json.loads(told))
 
@@ -126,6 +126,15 @@ def _timed(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
+
+
+def run_fusekit(*words: str) -> str:
+    """Run the command ``fusekit`` as a process of its own, as a shell does, and return what it prints.
+
+    Raises:
+        InputError: it fails; the message is its last line.
+    """
+    return _python("-c", _FUSEKIT, *words)
 
 
 def _python(*arguments: str) -> str:
