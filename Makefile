@@ -12,12 +12,13 @@ demo: $(VENV)/installed  ## fuse the embedded sample pair, print its metrics and
 
 test: $(VENV)/installed-dev  ## check style and types, and run all tests
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 docs: $(VENV)/installed-docs  ## build the documentation into site/
 	$(BIN)/mkdocs build --strict

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fusekit.hookspecs import hookimpl
-from fusekit.spec import ModelSpec, WeightsSpec
+from fusekit.registry.hooks import hookimpl
+from fusekit.registry.specs import ModelSpec, WeightsSpec
+from fusekit.version import __version__
 
 if TYPE_CHECKING:
-    from fusekit.batch import fuse_folders
+    from fusekit.batch.run import fuse_folders
     from fusekit.errors import FusekitError
-    from fusekit.evaluation import evaluate
+    from fusekit.evaluation.rate import evaluate
     from fusekit.listing import (
         list_decoders,
         list_edges,
@@ -24,17 +25,16 @@ if TYPE_CHECKING:
         list_rules,
         list_weights,
     )
-    from fusekit.loading import load
+    from fusekit.models.load import load
     from fusekit.pipeline import Fused, fuse
 
-__version__ = "0.1.0"
 
 _LAZY = {
     "FusekitError": "fusekit.errors",
     "Fused": "fusekit.pipeline",
-    "evaluate": "fusekit.evaluation",
+    "evaluate": "fusekit.evaluation.rate",
     "fuse": "fusekit.pipeline",
-    "fuse_folders": "fusekit.batch",
+    "fuse_folders": "fusekit.batch.run",
     "list_decoders": "fusekit.listing",
     "list_edges": "fusekit.listing",
     "list_encoders": "fusekit.listing",
@@ -43,7 +43,7 @@ _LAZY = {
     "list_plugins": "fusekit.listing",
     "list_rules": "fusekit.listing",
     "list_weights": "fusekit.listing",
-    "load": "fusekit.loading",
+    "load": "fusekit.models.load",
 }
 
 __all__ = [

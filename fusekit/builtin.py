@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fusekit.hookspecs import hookimpl
-from fusekit.spec import ModelSpec
+from fusekit.models.specs import COMPOSED
+from fusekit.registry.hooks import hookimpl
 
 _DENSEFUSE = "Li, Wu: DenseFuse. IEEE Transactions on Image Processing 28(5), 2019"
 _IFCNN = "Zhang et al.: IFCNN. Information Fusion 54, 2020"
@@ -40,9 +40,7 @@ _YANG = "Yang et al.: A novel similarity based quality metric for image fusion. 
 _CVEJIC = "Cvejic et al.: A similarity metric for assessment of image fusion algorithms. IJSP 2(3), 2005"
 _WANG = "Wang, Liu: A novel image fusion metric based on multi-scale analysis. ICSP 2008"
 _ZHAO = "Zhao, Laganière, Liu: Performance assessment of combinative pixel-level image fusion. IJICIC 3(6A), 2007"
-
 _ZHANG_2018 = "Zhang et al.: The Unreasonable Effectiveness of Deep Features as a Perceptual Metric. CVPR, 2018"
-
 _RULES = (
     ("mean", "mean:Mean", "element-wise mean", ""),
     ("max", "max:Max", "element-wise maximum", _IFCNN),
@@ -55,9 +53,9 @@ _RULES = (
 )
 _EDGES = (
     ("none", "none:NoEdge", "no edge branch"),
-    ("sobel", "sobel:Sobel", "Sobel gradient magnitude |∂x| + |∂y|"),
-    ("scharr", "scharr:Scharr", "Scharr gradient magnitude |∂x| + |∂y|"),
-    ("prewitt", "prewitt:Prewitt", "Prewitt gradient magnitude |∂x| + |∂y|"),
+    ("sobel", "gradient:Sobel", "Sobel gradient magnitude |∂x| + |∂y|"),
+    ("scharr", "gradient:Scharr", "Scharr gradient magnitude |∂x| + |∂y|"),
+    ("prewitt", "gradient:Prewitt", "Prewitt gradient magnitude |∂x| + |∂y|"),
     ("laplacian", "laplacian:Laplacian", "magnitude of the Laplacian"),
 )
 _METRICS = (
@@ -339,19 +337,6 @@ _LEARNED_METRICS = (
         "distance of VGG-16 features; weights from the Hub; lower is better",
         _ZHANG_2018,
     ),
-)
-
-
-#: What ``fusekit train --encoder … --decoder …`` makes; its weights say which parts they belong to.
-COMPOSED = ModelSpec(
-    id="composed",
-    factory="fusekit.composed:Composed",
-    summary="any registered encoder, edge operator and decoder, trained with fusekit train --encoder",
-    config={"encoder": "", "edge": "none", "decoder": ""},
-    default_rule="l1-local",
-    normalization="minmax",
-    output="clamp",
-    licence="Apache-2.0",
 )
 
 

@@ -7,7 +7,7 @@ error as one line on standard error and exits with code 2; Python users can catc
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class FusekitError(Exception):
@@ -71,9 +71,23 @@ class UnknownNameError(OptionError):
         super().__init__(message)
 
 
+class FusekitWarning(UserWarning):
+    """Something works otherwise than one may expect: a plugin left out, weights used with another edge operator."""
+
+
 def one_line(error: BaseException) -> str:
     """Return the message of ``error`` on one line, with its type where the message is empty or not ours."""
     text = " ".join(str(error).split())
     if isinstance(error, FusekitError) and text:
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def size_text(size: Sequence[int]) -> str:
+    """Return ``size`` as people write it: ``256×256``, height first."""
+    return "×".join(str(side) for side in size)
+
+
+def memory_text(memory: float) -> str:
+    """Return an amount of memory as people write it."""
+    return f"{memory / 2**30:.2f} GiB" if memory >= 2**30 else f"{memory / 2**20:.0f} MiB"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fusekit.plugins import registries
-from fusekit.registry import Registry
+from fusekit.registry.discovery import registries
+from fusekit.registry.registry import Registry
 
 KINDS = ("models", "encoders", "decoders", "edges", "rules", "metrics", "weights", "plugins")
 

@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import datetime
 import json
-import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-import torch
-
-import fusekit
 from fusekit.errors import OutputError
-from fusekit.files import atomic_path, write_text_atomically
-from fusekit.hardware import device_name
-from fusekit.io.image import Array, Image
-from fusekit.io.writing import check_format, encode_image
-from fusekit.kernels.backend import choose
-from fusekit.plugins import registries
+from fusekit.fusing.run import Run
+from fusekit.images.formats.raster import check_format, encode_image
+from fusekit.images.image import Array, Image
+from fusekit.machine.files import atomic_path, write_text_atomically
+from fusekit.models.base import FusionModel
+from fusekit.models.describe import machine, versions
+from fusekit.options import Options
 from fusekit.rules.base import FusionRule
-
-if TYPE_CHECKING:
-    from fusekit.model import FusionModel
-    from fusekit.pipeline import Options, Run
 
 
 def record_path(output: Path) -> Path:
@@ -125,40 +116,6 @@ def _source(image: Image, limits: tuple[float, float]) -> dict[str, Any]:
         "range": list(limits),
         "notes": list(image.notes),
     }
-
-
-def machine(model: FusionModel) -> dict[str, Any]:
-    """Return ``device``, ``device_name``, ``dtype``, ``form`` and ``backend`` of where and how a model computes.
-
-    ``backend_fallback`` says why a GPU runs torch where ``auto`` would have taken kernels, and is ``null`` elsewhere.
-    """
-    parameter = next(model.parameters(), None)
-    device = parameter.device if parameter is not None else torch.device("cpu")
-    dtype = str(parameter.dtype if parameter is not None else torch.float32).removeprefix("torch.")
-    backend, fallback = choose(model)
-    return {
-        "device": str(device),
-        "device_name": device_name(device),
-        "dtype": dtype,
-        "dtype_reason": model.provenance.dtype_reason if model.provenance is not None else None,
-        "backend": backend,
-        "backend_fallback": fallback,
-        "form": model.form,
-    }
-
-
-def versions(model: FusionModel) -> dict[str, str]:
-    """Return the versions that a result depends on, with that of the distribution which owns the model."""
-    found = {"fusekit": fusekit.__version__, "python": platform.python_version(), "torch": str(torch.__version__)}
-    found["numpy"] = np.__version__
-    models = registries().models
-    owner = models.entry(model.spec.id).owner if model.spec.id in models else ""
-    if owner and owner != "fusekit-imaging":
-        try:
-            found[owner] = version(owner)
-        except PackageNotFoundError:
-            found[owner] = "unknown"
-    return found
 
 
 def check_not_a_source(output: Path, sources: Sequence[Any]) -> None:

@@ -9,10 +9,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from fusekit.files import write_text_atomically
+from fusekit.machine.files import write_text_atomically
 from fusekit.metrics.base import FusedMetric
 from fusekit.metrics.sets import SETS
-from fusekit.plugins import BUILTIN_OWNER, registries
+from fusekit.registry.discovery import BUILTIN_OWNER, registries
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "metric-list.md"
 

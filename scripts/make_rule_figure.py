@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 import fusekit
-from fusekit import samples
-from fusekit.panels import side_by_side
+from fusekit.images import samples
+from fusekit.images.montage import side_by_side
 
 RULES = ("sfnn", "mean", "max", "sfnn-local")
 OUTPUT = Path(__file__).resolve().parents[1] / "docs" / "images" / "rules.png"

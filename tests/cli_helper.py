@@ -15,8 +15,8 @@ from unittest import mock
 import numpy as np
 
 from fusekit.cli.main import run
-from fusekit.io.image import Array
-from fusekit.io.writing import write_image
+from fusekit.images.formats.raster import write_image
+from fusekit.images.image import Array
 
 SHARED = Path(os.environ.get("FUSEKIT_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 

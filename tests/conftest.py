@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fusekit.bench.calibration import Triples
+from fusekit_bench.calibration import Triples
 
 # The images here are small: on a machine with a busy core, threads that wait for each other make the tests ten times as
 # slow. Programs that the tests start inherit this.

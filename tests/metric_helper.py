@@ -10,7 +10,7 @@ import torch
 
 from fusekit.errors import InputError
 from fusekit.metrics.base import FusedMetric, Metric
-from fusekit.plugins import registries
+from fusekit.registry.discovery import registries
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU"))]
 

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fusekit import ModelSpec
-from fusekit.model import BoundRule, EncoderDecoder, Joint
-from fusekit.plugins import registries
+from fusekit.models.base import BoundRule, EncoderDecoder, Joint
+from fusekit.registry.discovery import registries
+from fusekit.registry.registry import entry_of
 
 
 class TinyFree(EncoderDecoder):
@@ -86,6 +87,6 @@ def registered_families() -> Iterator[None]:
     models = registries().models
     before = models.snapshot()
     for each in FAMILIES:
-        models.registrar("a-test")(each.spec.id, each.spec.factory, spec=each.spec)
+        models.add(entry_of(each.spec, "a-test"))
     yield
     models.restore(before)

@@ -12,10 +12,10 @@ import torch
 from cli_helper import run_cli
 
 import fusekit
-from fusekit.diagnosis import diagnose
+from fusekit.cli.doctor import diagnose
 from fusekit.errors import DeviceError, OptionError
-from fusekit.kernels import backend
-from fusekit.model import FusionModel
+from fusekit.machine import backends as backend
+from fusekit.models.base import FusionModel
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -48,10 +48,10 @@ def network(device: torch.device = GPU, dtype: torch.dtype = torch.bfloat16, ref
 
 
 def test_auto_takes_kernels_on_a_gpu_and_torch_elsewhere() -> None:
-    assert backend.choose(network()) == ("triton", None)
-    assert backend.choose(network(dtype=torch.float32)) == ("triton", None)
-    assert backend.choose(network(CPU)) == ("torch", None)
-    assert backend.choose(network().use_backend("torch")) == ("torch", None)
+    assert network().backend_choice == ("triton", None)
+    assert network(dtype=torch.float32).backend_choice == ("triton", None)
+    assert network(CPU).backend_choice == ("torch", None)
+    assert network().use_backend("torch").backend_choice == ("torch", None)
 
 
 def test_the_interpreter_must_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +74,7 @@ def test_what_cannot_run_raises_where_it_was_asked_for(changes: dict[str, object
     with pytest.raises(DeviceError, match=reason):
         model.use_backend("triton")
     assert model.asked_backend == "auto"
-    choice = backend.choose(model)
+    choice = model.backend_choice
     assert choice.backend == "torch"
     assert choice.fallback is None if model.place.device == CPU else reason in choice.fallback
 
@@ -83,11 +83,11 @@ def test_a_missing_triton_and_an_old_gpu(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     with pytest.raises(DeviceError, match=r"compute capability 7\.5, and the kernels need 8\.0"):
         network().use_backend("triton")
-    assert "7.5" in backend.choose(network()).fallback
+    assert "7.5" in network().backend_choice.fallback
     monkeypatch.setattr(backend, "is_installed", lambda: False)
     with pytest.raises(DeviceError, match="pip install"):
         network().use_backend("triton")
-    assert "not installed" in backend.choose(network()).fallback
+    assert "not installed" in network().backend_choice.fallback
 
 
 def test_a_choice_that_stops_being_possible_raises_at_the_next_run() -> None:

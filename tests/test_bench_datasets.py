@@ -10,7 +10,7 @@ import pytest
 from bench_helper import FACTS, write_data
 from cli_helper import SHARED, write_texture
 
-from fusekit.bench.datasets import choose, read_datasets
+from fusekit.cases.datasets import choose, read_datasets
 from fusekit.errors import InputError, UnknownNameError
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from cli_helper import run_cli
 
-from fusekit.bench.folder import WAYS, Request, growth, make_pairs
-from fusekit.io.reading import read_image
-from fusekit.memory import resident_bytes
+from fusekit.images.formats.raster import read_image
+from fusekit.machine.memory import resident_bytes
+from fusekit_bench.folder import WAYS, Request, growth, make_pairs
 
 
 def test_race_and_memory(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from cli_helper import run_cli, write_texture
 
-from fusekit.bench.memory import _run, markdown, measure_memory
 from fusekit.errors import InputError, OptionError
+from fusekit_bench.memory import _run, markdown, measure_memory
 
 
 def test_the_peak_is_that_of_the_process_alone() -> None:

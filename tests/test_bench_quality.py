@@ -19,21 +19,21 @@ from bench_helper import write_data
 from cli_helper import run_cli, texture, write_texture
 
 import fusekit
-from fusekit.bench import quality, quality_scores
-from fusekit.bench.quality import Request, run
-from fusekit.bench.quality_export import to_csv, to_json, to_markdown
-from fusekit.bench.quality_methods import Method, parse_methods
-from fusekit.bench.quality_scores import Measure, fused_by_rules, parse_measures
-from fusekit.bench.quality_table import Table, best, paper_tables, ranks
-from fusekit.color import luminance
 from fusekit.errors import FusekitError, InputError, OptionError, UnknownNameError
-from fusekit.evaluation import evaluate, evaluate_detailed
-from fusekit.io.reading import read_image
+from fusekit.evaluation.rate import evaluate, evaluate_detailed
+from fusekit.images.color import luminance
+from fusekit.images.formats.raster import read_image
 from fusekit.metrics.sets import PAPER
-from fusekit.model import EncoderDecoder
+from fusekit.models.base import EncoderDecoder
 from fusekit.pipeline import fuse
-from fusekit.plugins import registries
+from fusekit.registry.discovery import registries
 from fusekit.weights.store import save_weights
+from fusekit_bench import quality, quality_scores
+from fusekit_bench.quality import Request, run
+from fusekit_bench.quality_export import to_csv, to_json, to_markdown
+from fusekit_bench.quality_methods import Method, parse_methods
+from fusekit_bench.quality_scores import Measure, fused_by_rules, parse_measures
+from fusekit_bench.quality_table import Table, best, paper_tables, ranks
 
 METHODS = ("ehdran:sfnn", "ehdran:max", "pixel:max", "laplacian-pyramid")
 METRICS = ("float:psnr", "qabf", "vif", "scd")
@@ -212,7 +212,7 @@ def test_only_what_changed_is_computed_again(data: Path, tmp_path: Path, fusings
     data = write_data(tmp_path / "data")
     weights = tmp_path / "own.safetensors"
     model = fusekit.load("ehdran", device="cpu")
-    save_weights(model, weights)
+    save_weights(model, weights, model.header)
     request = Request(
         data,
         tmp_path / "out",
@@ -226,7 +226,7 @@ def test_only_what_changed_is_computed_again(data: Path, tmp_path: Path, fusings
     fusings.clear()
     with torch.no_grad():
         next(model.decoder.parameters()).mul_(0.5)
-    save_weights(model, weights)
+    save_weights(model, weights, model.header)
     after = run(request)
     assert fusings == [("ehdran", ["max"])] * 3
     assert before.rows[0].mean(Measure("scd")) != after.rows[0].mean(Measure("scd"))

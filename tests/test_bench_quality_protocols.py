@@ -11,16 +11,16 @@ from bench_helper import write_data
 from cli_helper import run_cli
 
 import fusekit
-from fusekit.bench.datasets import Dataset, read_datasets
-from fusekit.bench.quality import Request, run
-from fusekit.bench.quality_export import to_markdown
-from fusekit.bench.quality_protocols import draw_split, series_split, spread
-from fusekit.bench.quality_scores import RECONSTRUCTION, Measure
-from fusekit.bench.weights import reconstruction_psnr
+from fusekit.cases.datasets import Dataset, read_datasets
 from fusekit.errors import OptionError, TrainingError
-from fusekit.model import EncoderDecoder
+from fusekit.models.base import EncoderDecoder
 from fusekit.train.recipe import Recipe
 from fusekit.weights.store import read_metadata
+from fusekit_bench.quality import Request, run
+from fusekit_bench.quality_export import to_markdown
+from fusekit_bench.quality_protocols import draw_split, series_split, spread
+from fusekit_bench.quality_scores import RECONSTRUCTION, Measure
+from fusekit_bench.weights import reconstruction_psnr
 
 RECIPE = Recipe(steps=2, batch=2, crop=16, perceptual_weight=0)
 

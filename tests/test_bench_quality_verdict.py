@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fusekit.bench.datasets import Dataset
-from fusekit.bench.quality_methods import Method
-from fusekit.bench.quality_scores import Measure, paper_measures
-from fusekit.bench.quality_table import Row, Table, surplus
-from fusekit.bench.quality_verdict import verdict
+from fusekit.cases.datasets import Dataset
+from fusekit_bench.quality_methods import Method
+from fusekit_bench.quality_scores import Measure, paper_measures
+from fusekit_bench.quality_table import Row, Table, surplus
+from fusekit_bench.quality_verdict import verdict
 
 QABF, VIF, SCD = (Measure(name) for name in ("qabf", "vif", "scd"))
 DATASET = Dataset("ct-mri", Path("data"), ("ct", "mri"), paper="MRI-CT")

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from cli_helper import run_cli
 
-from fusekit import samples
-from fusekit.bench.shell import PARTS
 from fusekit.cli.start import uncollected
+from fusekit.images import samples
+from fusekit_bench.shell import PARTS
 
 
 def test_whole_processes_are_timed(tmp_path: Path) -> None:

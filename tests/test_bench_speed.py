@@ -15,16 +15,16 @@ from speed_helper import ADAPTER
 
 import fusekit
 from fusekit import pipeline
-from fusekit.bench import speed, speed_entrants, speed_memory
-from fusekit.bench.speed import SCHEMA, Request, measure
-from fusekit.bench.speed_entrants import Case, Entrant, prepare
-from fusekit.bench.speed_images import mirrored, pair, parse_size, units
-from fusekit.bench.speed_table import caption, digits, markdown, percent, tables
-from fusekit.bench.speed_worker import LocalWorker
 from fusekit.errors import OptionError
-from fusekit.evaluation import read_luminance
-from fusekit.hardware import processor_name
-from fusekit.record import machine
+from fusekit.evaluation.rate import read_luminance
+from fusekit.machine.devices import processor_name
+from fusekit.models.describe import machine
+from fusekit_bench import speed, speed_entrants, speed_memory
+from fusekit_bench.speed import SCHEMA, Request, measure
+from fusekit_bench.speed_entrants import Case, Entrant, prepare
+from fusekit_bench.speed_images import mirrored, pair, parse_size, units
+from fusekit_bench.speed_table import caption, digits, markdown, percent, tables
+from fusekit_bench.speed_worker import LocalWorker
 
 # Multiply-adds a pixel of the plain modules: an encoding, and the decoding.
 ENCODE, DECODE = 431_296, 55_584

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 import fusekit
-from fusekit.bench import speed_oracle, speed_rates
-from fusekit.bench.speed_oracle import Choices, choose, published, published_rule
-from fusekit.bench.speed_race import Stopwatch
-from fusekit.bench.speed_rates import count_operations, probes
-from fusekit.model import build_rule
+from fusekit.models.parts import build_rule
+from fusekit_bench import speed_oracle, speed_rates
+from fusekit_bench.speed_oracle import Choices, choose, published, published_rule
+from fusekit_bench.speed_race import Stopwatch
+from fusekit_bench.speed_rates import count_operations, probes
 
 CPU = torch.device("cpu")
 # Multiply-adds a pixel of the plain modules: an encoding, the decoding, and the shared convolution.

@@ -18,21 +18,21 @@ import pytest
 import torch
 from speed_helper import ADAPTER
 
-from fusekit.allocation import keep_freed_memory
-from fusekit.bench.speed import Request, measure
-from fusekit.bench.speed_entrants import Case, Entrant
-from fusekit.bench.speed_process import ProcessWorker, _nearest
-from fusekit.bench.speed_worker import Introduction, Job, LocalWorker
 from fusekit.errors import InputError, OptionError, UnknownNameError
+from fusekit.machine.allocator import keep_freed_memory
+from fusekit_bench.speed import Request, measure
+from fusekit_bench.speed_entrants import Case, Entrant
+from fusekit_bench.speed_process import ProcessWorker, _nearest
+from fusekit_bench.speed_worker import Introduction, Job, LocalWorker
 
 SMALL = Case("ehdran", "max", "cpu", (16, 16))
 
 # It is ended by force while a process of its own waits for it.
 ORPHAN = """
 import os, signal
-from fusekit.bench.speed_entrants import Case, Entrant
-from fusekit.bench.speed_process import ProcessWorker
-from fusekit.bench.speed_worker import Job
+from fusekit_bench.speed_entrants import Case, Entrant
+from fusekit_bench.speed_process import ProcessWorker
+from fusekit_bench.speed_worker import Job
 
 if __name__ == "__main__":
     worker = ProcessWorker(Job(Case("ehdran", device="cpu", size=(16, 16)), Entrant("oracle"), 1))

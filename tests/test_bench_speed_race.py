@@ -10,12 +10,12 @@ import torch
 from speed_helper import Clock
 
 import fusekit
-from fusekit.bench.speed_entrants import Entrant, Ready, watch
-from fusekit.bench.speed_race import Contestant, Stopwatch, race, ratios, spread
-from fusekit.bench.speed_rows import Entry, row
-from fusekit.bench.speed_worker import Introduction
 from fusekit.errors import InputError
-from fusekit.model import build_rule
+from fusekit.models.parts import build_rule
+from fusekit_bench.speed_entrants import Entrant, Ready, watch
+from fusekit_bench.speed_race import Contestant, Stopwatch, race, ratios, spread
+from fusekit_bench.speed_rows import Entry, row
+from fusekit_bench.speed_worker import Introduction
 
 CPU = torch.device("cpu")
 

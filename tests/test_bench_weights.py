@@ -12,11 +12,11 @@ import torch
 from cli_helper import run_cli, texture, write_texture
 
 import fusekit
-from fusekit.bench.weights import markdown, reconstruction_psnr, score_weights, write_card
 from fusekit.errors import InputError
-from fusekit.evaluation import evaluate
-from fusekit.model import EncoderDecoder
+from fusekit.evaluation.rate import evaluate
+from fusekit.models.base import EncoderDecoder
 from fusekit.pipeline import fuse
+from fusekit_bench.weights import markdown, reconstruction_psnr, score_weights, write_card
 
 CARD = "# Card\n\n<!-- figures: begin -->\nold\n<!-- figures: end -->\n\nThe end.\n"
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from cli_helper import run_cli, texture, write_texture
 
-from fusekit.bench.calibration import Triples, as_data, deviation, golden_folder, page, uncalibrated
-from fusekit.bench.calibration_table import CLOSED, FILTER, LIMITS, NOT_CALIBRATED, REFERENCES, STATED, Reference
 from fusekit.errors import InputError
-from fusekit.plugins import BUILTIN_OWNER, registries
+from fusekit.registry.discovery import BUILTIN_OWNER, registries
+from fusekit_bench.calibration import Triples, as_data, deviation, golden_folder, page, uncalibrated
+from fusekit_bench.calibration_table import CLOSED, FILTER, LIMITS, NOT_CALIBRATED, REFERENCES, STATED, Reference
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "calibration.md"
 BUILTIN = [entry.name for entry in registries().metrics if entry.owner == BUILTIN_OWNER]
@@ -104,7 +104,7 @@ def test_only_triples_without_flat_windows(folder: Path) -> None:
     triples = Triples(folder)
     assert triples.textured("a-triple")
     write_texture(folder / "triples" / "b-triple" / "B.png", 1, 24, 20)
-    from fusekit.io.writing import write_image
+    from fusekit.images.formats.raster import write_image
 
     write_image(folder / "triples" / "b-triple" / "B.png", np.full((24, 20), 7, np.uint8))
     assert not triples.textured("b-triple")

@@ -15,8 +15,7 @@ import pytest
 import tifffile
 from cli_helper import Outcome, run_cli, texture, truncate, write_texture
 
-from fusekit.io.reading import read_image
-from fusekit.io.writing import write_image
+from fusekit.images.formats.raster import read_image, write_image
 from fusekit.weights.store import save_weights
 
 
@@ -176,7 +175,7 @@ def test_a_record_that_cannot_be_written() -> None:
 def test_weights_that_are_damaged_or_of_another_model() -> None:
     from fusekit_ehdran.model import DILRAN
 
-    save_weights(DILRAN(), Path("other.safetensors"))
+    save_weights(model := DILRAN(), Path("other.safetensors"), model.header)
     assert_refused(
         ["ct.png", "mri.png", "-o", "out.png", "--weights", "other.safetensors"],
         "other.safetensors holds weights of the model 'dilran', not of 'ehdran'",

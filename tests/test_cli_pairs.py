@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from cli_helper import SHARED, Outcome, run_cli, truncate, write_texture
 
-from fusekit.batch import find_jobs
+from fusekit.batch.run import find_jobs
 from fusekit.errors import InputError
-from fusekit.io.reading import read_image
+from fusekit.images.formats.raster import read_image
 
 NAMES = ["01", "02", "03", "04"]
 MANY = [f"{number:02}" for number in range(14)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fusekit import color
-from fusekit.ranges import from_unit, output_to_unit, source_range, to_unit
+from fusekit.images import color
+from fusekit.images.ranges import from_unit, output_to_unit, source_range, to_unit
 
 LEVELS = np.array([*range(0, 256, 5), 1, 254], dtype=np.float64)
 GRID = np.stack(np.meshgrid(LEVELS, LEVELS, LEVELS, indexing="ij"), axis=-1).reshape(len(LEVELS), -1, 3)

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 import fusekit
 from fusekit.cli.main import main
 from fusekit.errors import FusekitError, UnknownNameError, WeightsError
-from fusekit.files import sha256_of
-from fusekit.plugins import registries
+from fusekit.machine.files import sha256_of
+from fusekit.registry.discovery import registries
 from fusekit.weights.convert import read_checkpoint
 from fusekit.weights.store import read_metadata, save_weights
 from fusekit.weights.verify import verify, verify_all
@@ -166,7 +166,7 @@ def test_a_refusal_is_one_line_and_exit_code_2(tmp_path: Path, output: Path) -> 
 def pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let ``ehdran`` be the only model, its weights pinned to a file made here; return that file."""
     path = tmp_path / "ct-mri.safetensors"
-    save_weights(EHDRAN(), path)
+    save_weights(model := EHDRAN(), path, model.header)
     spec = replace(plugin.EHDRAN, weights=(replace(plugin.EHDRAN.weights[0], sha256=sha256_of(path)),))
     models = registries().models
     entry = replace(models.entry("ehdran"), details={"spec": spec})

@@ -16,15 +16,18 @@ from cli_helper import run_cli, texture, truncate, write_texture
 from torch import Tensor
 
 import fusekit
-from fusekit import crew
-from fusekit.batch import Summary, find_jobs, fuse_jobs
-from fusekit.crew import Job, Outcome, Shares
+from fusekit.batch import threads as crew
+from fusekit.batch.capacity import Shares
+from fusekit.batch.executor import Outcome
+from fusekit.batch.run import Summary, find_jobs, fuse_jobs
+from fusekit.cases.case import Job
 from fusekit.errors import InputError, OptionError
-from fusekit.io.reading import read_image
-from fusekit.io.writing import write_image
-from fusekit.memory import available_bytes, resident_bytes
-from fusekit.model import FusionModel, Joint, ModelSpec
-from fusekit.pipeline import Options, fuse_loaded
+from fusekit.images.formats.raster import read_image, write_image
+from fusekit.machine.memory import available_bytes, resident_bytes
+from fusekit.models.base import FusionModel, Joint
+from fusekit.options import Options
+from fusekit.pipeline import fuse_loaded
+from fusekit.registry.specs import ModelSpec
 
 CT, MRI, OUT = Path("ct"), Path("mri"), Path("out")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from cli_helper import run_cli
 
-from fusekit.evaluation import metric_names
-from fusekit.io.reading import read_image
+from fusekit.evaluation.rate import metric_names
+from fusekit.images.formats.raster import read_image
 
 
 @pytest.mark.parametrize(("pair", "is_color"), [("ct-mri", False), ("pet-mri", True)])

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from fusekit.errors import OutputError
-from fusekit.files import atomic_path, can_create_in, check_writable, remove_stale_partials, sha256_of
-from fusekit.files import write_text_atomically as write
+from fusekit.machine.files import atomic_path, can_create_in, check_writable, remove_stale_partials, sha256_of
+from fusekit.machine.files import write_text_atomically as write
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:

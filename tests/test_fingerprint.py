@@ -24,11 +24,11 @@ import pytest
 import torch
 
 import fusekit
-from fusekit import samples
-from fusekit.evaluation import evaluate_detailed
-from fusekit.io.reading import read_image
-from fusekit.loading import build_network
-from fusekit.plugins import registries
+from fusekit.evaluation.rate import evaluate_detailed
+from fusekit.images import samples
+from fusekit.images.formats.raster import read_image
+from fusekit.models.load import build_network
+from fusekit.registry.discovery import registries
 from fusekit.weights.store import save_weights
 
 RECORD = Path(__file__).with_name("fingerprint.json")
@@ -99,7 +99,7 @@ def _composed() -> Any:
     spec = registries().models.entry("composed").details["spec"]
     network = build_network(spec, {"encoder": "dran", "edge": "scharr", "decoder": "conv3-linear"}, seed=7)
     with tempfile.TemporaryDirectory() as folder:
-        save_weights(network, Path(folder) / "model.safetensors")
+        save_weights(network, Path(folder) / "model.safetensors", network.header)
         return fusekit.fuse([part("ct"), part("mri")], fusekit.load(folder))
 
 
@@ -173,7 +173,7 @@ def record() -> dict[str, Any]:
     return found
 
 
-@pytest.mark.filterwarnings("ignore::fusekit.warning.FusekitWarning")
+@pytest.mark.filterwarnings("ignore::fusekit.errors.FusekitWarning")
 @pytest.mark.parametrize(("name", "run"), [pytest.param(*each, id=each[0]) for each in cases()])
 def test_fused_pixels_are_what_they_were(name: str, run: Callable[[], Any], record: dict[str, Any]) -> None:
     wanted, found = record["fused"][name], fingerprint(run())

@@ -13,9 +13,8 @@ from cli_helper import texture
 from PIL import Image as Pillow
 
 from fusekit.errors import InputError, OutputError
-from fusekit.io.image import from_pixels
-from fusekit.io.reading import read_image
-from fusekit.io.writing import check_format, write_image
+from fusekit.images.formats.raster import check_format, read_image, write_image
+from fusekit.images.image import from_pixels
 
 GREY, RGB = texture(1), texture(2, channels=3)
 GREY16, RGB16 = texture(1, depth="uint16"), texture(2, channels=3, depth="uint16")

@@ -8,9 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 import fusekit
-from fusekit.errors import DeviceError, OptionError, RuleError, UnknownNameError, WeightsError
-from fusekit.model import FusionModel
-from fusekit.warning import FusekitWarning
+from fusekit.errors import DeviceError, FusekitWarning, OptionError, RuleError, UnknownNameError, WeightsError
+from fusekit.models.base import FusionModel
 from fusekit.weights.resolve import find_bundled
 from fusekit.weights.store import read_metadata, save_weights
 from fusekit_ehdran.model import DILRAN, EHDRAN
@@ -22,7 +21,7 @@ SOURCES = [torch.rand(1, 1, 12, 14, generator=torch.Generator().manual_seed(seed
 def ehdran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "ehdran.safetensors"
-    save_weights(EHDRAN(), path)
+    save_weights(model := EHDRAN(), path, model.header)
     return path
 
 
@@ -30,7 +29,7 @@ def ehdran(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dilran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "dilran.safetensors"
-    save_weights(DILRAN(), path)
+    save_weights(model := DILRAN(), path, model.header)
     return path
 
 
@@ -209,7 +208,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     network = EHDRAN()
     with torch.no_grad():
         network.decoder.convolutions[0].bias[3] = float("nan")
-    save_weights(network, tmp_path / "nan.safetensors")
+    save_weights(network, tmp_path / "nan.safetensors", network.header)
     with pytest.raises(WeightsError, match=r"not finite, in decoder\.convolutions\.0\.bias"):
         fusekit.load(tmp_path / "nan.safetensors")
 

@@ -11,10 +11,11 @@ import torch
 from cli_helper import run_cli, write_texture
 from metric_helper import load, noise
 
-from fusekit.bench.metric_speed import load_raters, markdown, sample_images, time_metrics
 from fusekit.errors import InputError, OptionError, UnknownNameError
-from fusekit.evaluation import metric_names
-from fusekit.metrics import base, local
+from fusekit.evaluation.rate import metric_names
+from fusekit.metrics import levels
+from fusekit.metrics import windows as local
+from fusekit_bench.metric_speed import load_raters, markdown, sample_images, time_metrics
 
 ADAPTER = """
 import numpy as np
@@ -41,7 +42,7 @@ def test_bands_give_what_whole_images_give(name: str, monkeypatch: pytest.Monkey
     metric = load(name)
     sources, fused = [noise(1, 2, 1, 61, 45), noise(2, 2, 1, 61, 45)], noise(3, 2, 1, 61, 45)
     whole, whole_shares = metric.rate(sources, fused)
-    monkeypatch.setattr(base, "_BAND", 45 * 7)
+    monkeypatch.setattr(levels, "_BAND", 45 * 7)
     monkeypatch.setattr(local, "_BAND_ROWS", 5)
     banded, banded_shares = metric.rate(sources, fused)
     assert torch.allclose(whole, banded, rtol=1e-9, atol=1e-12)
@@ -51,9 +52,9 @@ def test_bands_give_what_whole_images_give(name: str, monkeypatch: pytest.Monkey
 
 def test_bands_cover_an_image_and_share_their_halo() -> None:
     image = torch.arange(10.0)[:, None].expand(10, 2**15)
-    assert [band[0][:, 0].tolist() for band in base.bands(image)] == [[2 * i, 2 * i + 1] for i in range(5)]
-    assert [len(band[0]) for band in base.bands(image, halo=3)] == [5, 5, 5, 4]
-    assert [len(band[0]) for band in base.bands(image[:2], halo=3)] == [2]
+    assert [band[0][:, 0].tolist() for band in levels.bands(image)] == [[2 * i, 2 * i + 1] for i in range(5)]
+    assert [len(band[0]) for band in levels.bands(image, halo=3)] == [5, 5, 5, 4]
+    assert [len(band[0]) for band in levels.bands(image[:2], halo=3)] == [2]
 
 
 def test_standard_set_takes_less_than_a_second_of_a_thread() -> None:

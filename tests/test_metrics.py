@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from fusekit.errors import InputError, PluginError, UnknownNameError
-from fusekit.evaluation import evaluate, evaluate_detailed, metric_names
-from fusekit.io.image import from_pixels
+from fusekit.evaluation.rate import evaluate, evaluate_detailed, metric_names
+from fusekit.images.image import from_pixels
 from fusekit.metrics.ag import average_gradient
 from fusekit.metrics.base import FusedMetric, Metric, SourceMetric
 from fusekit.metrics.en import entropy
@@ -20,7 +20,7 @@ from fusekit.metrics.sd import standard_deviation
 from fusekit.metrics.sets import PAPER, STANDARD
 from fusekit.metrics.sf import spatial_frequency
 from fusekit.metrics.ssim import SSIM, structural_similarity
-from fusekit.plugins import BUILTIN_OWNER, registries
+from fusekit.registry.discovery import BUILTIN_OWNER, registries
 
 NAMES = ["ag", "en", "mi", "psnr", "sd", "sf", "ssim"]
 ON_FUSED = [average_gradient, entropy, spatial_frequency, standard_deviation]

@@ -12,16 +12,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fusekit.bench.calibration import Triples
-from fusekit.bench.calibration_table import CLOSED, REFERENCES, Reference
-from fusekit.evaluation import evaluate_detailed
-from fusekit.metrics.base import levels
-from fusekit.metrics.filtering import planes_of
+from fusekit.evaluation.rate import evaluate_detailed
+from fusekit.metrics.filters import planes_of
 from fusekit.metrics.fmi import feature_mutual_information
 from fusekit.metrics.fmi_features import horizontal_gradient, wavelet_coefficients
+from fusekit.metrics.levels import levels
 from fusekit.metrics.qy import Moments
 from fusekit.metrics.sf import spatial_frequency
-from fusekit.plugins import registries
+from fusekit.registry.discovery import registries
+from fusekit_bench.calibration import Triples
+from fusekit_bench.calibration_table import CLOSED, REFERENCES, Reference
 
 PORT = "python:own numba port of analysis_fmi"
 

@@ -10,16 +10,11 @@ import torch
 import torch.nn.functional as F
 from metric_helper import check_batch_and_combination, check_flat_images, image, load, noise
 
-from fusekit.metrics.base import levels
 from fusekit.metrics.ce import cross_entropy
 from fusekit.metrics.en import entropy, entropy_of_values
 from fusekit.metrics.fmi import PixelFMI, feature_mutual_information
-from fusekit.metrics.fmi_features import (
-    cosine_coefficients,
-    horizontal_gradient,
-    sobel_edges,
-    wavelet_coefficients,
-)
+from fusekit.metrics.fmi_features import cosine_coefficients, horizontal_gradient, sobel_edges, wavelet_coefficients
+from fusekit.metrics.levels import levels
 from fusekit.metrics.mi import mutual_information
 from fusekit.metrics.nmi import joint_normalized_information, normalized_mutual_information
 from fusekit.metrics.qncie import nonlinear_correlation_entropy

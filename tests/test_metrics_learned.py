@@ -13,10 +13,10 @@ from metric_helper import check_entry, image, noise
 from torch import Tensor, nn
 
 from fusekit.errors import InputError, WeightsError
-from fusekit.evaluation import evaluate, evaluate_detailed, metric_names
+from fusekit.evaluation.rate import evaluate, evaluate_detailed, metric_names
 from fusekit.metrics import lpips
 from fusekit.metrics.lpips import LearnedDistance, feature_distances
-from fusekit.train.backbones import PrunedVGG19
+from fusekit.metrics.vgg import PrunedVGG19
 
 PRUNED = SHARED / "data" / "perceptual" / "vgg19_16x_relu4_1.pth"
 WIDTHS = {"conv0": (3, 3, 1), "conv11": (2, 3, 3), "conv12": (2, 2, 3), "conv21": (3, 2, 3), "conv22": (3, 3, 3),
@@ -125,8 +125,8 @@ def test_vgg16_is_asked_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.skipif(not PRUNED.is_file(), reason="the pruned VGG-19 is not here; FUSEKIT_SHARED names its folder")
 def test_distance_grows_with_blur_and_with_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fusekit import samples
-    from fusekit.evaluation import read_luminance
+    from fusekit.evaluation.rate import read_luminance
+    from fusekit.images import samples
 
     monkeypatch.setenv(lpips.VARIABLE, str(PRUNED))
     picture = read_luminance(samples.path("mri"))

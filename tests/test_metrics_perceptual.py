@@ -9,7 +9,7 @@ import pytest
 import torch
 from metric_helper import constant, image, load, noise
 
-from fusekit.metrics.filtering import planes_of
+from fusekit.metrics.filters import planes_of
 from fusekit.metrics.qs import edge_planes
 from fusekit.metrics.ssim import structural_similarity
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import metric_helper
 import pytest
 
-from fusekit.evaluation import metric_names
+from fusekit.evaluation.rate import metric_names
 
 ALL = metric_names("all")
 NAMES = [

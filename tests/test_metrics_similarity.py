@@ -14,13 +14,13 @@ from fusekit.errors import InputError
 from fusekit.metrics.cc import correlation
 from fusekit.metrics.fsim import phase_congruency, sharp_congruency
 from fusekit.metrics.gmsd import gradient_similarity_deviation
-from fusekit.metrics.local import fitting_side, gaussian, moments, uniform, windowed
 from fusekit.metrics.mef_ssim import structure_map
 from fusekit.metrics.ms_ssim import halved, multi_scale_similarity
 from fusekit.metrics.mse import mean_squared_error
 from fusekit.metrics.psnr import peak_signal_noise_ratio
 from fusekit.metrics.ssim import structural_similarity
 from fusekit.metrics.uqi import universal_quality
+from fusekit.metrics.windows import fitting_side, gaussian, moments, uniform, windowed
 
 NAMES = (
     "mse", "mse.255", "rmse", "psnr.vifb", "psnr.cddfuse", "ssim.sum", "ms-ssim", "mef-ssim", "uqi", "cc", "scd",

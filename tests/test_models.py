@@ -15,8 +15,10 @@ from torch import Tensor
 import fusekit
 from fusekit import ModelSpec
 from fusekit.errors import InputError, OptionError, PluginError, RuleError, WeightsError
-from fusekit.model import FusionModel, build_rule
-from fusekit.plugins import registries
+from fusekit.models.base import FusionModel
+from fusekit.models.parts import build_rule
+from fusekit.registry.discovery import registries
+from fusekit.registry.registry import entry_of
 from fusekit.rules.mean import Mean
 
 
@@ -210,9 +212,9 @@ def test_loading_with_a_rule_follows_the_policy(tmp_path: Path) -> None:
 
 def test_a_factory_that_makes_no_fusion_model_is_the_plugins_error() -> None:
     spec = ModelSpec("odd", "torch.nn:Identity", "not a fusion model", default_rule="mean")
-    registries().models.registrar("a-test")("odd", spec.factory, spec=spec)
+    registries().models.add(entry_of(spec, "a-test"))
     with pytest.raises(
-        PluginError, match=r"torch\.nn:Identity of the model 'odd' is not a fusekit\.model\.FusionModel"
+        PluginError, match=r"torch\.nn:Identity of the model 'odd' is not a fusekit\.extend\.FusionModel"
     ):
         fusekit.load("odd")
 

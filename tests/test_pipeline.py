@@ -12,13 +12,13 @@ import torch
 from cli_helper import texture, write_texture
 
 import fusekit
-from fusekit import color
 from fusekit.errors import InputError, OptionError, RuleError
-from fusekit.io.reading import read_image
-from fusekit.model import FusionModel
-from fusekit.pipeline import run_model
-from fusekit.plugins import registries
-from fusekit.ranges import from_unit, output_to_unit
+from fusekit.fusing.run import run_model
+from fusekit.images import color
+from fusekit.images.formats.raster import read_image
+from fusekit.images.ranges import from_unit, output_to_unit
+from fusekit.models.base import FusionModel
+from fusekit.registry.discovery import registries
 
 CT, MRI = texture(1), texture(2)
 PET = texture(3, channels=3)

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from fusekit import hookspecs, listing
-from fusekit.plugins import Registries, load_plugins, registries
-from fusekit.warning import FusekitWarning
+from fusekit import listing
+from fusekit.errors import FusekitWarning
+from fusekit.registry import hooks as hookspecs
+from fusekit.registry.discovery import Registries, load_plugins, registries
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -176,7 +177,7 @@ def test_each_plugin_left_out_is_warned_of_in_one_line_and_once(
     plugin: MakePlugin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     points = [plugin("broken", "raise RuntimeError('two\\nlines')"), plugin("good", GOOD.format(name="half"))]
-    monkeypatch.setattr("fusekit.plugins.entry_points", lambda group: [*points, *points])
+    monkeypatch.setattr("fusekit.registry.discovery.entry_points", lambda group: [*points, *points])
     with pytest.warns(FusekitWarning) as caught:
         registries()
     assert len(caught) == 1

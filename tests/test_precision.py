@@ -11,9 +11,10 @@ import torch
 from click.testing import CliRunner
 
 import fusekit
-from fusekit import precision, samples
 from fusekit.cli.main import main
 from fusekit.errors import DeviceError, OptionError
+from fusekit.images import samples
+from fusekit.models import precision
 
 NATIVE = "_is_avx512_bf16_supported"
 

@@ -5,14 +5,14 @@ import json
 import pytest
 
 from fusekit.errors import DuplicateNameError, PluginError, UnknownNameError
-from fusekit.registry import Entry, Registry
+from fusekit.registry.registry import Entry, Registry
 
 
 @pytest.fixture
 def rules() -> Registry:
-    registry = Registry("fusion rule")
+    registry = Registry("fusion rule", ("shade",))
     register = registry.registrar("some-package")
-    register("mean", "json:dumps", summary="a mean", citation="A paper", colour="blue")
+    register("mean", "json:dumps", summary="a mean", citation="A paper", shade="blue")
     register("l1-local", "json:JSONDecoder.decode")
     register("ghost", "no_such_module_anywhere:Rule", summary="cannot be imported")
     return registry
@@ -26,7 +26,7 @@ def test_entries_are_listed_without_being_imported(rules: Registry) -> None:
 
 
 def test_an_entry_keeps_what_was_registered(rules: Registry) -> None:
-    assert rules.entry("mean") == Entry("mean", "json:dumps", "a mean", "some-package", "A paper", {"colour": "blue"})
+    assert rules.entry("mean") == Entry("mean", "json:dumps", "a mean", "some-package", "A paper", {"shade": "blue"})
 
 
 def test_loading_imports_the_target(rules: Registry) -> None:
@@ -93,3 +93,9 @@ def test_a_snapshot_can_be_gone_back_to(rules: Registry) -> None:
     assert "new" not in before
     rules.restore(before)
     assert rules.names() == ["ghost", "l1-local", "mean"]
+
+
+def test_a_keyword_that_the_kind_does_not_have_is_refused_with_the_nearest(rules: Registry) -> None:
+    with pytest.raises(PluginError, match="with 'sumary', which is no keyword; did you mean 'summary'"):
+        rules.registrar("some-package")("new", "json:dumps", sumary="a rule")
+    assert "new" not in rules

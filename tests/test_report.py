@@ -11,11 +11,11 @@ import pytest
 from cli_helper import run_cli
 
 from fusekit.errors import InputError
-from fusekit.evaluation import evaluate
-from fusekit.io.writing import write_image
-from fusekit.report.comparison import compare
-from fusekit.report.page import cases, difference_map, to_html
-from fusekit.report.significance import holm, randomization_test
+from fusekit.evaluation.page import cases, difference_map, to_html
+from fusekit.evaluation.rate import evaluate
+from fusekit.evaluation.ratings import compare
+from fusekit.evaluation.significance import holm, randomization_test
+from fusekit.images.formats.raster import write_image
 
 METRICS = ["psnr", "en", "ssim"]
 
@@ -112,7 +112,7 @@ def test_what_does_not_match(folders, tmp_path):
 
 
 def test_difference_map(folders):
-    from fusekit.io.image import from_pixels
+    from fusekit.images.image import from_pixels
 
     dark, bright = np.zeros((4, 4), np.uint8), np.full((4, 4), 200, np.uint8)
     assert (difference_map(from_pixels(dark), from_pixels(bright)) == 200).all()

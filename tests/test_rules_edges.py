@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from fusekit.errors import RuleError, UnknownNameError
-from fusekit.model import build_rule
-from fusekit.plugins import load_plugins, registries
+from fusekit.models.parts import build_rule
+from fusekit.registry.discovery import load_plugins, registries
 from fusekit.rules.base import FusionRule, WeightedRule, fuse_features, normalized
 
 RULES = load_plugins([]).fusion_rules.names()

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fusekit import samples
 from fusekit.errors import UnknownNameError
+from fusekit.images import samples
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "make_sample.py"
 MODES = {"ct": "L", "mri": "L", "pet": "RGB"}
@@ -61,7 +61,7 @@ def test_an_unknown_name_is_refused_with_a_suggestion() -> None:
 
 
 def test_importing_the_samples_is_light() -> None:
-    code = "import sys, fusekit.samples; print([m for m in ('torch', 'numpy', 'PIL') if m in sys.modules])"
+    code = "import sys, fusekit.images.samples; print([m for m in ('torch', 'numpy', 'PIL') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

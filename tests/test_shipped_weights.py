@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 import fusekit
-from fusekit import samples
-from fusekit.bench.weights import reconstruction_psnr
-from fusekit.io.folders import matched
-from fusekit.plugins import registries
+from fusekit.cases.folders import matched
+from fusekit.images import samples
+from fusekit.registry.discovery import registries
 from fusekit.weights.resolve import find_bundled
 from fusekit.weights.store import read_metadata
 from fusekit.weights.verify import verify_all
+from fusekit_bench.weights import reconstruction_psnr
 
 SHARED = Path(os.environ.get("FUSEKIT_SHARED") or Path(__file__).resolve().parents[1].parent / "shared")
 DATASETS = ["ct-mri", "spect-mri", "pet-mri"]

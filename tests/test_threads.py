@@ -10,9 +10,9 @@ import threading
 import pytest
 import torch
 
-from fusekit import allocation
-from fusekit.allocation import empty_maps
-from fusekit.threads import side_by_side
+from fusekit.machine import allocator as allocation
+from fusekit.machine.allocator import empty_maps
+from fusekit.machine.threads import in_parallel
 
 of_glibc = pytest.mark.skipif(
     not sys.platform.startswith("linux") or not hasattr(ctypes.CDLL(None), "malloc_info"),
@@ -29,7 +29,7 @@ def threads(request: pytest.FixtureRequest) -> int:
 
 
 def test_results_come_in_order_from_threads_of_one_torch_thread(threads: int) -> None:
-    seen = side_by_side(lambda item: (item, torch.get_num_threads(), threading.get_ident()), range(7))
+    seen = in_parallel(lambda item: (item, torch.get_num_threads(), threading.get_ident()), range(7))
     assert [item for item, _, _ in seen] == list(range(7))
     assert {count for _, count, _ in seen} == {1}
     assert (threading.get_ident() in {thread for _, _, thread in seen}) == (threads == 1)
@@ -38,13 +38,13 @@ def test_results_come_in_order_from_threads_of_one_torch_thread(threads: int) ->
 
 def test_pieces_of_pieces_and_modes(threads: int) -> None:
     def outer(item: int) -> list[bool]:
-        return side_by_side(lambda _: torch.is_inference_mode_enabled(), range(item))
+        return in_parallel(lambda _: torch.is_inference_mode_enabled(), range(item))
 
     with torch.inference_mode():
-        assert side_by_side(outer, [2, 3]) == [[True] * 2, [True] * 3]
-    assert side_by_side(outer, [2, 3]) == [[False] * 2, [False] * 3]
+        assert in_parallel(outer, [2, 3]) == [[True] * 2, [True] * 3]
+    assert in_parallel(outer, [2, 3]) == [[False] * 2, [False] * 3]
     with torch.no_grad():
-        assert side_by_side(lambda _: torch.is_grad_enabled(), range(3)) == [False] * 3
+        assert in_parallel(lambda _: torch.is_grad_enabled(), range(3)) == [False] * 3
 
 
 def test_an_error_comes_after_all_pieces(threads: int) -> None:
@@ -56,12 +56,12 @@ def test_an_error_comes_after_all_pieces(threads: int) -> None:
         done.append(item)
 
     with pytest.raises(ValueError, match="one"):
-        side_by_side(piece, range(4))
+        in_parallel(piece, range(4))
     assert threads == 1 or sorted(done) == [0, 2, 3]
 
 
 def kept(**environment: str) -> str:
-    code = "from fusekit.allocation import keep_freed_memory; print(keep_freed_memory())"
+    code = "from fusekit.machine.allocator import keep_freed_memory; print(keep_freed_memory())"
     return subprocess.run(
         [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True
     ).stdout.strip()
@@ -70,8 +70,8 @@ def kept(**environment: str) -> str:
 @of_glibc
 def test_what_is_kept_can_be_released() -> None:
     code = """
-from fusekit.allocation import keep_freed_memory, release_freed_memory
-from fusekit.memory import resident_bytes
+from fusekit.machine.allocator import keep_freed_memory, release_freed_memory
+from fusekit.machine.memory import resident_bytes
 release_freed_memory()
 keep_freed_memory()
 blocks = [bytearray(1 << 20) for _ in range(100)]

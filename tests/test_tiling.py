@@ -13,26 +13,17 @@ from model_helper import TinyBound, TinyFree, registered_families
 from torch import Tensor
 
 import fusekit
-from fusekit import bands
-from fusekit.color import luminance
-from fusekit.errors import OptionError, PluginError, RuleError
-from fusekit.model import EncoderDecoder, FusionModel, Reach
-from fusekit.pipeline import Options, Run, run_model
-from fusekit.ranges import from_unit, to_unit
+from fusekit.errors import OptionError, PluginError, RuleError, memory_text
+from fusekit.fusing.plan import NotTiled, Plan, bytes_a_pixel, make_plan, probe
+from fusekit.fusing.run import Run, run_model
+from fusekit.images import rows as bands
+from fusekit.images.color import luminance
+from fusekit.images.ranges import from_unit, to_unit
+from fusekit.images.tiles import Reach, Tile, even_sides, tiles
+from fusekit.machine.memory import CPU_MEMORY, budget_of
+from fusekit.models.base import EncoderDecoder, FusionModel
+from fusekit.options import Options, parse_memory, parse_tile
 from fusekit.rules.base import FixedWeights, FusionRule, Survey
-from fusekit.tiling import (
-    CPU_MEMORY,
-    NotTiled,
-    Plan,
-    budget_of,
-    bytes_a_pixel,
-    make_plan,
-    memory_text,
-    parse_memory,
-    parse_tile,
-    probe,
-)
-from fusekit.windows import Tile, even_sides, tiles
 
 MODELS = ("ehdran", "dilran", "pixel")
 RULES = ("max", "min", "mean", "sum", "l1", "l1-local", "energy", "weighted")
@@ -248,7 +239,7 @@ def test_the_budget_by_default() -> None:
 
 
 def test_small_images_are_not_looked_at(models: dict[str, FusionModel], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fusekit.tiling.probe", lambda *_: pytest.fail("an ordinary image was probed"))
+    monkeypatch.setattr("fusekit.fusing.plan.probe", lambda *_: pytest.fail("an ordinary image was probed"))
     assert run(models["ehdran"], pair(256, 256), "max").tiles is None
 
 
@@ -416,14 +407,14 @@ def test_the_command_and_its_record(tmp_path: Path) -> None:
     assert records[1]["tiles"]["number"] > 1
     assert records[1]["rule_report"]["norms"] == "exact"
     assert records[1]["rule_weights"] == records[0]["rule_weights"]
-    assert np.abs(fusekit.io.reading.read_image(whole).pixels.astype(int) - _pixels(tiled)).max() <= 1
+    assert np.abs(fusekit.images.formats.raster.read_image(whole).pixels.astype(int) - _pixels(tiled)).max() <= 1
     done = run_cli(["fuse", *sources, "-o", tmp_path / "no.png", "--tile", "7"])
     assert (done.code, (tmp_path / "no.png").exists()) == (2, False)
     assert "--tile" in done.err or "tiles" in done.err
 
 
 def _pixels(path: Path) -> np.ndarray:
-    return fusekit.io.reading.read_image(path).pixels.astype(int)
+    return fusekit.images.formats.raster.read_image(path).pixels.astype(int)
 
 
 def test_from_python(models: dict[str, FusionModel]) -> None:

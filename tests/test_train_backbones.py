@@ -12,8 +12,8 @@ from hub_helper import run_with_hub, serve
 from torch import Tensor, nn
 
 from fusekit.errors import TrainingError, UnknownNameError, WeightsError
-from fusekit.train.backbones import VGG, PrunedVGG19, describe_perceptual, find_perceptual, load_perceptual
-from fusekit.train.objectives import perceptual_loss
+from fusekit.metrics.vgg import VGG, PrunedVGG19, describe_perceptual, find_perceptual, load_perceptual
+from fusekit.models.objectives import perceptual_loss
 from fusekit.weights.store import save_tensors
 
 VGG16 = (4, 4, "M", 8, 8, "M", 8, 8, 8, "M", 8, 8, 8, "M")

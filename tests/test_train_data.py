@@ -10,10 +10,10 @@ import torch
 from cli_helper import write_texture
 from train_helper import IMAGES, SHORT
 
+from fusekit.cases.splits import all_series, hold_out, series_of
 from fusekit.errors import TrainingError
 from fusekit.train.data import describe, find_examples, find_images, load_images, sample_batch
 from fusekit.train.recipe import Recipe
-from fusekit.train.series import all_series, hold_out, series_of
 from fusekit.train.session import start_training
 
 

@@ -11,14 +11,14 @@ import torch
 from cli_helper import write_texture
 from train_helper import IMAGES, SHORT, log_rows, make_trainer
 
-from fusekit.bench.weights import write_card
-from fusekit.cli.progress import ProgressBar
+from fusekit.cli.output import ProgressBar
 from fusekit.errors import MissingExtraError, TrainingError
 from fusekit.train.log import CsvLog, TensorBoardLog
 from fusekit.train.recipe import Recipe
 from fusekit.train.session import start_training
 from fusekit.train.trainer import Trainer
 from fusekit.weights.store import read_metadata, read_tensors
+from fusekit_bench.weights import write_card
 
 TINY = {"encoder": "dran", "decoder": "conv3", "encoder_options": {"channels": 2}, "device": "cpu"}
 

@@ -14,14 +14,13 @@ from torch import Tensor
 from train_helper import SHORT, log_rows, same_tensors
 
 import fusekit
-from fusekit.errors import OptionError, PluginError, TrainingError, UnknownNameError
-from fusekit.model import BoundRule, FusionModel
-from fusekit.plugins import registries
+from fusekit.errors import FusekitWarning, OptionError, PluginError, TrainingError, UnknownNameError
+from fusekit.models.base import BoundRule, FusionModel
+from fusekit.registry.discovery import registries
 from fusekit.train.data import find_examples, load_examples, sample_batch
 from fusekit.train.recipe import Recipe
 from fusekit.train.session import start_training
 from fusekit.train.trainer import Trainer
-from fusekit.warning import FusekitWarning
 
 
 @pytest.fixture(autouse=True)

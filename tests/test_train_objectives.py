@@ -10,8 +10,8 @@ import torch
 from train_helper import IMAGES, SHORT
 
 from fusekit.errors import TrainingError, WeightsError
-from fusekit.train.backbones import PrunedVGG19, load_perceptual
-from fusekit.train.objectives import gradient_loss, perceptual_loss, pixel_loss
+from fusekit.metrics.vgg import PrunedVGG19, load_perceptual
+from fusekit.models.objectives import gradient_loss, perceptual_loss, pixel_loss
 from fusekit.train.trainer import Recipe, Trainer
 from fusekit.weights.store import save_tensors
 from fusekit_ehdran.model import EHDRAN

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fusekit import samples
+from fusekit.images import samples
 
 pytest.importorskip("hatchling", reason="building wheels needs hatchling")
 
@@ -139,16 +139,19 @@ def test_the_wheel_holds_package_plugin_weights_and_samples(wheel: Path) -> None
         metadata = Parser().parsestr(archive.read(f"{info}/METADATA").decode())
     wanted = {"fusekit/pipeline.py", "fusekit/rules/mean.py", "fusekit_ehdran/plugin.py", "fusekit_ehdran/model.py"}
     assert wanted <= set(names)
-    assert {f"fusekit/samples/data/{name}.png" for name in samples.names()} <= set(names)
+    assert {f"fusekit/images/samples/data/{name}.png" for name in samples.names()} <= set(names)
     bundled = {
         f"fusekit/_weights/{path.relative_to(ROOT / 'weights').as_posix()}"
         for path in ROOT.glob("weights/*/*.safetensors")
     }
     assert bundled <= set(names)
-    assert "[fusekit]\nclassical = fusekit_classical.plugin\nehdran = fusekit_ehdran.plugin" in entry_points
+    assert (
+        "[fusekit]\nbench = fusekit_bench.plugin\nclassical = fusekit_classical.plugin\nehdran = fusekit_ehdran.plugin"
+        in entry_points
+    )
     assert "fusekit = fusekit.cli.main:run" in entry_points
     assert metadata["Name"] == "fusekit-imaging"
-    assert {name.partition("/")[0] for name in names} == {"fusekit", "fusekit_classical", "fusekit_ehdran", info}
+    assert {name.partition("/")[0] for name in names} == {"fusekit", "fusekit_bench", "fusekit_classical", "fusekit_ehdran", info}
 
 
 def test_the_wheel_holds_no_tests_and_no_private_data(wheel: Path) -> None:
@@ -190,8 +193,8 @@ def test_rules_are_listed_with_their_owners(environment: Environment) -> None:
 
 def test_each_plugin_is_listed_once(environment: Environment) -> None:
     rows = json.loads(environment.run("fusekit", "list", "plugins", "--json").stdout)
-    assert [row["name"] for row in rows] == ["classical", "ehdran", "again", "crash", "half"]
-    assert [bool(row["error"]) for row in rows] == [False, False, True, True, False]
+    assert [row["name"] for row in rows] == ["bench", "classical", "ehdran", "again", "crash", "half"]
+    assert [bool(row["error"]) for row in rows] == [False, False, False, True, True, False]
 
 
 @pytest.mark.skipif(

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from fusekit.cli.options import load_chosen, model_options, rule_options
-from fusekit.samples import NOTICE, pairs, path
+from fusekit.images.samples import NOTICE, pairs, path
 
 
 @click.command(short_help="Fuse the embedded sample pair.")
@@ -19,10 +19,10 @@ from fusekit.samples import NOTICE, pairs, path
 def demo(pair: str, output: Path, **choices: Any) -> None:
     """Fuse an embedded sample pair by the rule l1-local, print its metrics and the path of the fused image."""
     from fusekit import evaluate
-    from fusekit.batch import prepare_output
-    from fusekit.cli.tables import print_metrics
-    from fusekit.io.writing import write_image
-    from fusekit.panels import side_by_side
+    from fusekit.batch.run import prepare_output
+    from fusekit.cli.output import print_metrics
+    from fusekit.images.formats.raster import write_image
+    from fusekit.images.montage import side_by_side
     from fusekit.pipeline import fuse_loaded
 
     prepare_output(output, [])

@@ -34,11 +34,11 @@ def evaluate(
     fusekit evaluate ct.png mri.png --fused fused.png
     fusekit evaluate ct/ mri/ --fused sfnn=out1/ --fused max=out2/ --html report.html
     """
-    from fusekit.files import check_writable, write_text_atomically
-    from fusekit.report.comparison import compare
-    from fusekit.report.export import to_csv, to_json
-    from fusekit.report.page import to_html
-    from fusekit.report.table import print_comparison
+    from fusekit.evaluation.export import to_csv, to_json
+    from fusekit.evaluation.page import to_html
+    from fusekit.evaluation.ratings import compare
+    from fusekit.evaluation.terminal import print_comparison
+    from fusekit.machine.files import check_writable, write_text_atomically
 
     methods = _named(fused)
     for path in filter(None, (csv_path, html_path)):

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fusekit.cli.options import load_chosen, model_options, rule_options
-from fusekit.cli.progress import ProgressBar
+from fusekit.cli.output import ProgressBar
 from fusekit.cli.start import uncollected, wait_passively
 from fusekit.errors import InputError, OptionError
 
 if TYPE_CHECKING:
-    from fusekit.crew import Job
-    from fusekit.pipeline import Options
+    from fusekit.cases.case import Job
+    from fusekit.options import Options
 
 
 @click.command(short_help="Fuse images, or folders of them.")
@@ -45,7 +45,7 @@ def fuse(sources: tuple[Path, ...], output: Path, pairs: bool, names: str | None
     """
     wait_passively()
     with uncollected():
-        from fusekit.pipeline import Options
+        from fusekit.options import Options
 
     options = Options(choices["color"], choices["resize"], choices["bit_depth"], choices["tile"], choices["memory"])
     if names is not None and not pairs:
@@ -63,9 +63,10 @@ def fuse(sources: tuple[Path, ...], output: Path, pairs: bool, names: str | None
 
 
 def _fuse_files(sources: tuple[Path, ...], output: Path, options: Options, choices: dict[str, Any]) -> None:
-    from fusekit.files import check_writable
-    from fusekit.io.writing import check_format
-    from fusekit.pipeline import BIT_DEPTHS, fuse_loaded
+    from fusekit.images.formats.raster import check_format
+    from fusekit.machine.files import check_writable
+    from fusekit.options import BIT_DEPTHS
+    from fusekit.pipeline import fuse_loaded
     from fusekit.record import check_not_a_source
 
     asked = BIT_DEPTHS[options.bit_depth] if options.bit_depth else None
@@ -83,7 +84,7 @@ def _fuse_files(sources: tuple[Path, ...], output: Path, options: Options, choic
 def _fuse_folders(
     folders: tuple[Path, ...], output: Path, names: str | None, options: Options, choices: dict[str, Any]
 ) -> None:
-    from fusekit.batch import find_jobs, fuse_jobs, prepare_output
+    from fusekit.batch.run import find_jobs, fuse_jobs, prepare_output
 
     jobs = find_jobs(folders, output, names)
     prepare_output(output, folders)

@@ -10,39 +10,44 @@ from typing import Any
 
 import click
 
-import fusekit
-from fusekit.errors import FusekitError, one_line
-from fusekit.warning import FusekitWarning
+from fusekit.errors import FusekitError, FusekitWarning, PluginError, one_line
+from fusekit.registry.discovery import registries
+from fusekit.version import __version__
 
 _COMMANDS = {
     "fuse": "fusekit.cli.fuse:fuse",
     "demo": "fusekit.cli.demo:demo",
     "evaluate": "fusekit.cli.evaluate:evaluate",
-    "list": "fusekit.cli.listing:list_",
+    "list": "fusekit.cli.list:list_",
     "weights": "fusekit.cli.weights:weights",
     "train": "fusekit.cli.train:train",
-    "bench": "fusekit.cli.bench:bench",
     "doctor": "fusekit.cli.doctor:doctor",
 }
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are asked for."""
+    """A group whose commands, our own and those of plugins, are imported when they are asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return [*_COMMANDS, *(name for name in registries().commands.names() if name not in _COMMANDS)]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        target = _COMMANDS.get(name)
-        if target is None:
+        if name in _COMMANDS:
+            module, _, attribute = _COMMANDS[name].partition(":")
+            command: click.Command = getattr(importlib.import_module(module), attribute)
+            return command
+        commands = registries().commands
+        if name not in commands:
             return None
-        module, _, attribute = target.partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
+        found = commands.load(name)
+        if not isinstance(found, click.Command):
+            owner = commands.entry(name).owner
+            raise PluginError(f"the command {name!r} of {owner} is no click command but {type(found).__name__}")
+        return found
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(fusekit.__version__, prog_name="fusekit")
+@click.version_option(__version__, prog_name="fusekit")
 def main() -> None:
     """Fuse registered medical images of one patient into one.
 

@@ -13,7 +13,7 @@ from fusekit.errors import OptionError
 from fusekit.train.recipe import Recipe
 
 if TYPE_CHECKING:
-    from fusekit.model import FusionModel
+    from fusekit.models.base import FusionModel
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -79,7 +79,7 @@ def recipe_options(*names: str) -> Callable[[_Function], _Function]:
 
 def load_chosen(choices: Mapping[str, Any]) -> FusionModel:
     """Load the model that the options of `model_options` and `rule_options` describe."""
-    from fusekit.loading import load
+    from fusekit.models.load import load
 
     return load(
         choices["model"],

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
+from fusekit.cases.splits import SERIES_PATTERN
 from fusekit.cli.options import parse_pairs, recipe_options
-from fusekit.cli.progress import ProgressBar
+from fusekit.cli.output import ProgressBar
 from fusekit.train.recipe import Recipe
-from fusekit.train.series import SERIES_PATTERN
 
 
 @click.command(short_help="Train a model.")

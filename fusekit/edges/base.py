@@ -17,9 +17,12 @@ class EdgeOperator(nn.Module):
 
     Attributes:
         reach: pixels around an edge that it depends on; ``None`` where nobody looked, and then images are not tiled.
+        ignores_constants: whether it treats all channels alike and is blind to what is constant, so that its answer to
+            w·F + b is |w| times that to F, for any numbers w and b; faster forms of encoders make use of it.
     """
 
     reach: int | None = None
+    ignores_constants: bool = False
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -34,6 +37,7 @@ class GradientOperator(EdgeOperator):
     """
 
     reach = 1
+    ignores_constants = True
     kernel: ClassVar[tuple[tuple[float, float, float], ...]]
     filter_x: Tensor
     filter_y: Tensor

@@ -12,6 +12,7 @@ class Laplacian(EdgeOperator):
     """|∂²x F + ∂²y F| channel by channel, with the four-neighbour filter, the border repeated."""
 
     reach = 1
+    ignores_constants = True
     filter: Tensor
 
     def __init__(self, channels: int) -> None:

@@ -11,6 +11,7 @@ class NoEdge(EdgeOperator):
     """Adds nothing: zeros in the shape of the input, without memory of their own."""
 
     reach = 0
+    ignores_constants = True
 
     def forward(self, x: Tensor) -> Tensor:
         return x.new_zeros(()).expand_as(x)

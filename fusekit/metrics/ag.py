@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fusekit.metrics.base import FusedMetric, precise, sum_of_bands
+from fusekit.metrics.base import FusedMetric
+from fusekit.metrics.levels import precise, sum_of_bands
 
 
 def average_gradient(fused: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from fusekit.metrics.base import SharedWorkMetric, TogetherMetric, bands, precise
+from fusekit.metrics.base import SharedWorkMetric, TogetherMetric
+from fusekit.metrics.levels import bands, precise
 
 # Root mean square deviation on [0, 1] up to which an image counts as constant: far below a grey level, above rounding.
 _CONSTANT = 1e-12

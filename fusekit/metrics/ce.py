@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from fusekit.metrics.base import SourceMetric, level_histogram, precise
+from fusekit.metrics.base import SourceMetric
+from fusekit.metrics.levels import level_histogram, precise
 
 
 def cross_entropy(source: Tensor, fused: Tensor) -> Tensor:

@@ -6,8 +6,9 @@ import math
 
 from torch import Tensor
 
-from fusekit.metrics.base import FusedMetric, levels
-from fusekit.metrics.filtering import derivatives, pixel_mean
+from fusekit.metrics.base import FusedMetric
+from fusekit.metrics.filters import derivatives, pixel_mean
+from fusekit.metrics.levels import levels
 
 
 def edge_intensity(fused: Tensor) -> Tensor:

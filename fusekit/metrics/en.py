@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from fusekit.metrics.base import FusedMetric, entropy_of_counts, histogram, level_histogram, precise
+from fusekit.metrics.base import FusedMetric
+from fusekit.metrics.levels import entropy_of_counts, histogram, level_histogram, precise
 
 
 def entropy(fused: Tensor) -> Tensor:

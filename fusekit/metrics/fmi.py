@@ -10,13 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusekit.metrics.base import TogetherMetric, levels
-from fusekit.metrics.fmi_features import (
-    cosine_coefficients,
-    horizontal_gradient,
-    sobel_edges,
-    wavelet_coefficients,
-)
+from fusekit.metrics.base import TogetherMetric
+from fusekit.metrics.fmi_features import cosine_coefficients, horizontal_gradient, sobel_edges, wavelet_coefficients
+from fusekit.metrics.levels import levels
 
 _SIDE = 3
 _CELLS = _SIDE**2

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusekit.metrics.base import levels
+from fusekit.metrics.levels import levels
 
 _TAPS = 102
 

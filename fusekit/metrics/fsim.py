@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusekit.metrics.base import TogetherMetric, precise
+from fusekit.metrics.base import TogetherMetric
+from fusekit.metrics.levels import precise
 
 _SCALES = 4
 _FINEST, _STEP = 6, 2

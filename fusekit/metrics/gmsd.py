@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusekit.metrics.base import SourceMetric, precise
+from fusekit.metrics.base import SourceMetric
+from fusekit.metrics.levels import precise
 
 _STABLE = 170 / 255**2
 

@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fusekit.errors import InputError, WeightsError
-from fusekit.files import sha256_of
-from fusekit.metrics.base import TogetherMetric, precise
-from fusekit.train.backbones import HUB, load_perceptual
+from fusekit.machine.files import sha256_of
+from fusekit.metrics.base import TogetherMetric
+from fusekit.metrics.levels import precise
+from fusekit.metrics.vgg import HUB, load_perceptual
 
 #: The environment variable that names the file of the pruned VGG-19.
 VARIABLE = "FUSEKIT_PERCEPTUAL"

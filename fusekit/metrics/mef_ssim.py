@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fusekit.metrics.base import AllSourcesMetric, precise
-from fusekit.metrics.local import fitting_side, gaussian, uniform, windowed
+from fusekit.metrics.base import AllSourcesMetric
+from fusekit.metrics.levels import precise
 from fusekit.metrics.ms_ssim import halved
+from fusekit.metrics.windows import fitting_side, gaussian, uniform, windowed
 
 _EXPONENTS = (0.0448, 0.2856, 0.3001)
 _WINDOW, _SIGMA = 11, 1.5

@@ -6,7 +6,8 @@ import math
 
 from torch import Tensor
 
-from fusekit.metrics.base import SourceMetric, entropies
+from fusekit.metrics.base import SourceMetric
+from fusekit.metrics.levels import entropies
 
 
 def mutual_information(source: Tensor, fused: Tensor) -> Tensor:

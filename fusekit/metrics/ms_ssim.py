@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusekit.metrics.base import TogetherMetric, precise
+from fusekit.metrics.base import TogetherMetric
+from fusekit.metrics.levels import precise
 from fusekit.metrics.ssim import similarity_means
 
 _EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fusekit.metrics.base import TogetherMetric, precise, sum_of_bands
+from fusekit.metrics.base import TogetherMetric
+from fusekit.metrics.levels import precise, sum_of_bands
 
 
 def mean_squared_error(source: Tensor, fused: Tensor) -> Tensor:

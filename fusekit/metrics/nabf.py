@@ -9,8 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fusekit.metrics.base import SharedWorkMetric, scaled, sum_of_bands
-from fusekit.metrics.filtering import derivatives, padded_planes, pixel_sum, ratio_or
+from fusekit.metrics.base import SharedWorkMetric
+from fusekit.metrics.filters import derivatives, padded_planes, pixel_sum, ratio_or
+from fusekit.metrics.levels import scaled, sum_of_bands
 
 
 class EdgeBalance(NamedTuple):

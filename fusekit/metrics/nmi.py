@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fusekit.metrics.base import SourceMetric, entropies
+from fusekit.metrics.base import SourceMetric
+from fusekit.metrics.levels import entropies
 
 
 def normalized_mutual_information(source: Tensor, fused: Tensor) -> Tensor:

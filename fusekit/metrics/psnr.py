@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from fusekit.metrics.base import SharedWorkMetric, TogetherMetric, precise
+from fusekit.metrics.base import SharedWorkMetric, TogetherMetric
+from fusekit.metrics.levels import precise
 from fusekit.metrics.mse import mean_squared_error, mean_squared_errors, squared_errors
 
 

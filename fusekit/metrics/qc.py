@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fusekit.metrics.base import SharedWorkMetric
-from fusekit.metrics.filtering import planes_of, ratio_or
+from fusekit.metrics.filters import planes_of, ratio_or
 from fusekit.metrics.qy import Moments, mean_where
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from fusekit.metrics.base import SharedWorkMetric
-from fusekit.metrics.filtering import pixel_mean, planes_of, ratio_or
-from fusekit.metrics.local import windowed
+from fusekit.metrics.filters import pixel_mean, planes_of, ratio_or
+from fusekit.metrics.windows import windowed
 
 _F0, _F1, _A = 15.3870, 1.3456, 0.7622
 _P, _Q, _Z = 3, 2, 0.0001

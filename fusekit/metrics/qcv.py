@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fusekit.metrics.base import SharedWorkMetric
-from fusekit.metrics.filtering import derivatives, planes_of, ratio_or
+from fusekit.metrics.filters import derivatives, planes_of, ratio_or
 from fusekit.metrics.qcb import frequencies, in_frequency, stretched
 
 _BLOCK, _ALPHA = 16, 5

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fusekit.metrics.base import SharedWorkMetric
-from fusekit.metrics.filtering import derivatives, pixel_mean, planes_of
+from fusekit.metrics.filters import derivatives, pixel_mean, planes_of
 
 #: What stands for a gradient of 0, grey levels.
 _TINY = 1e-5

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fusekit.metrics.base import SharedWorkMetric
-from fusekit.metrics.filtering import pixel_sum, planes_of
+from fusekit.metrics.filters import pixel_sum, planes_of
 
 _EXPONENTS = (2 / 3, 1 / 3)
 

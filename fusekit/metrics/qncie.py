@@ -9,7 +9,8 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from fusekit.metrics.base import AllSourcesMetric, precise
+from fusekit.metrics.base import AllSourcesMetric
+from fusekit.metrics.levels import precise
 from fusekit.metrics.mi import mutual_information
 
 

@@ -9,9 +9,10 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from fusekit.metrics.base import SharedWorkMetric, precise
-from fusekit.metrics.filtering import pixel_sum, planes_of, ratio_or
-from fusekit.metrics.local import gaussian, windowed
+from fusekit.metrics.base import SharedWorkMetric
+from fusekit.metrics.filters import pixel_sum, planes_of, ratio_or
+from fusekit.metrics.levels import precise
+from fusekit.metrics.windows import gaussian, windowed
 
 _SCALES, _ORIENTATIONS = 4, 6
 _WAVELENGTH, _MULTIPLE, _BANDWIDTH = 3, 2.1, 0.55

@@ -8,14 +8,8 @@ import torch
 from torch import Tensor
 
 from fusekit.metrics.base import SharedWorkMetric
-from fusekit.metrics.filtering import (
-    FLAT,
-    derivatives,
-    pixel_mean,
-    pixel_sum,
-    planes_of,
-)
-from fusekit.metrics.local import window_within, windowed
+from fusekit.metrics.filters import FLAT, derivatives, pixel_mean, pixel_sum, planes_of
+from fusekit.metrics.windows import window_within, windowed
 
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 #: The variance that a window counts with, in squared grey levels, where all sources are flat.

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from fusekit.metrics.base import SharedWorkMetric
-from fusekit.metrics.filtering import pixel_sum, planes_of
-from fusekit.metrics.local import pad
+from fusekit.metrics.filters import pixel_sum, planes_of
+from fusekit.metrics.windows import pad
 
 
 def frequency_error(sources: Sequence[Tensor], fused: Tensor, padded: bool = False) -> tuple[Tensor, Tensor]:

@@ -9,15 +9,8 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from fusekit.metrics.base import (
-    AllSourcesMetric,
-    SourceMetric,
-    entropy_of_counts,
-    gray_levels,
-    joint_histogram,
-    level_histogram,
-    precise,
-)
+from fusekit.metrics.base import AllSourcesMetric, SourceMetric
+from fusekit.metrics.levels import entropy_of_counts, gray_levels, joint_histogram, level_histogram, precise
 
 _CVEJIC = 1.85
 _NAVA = 0.43137

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from fusekit.metrics.base import SharedWorkMetric
-from fusekit.metrics.filtering import FLAT, planes_of, ratio_or
-from fusekit.metrics.local import window_within, windowed
+from fusekit.metrics.filters import FLAT, planes_of, ratio_or
+from fusekit.metrics.windows import window_within, windowed
 
 _ALIKE = 0.75
 

@@ -6,7 +6,8 @@ import math
 
 from torch import Tensor
 
-from fusekit.metrics.base import FusedMetric, precise, sum_of_bands
+from fusekit.metrics.base import FusedMetric
+from fusekit.metrics.levels import precise, sum_of_bands
 
 
 def spatial_frequency(fused: Tensor) -> Tensor:

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusekit.metrics.base import TogetherMetric, precise, sum_of_bands
-from fusekit.metrics.local import fitting_side, window_within, windowed
+from fusekit.metrics.base import TogetherMetric
+from fusekit.metrics.levels import precise, sum_of_bands
+from fusekit.metrics.windows import fitting_side, window_within, windowed
 
 _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = 0.01**2, 0.03**2

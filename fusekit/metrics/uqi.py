@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fusekit.metrics.base import SourceMetric, precise
-from fusekit.metrics.local import moments, uniform
+from fusekit.metrics.base import SourceMetric
+from fusekit.metrics.levels import precise
+from fusekit.metrics.windows import moments, uniform
 
 _WINDOW = 8
 # Variances in squared grey levels up to which a window counts as flat: rounding leaves 1e-11, one level in 64 0.015.

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from fusekit.metrics.base import TogetherMetric, precise
-from fusekit.metrics.local import fitting_side, gaussian, windowed
+from fusekit.metrics.base import TogetherMetric
+from fusekit.metrics.levels import precise
+from fusekit.metrics.windows import fitting_side, gaussian, windowed
 
 _SIDES = (17, 9, 5, 3)
 _NOISE = 2.0

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fusekit.metrics.base import AllSourcesMetric, precise
+from fusekit.metrics.base import AllSourcesMetric
+from fusekit.metrics.levels import precise
 from fusekit.metrics.vif import gain_maps
 
 _NOISE = 0.005 * 255**2

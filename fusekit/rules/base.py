@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from fusekit.errors import RuleError
-
-if TYPE_CHECKING:
-    from fusekit.windows import Tile
+from fusekit.images.tiles import Tile
 
 
 class FusionRule:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from fusekit.images.tiles import Tile
 from fusekit.rules.base import FixedWeights, Survey, WeightedRule, normalized
-from fusekit.windows import Tile
 
 
 class L1(WeightedRule):

@@ -8,9 +8,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from fusekit.files import sha256_of, write_text_atomically
-from fusekit.model import FusionModel
-from fusekit.record import machine, versions
+from fusekit.machine.files import sha256_of, write_text_atomically
+from fusekit.models.base import FusionModel
+from fusekit.models.describe import machine, versions
 from fusekit.train.recipe import Recipe
 
 _SAVE_EVERY = 250

@@ -10,13 +10,13 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from fusekit.cases.folders import images_in, list_name, matched, read_names, shortened
+from fusekit.cases.splits import SERIES_PATTERN, Files, all_series
 from fusekit.errors import TrainingError
-from fusekit.files import sha256_of_all
-from fusekit.io.folders import images_in, list_name, matched, read_names, shortened
-from fusekit.io.reading import read_image
-from fusekit.ranges import unit_luminance
-from fusekit.spec import Normalization
-from fusekit.train.series import SERIES_PATTERN, Files, all_series
+from fusekit.images.formats.raster import read_image
+from fusekit.images.ranges import unit_luminance
+from fusekit.machine.files import sha256_of_all
+from fusekit.registry.specs import Normalization
 
 #: The pixels of one example, each (1, H, W): a single image, or the registered sources of one slice.
 Sources: TypeAlias = tuple[Tensor, ...]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fusekit.errors import MissingExtraError
-from fusekit.files import write_text_atomically
+from fusekit.machine.files import write_text_atomically
 
 _FIRST = ("step", "phase", "rate", "loss")
 _LAST = ("validation_loss", "validation_psnr", "best_step", "seconds")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fusekit.errors import DeviceError, MissingExtraError
-from fusekit.loading import resolve_device
+from fusekit.machine.devices import resolve_device
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fusekit.cases.splits import SERIES_PATTERN, Files, check_apart, hold_out
 from fusekit.errors import OptionError, TrainingError
-from fusekit.loading import build_network, with_choices
-from fusekit.model import FusionModel
-from fusekit.plugins import registries
-from fusekit.spec import ModelSpec
-from fusekit.train.backbones import describe_perceptual, load_perceptual
+from fusekit.metrics.vgg import describe_perceptual, load_perceptual
+from fusekit.models.base import FusionModel
+from fusekit.models.load import build_network, with_choices
+from fusekit.registry.discovery import registries
+from fusekit.registry.specs import ModelSpec
 from fusekit.train.data import describe, find_examples, load_examples
 from fusekit.train.recipe import Recipe
-from fusekit.train.series import SERIES_PATTERN, Files, check_apart, hold_out
 from fusekit.train.trainer import Trainer
 
 _COMPOSED = "composed"
@@ -51,11 +51,11 @@ def start_training(
         edge: edge operator in place of the model's own; a composed model has none by default.
         encoder_options: keyword arguments of the encoder.
         decoder_options: keyword arguments of a composed model's decoder.
-        names: list of file names to train on (see `fusekit.io.folders.read_names`); all by default.
+        names: list of file names to train on (see `fusekit.cases.folders.read_names`); all by default.
         validation_names: list of file names to validate on; neither they nor their series may be trained on.
         validation_series: series to hold out of the images (and of ``names``) and to validate on.
         series_pattern: regular expression whose group 1 is the series in a file name without extension.
-        perceptual: network of the perceptual term, see `fusekit.train.backbones.find_perceptual`.
+        perceptual: network of the perceptual term, see `fusekit.metrics.vgg.find_perceptual`.
         device: as in `fusekit.load`.
         tensorboard: also write event files for TensorBoard.
 

@@ -17,18 +17,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fusekit.cases.splits import Files
 from fusekit.errors import TrainingError
-from fusekit.files import remove_stale_partials, write_text_atomically
-from fusekit.geometry import pad_to_multiple
-from fusekit.model import FusionModel
+from fusekit.machine.files import remove_stale_partials, write_text_atomically
+from fusekit.models.base import FusionModel
+from fusekit.models.objectives import Objectives
+from fusekit.models.shapes import pad_to_multiple
 from fusekit.train.card import write_card
 from fusekit.train.checkpoint import Best, load_checkpoint, save_checkpoint
 from fusekit.train.data import Batch, Sources, sample_batch
 from fusekit.train.log import CsvLog, TensorBoardLog
-from fusekit.train.objectives import Objectives
 from fusekit.train.processes import Processes, find_processes
 from fusekit.train.recipe import Recipe as Recipe
-from fusekit.train.series import Files
 from fusekit.weights.store import save_weights
 
 
@@ -263,7 +263,7 @@ class Trainer:
             result |= {f"validation_{name}": value for name, value in self.best.figures.items()}
         self.model.eval()
         facts, weights = self._training_facts(result), self.folder / "weights.safetensors"
-        save_weights(self.model, weights, {"training": facts})
+        save_weights(self.model, weights, {**self.model.header, "training": facts})
         self._write_config(result)
         write_card(self.folder / "README.md", self.model, weights, facts)
 

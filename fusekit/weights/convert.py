@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from fusekit.errors import OutputError, WeightsError
-from fusekit.files import check_writable, sha256_of
-from fusekit.plugins import registries
-from fusekit.registry import import_target
+from fusekit.machine.files import check_writable, sha256_of
+from fusekit.registry.discovery import registries
+from fusekit.registry.registry import import_target
 from fusekit.weights.store import fit_state_dict, read_tensors, save_weights
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "params", "weights")
@@ -79,6 +79,7 @@ def convert_checkpoint(model: str, source: Path, output: Path) -> int:
     network_class = import_target(entry, "model")
     state = network_class.convert_state_dict(read_checkpoint(source))
     network = network_class(**entry.details["spec"].config)
-    fit_state_dict(network, state, source)
-    save_weights(network, output, {"converted_from": source.name, "source_sha256": sha256_of(source)})
+    fit_state_dict(network, state, source, model)
+    origin = {"converted_from": source.name, "source_sha256": sha256_of(source)}
+    save_weights(network, output, {**network.header, **origin})
     return len(network.state_dict())

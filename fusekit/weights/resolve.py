@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fusekit.errors import UnknownNameError, WeightsError
-from fusekit.files import sha256_of
-from fusekit.spec import ModelSpec, WeightsSpec
+from fusekit.machine.files import sha256_of
+from fusekit.registry.specs import ModelSpec, WeightsSpec
 
 _HUB = re.compile(r"hub:(?P<repository>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
 _SAFETENSORS = "model.safetensors"

@@ -5,24 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from fusekit.errors import WeightsError
-from fusekit.files import atomic_path
-
-if TYPE_CHECKING:
-    from fusekit.model import FusionModel
+from fusekit.machine.files import atomic_path
 
 
-def save_weights(model: FusionModel, path: Path, extra: Mapping[str, Any] | None = None) -> None:
-    """Write ``model``'s state dict to ``path`` atomically; the header names the model and its configuration."""
-    metadata = {"model": model.spec.id, "config": model.config, **(extra or {})}
-    save_tensors({key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}, path, metadata)
+def save_weights(module: nn.Module, path: Path, metadata: Mapping[str, Any]) -> None:
+    """Write a module's state dict to ``path`` atomically, with a header that says what it belongs to.
+
+    Args:
+        module: any module.
+        path: the file.
+        metadata: for the header, JSON-able; of a model its ``header``.
+    """
+    save_tensors({key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}, path, metadata)
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, Any]) -> None:
@@ -66,42 +68,43 @@ def read_metadata(path: Path) -> dict[str, Any]:
     return metadata if isinstance(metadata, dict) else {}
 
 
-def read_weights(model: FusionModel, path: Path, *, strict: bool = True) -> tuple[list[str], list[str]]:
-    """Load a safetensors file into ``model``.
+def read_weights(module: nn.Module, path: Path, name: str, *, strict: bool = True) -> tuple[list[str], list[str]]:
+    """Load a safetensors file into ``module``.
 
     Args:
-        model: any model; its tensors keep their dtype.
+        module: any module; its tensors keep their dtype.
         path: the file.
+        name: what messages call the module, a model's id.
         strict: raise where keys are missing or left over; otherwise return them.
 
     Returns:
-        the keys that the file lacks, and those that the model has no use for.
+        the keys that the file lacks, and those that the module has no use for.
 
     Raises:
-        WeightsError: the file is damaged, or its keys or shapes are not this model's.
+        WeightsError: the file is damaged, or its keys or shapes are not this module's.
     """
-    return fit_state_dict(model, read_tensors(path), path, strict=strict)
+    return fit_state_dict(module, read_tensors(path), path, name, strict=strict)
 
 
 def fit_state_dict(
-    model: FusionModel, state: Mapping[str, Tensor], path: Path, *, strict: bool = True
+    module: nn.Module, state: Mapping[str, Tensor], path: Path, name: str, *, strict: bool = True
 ) -> tuple[list[str], list[str]]:
-    """Load tensors that were read from ``path`` into ``model``; arguments and errors as `read_weights`."""
-    own = model.state_dict()
+    """Load tensors that were read from ``path`` into ``module``; arguments and errors as `read_weights`."""
+    own = module.state_dict()
     missing = sorted(own.keys() - state.keys())
     unexpected = sorted(state.keys() - own.keys())
     if strict and (missing or unexpected):
-        raise WeightsError(f"{path} does not fit the model {model.spec.id!r}: {_difference(missing, unexpected)}")
+        raise WeightsError(f"{path} does not fit the model {name!r}: {_difference(missing, unexpected)}")
     for key in own.keys() & state.keys():
         if own[key].shape != state[key].shape:
             raise WeightsError(
-                f"{path} does not fit the model {model.spec.id!r}: {key} has shape {tuple(state[key].shape)} "
+                f"{path} does not fit the model {name!r}: {key} has shape {tuple(state[key].shape)} "
                 f"and the model needs {tuple(own[key].shape)}; check the encoder options"
             )
     for key in sorted(own.keys() & state.keys()):
         if state[key].is_floating_point() and not bool(torch.isfinite(state[key]).all()):
             raise WeightsError(f"{path} holds values that are not finite, in {key}; train or download it again")
-    model.load_state_dict(state, strict=False)
+    module.load_state_dict(state, strict=False)
     return missing, unexpected
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fusekit.errors import WeightsError
-from fusekit.files import sha256_of
-from fusekit.plugins import registries
-from fusekit.spec import ModelSpec, WeightsSpec
+from fusekit.machine.files import sha256_of
+from fusekit.registry.discovery import registries
+from fusekit.registry.specs import ModelSpec, WeightsSpec
 from fusekit.weights.resolve import find_bundled
 
 

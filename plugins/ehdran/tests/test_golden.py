@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fusekit.model import EncoderDecoder, build_rule
+from fusekit.models.base import EncoderDecoder
+from fusekit.models.parts import build_rule
 from fusekit_ehdran.model import DILRAN, EHDRAN
 from fusekit_ehdran.nuclear import nuclear_norms
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import fusekit_ehdran.tiles
-from fusekit.model import EncoderDecoder
+from fusekit.models.base import EncoderDecoder
 from fusekit_ehdran.background import split_background
 from fusekit_ehdran.convolution import Convolution
 from fusekit_ehdran.model import DILRAN, EHDRAN

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fusekit.errors import OptionError, RuleError
-from fusekit.model import EncoderDecoder, build_rule
+from fusekit.models.base import EncoderDecoder
+from fusekit.models.parts import build_rule
 from fusekit_ehdran import nuclear
 from fusekit_ehdran.encoder import DilatedResidualAttention, pooling_gate
 from fusekit_ehdran.model import DILRAN, EHDRAN

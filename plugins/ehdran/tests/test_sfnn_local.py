@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fusekit.errors import RuleError
-from fusekit.model import build_rule
+from fusekit.models.parts import build_rule
 from fusekit_ehdran import sfnn_local
 from fusekit_ehdran.sfnn_local import detail_norms, keep_edges, smoothed
 

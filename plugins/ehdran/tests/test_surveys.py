@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 import fusekit
-from fusekit import samples
-from fusekit.evaluation import read_luminance
-from fusekit.model import FusionModel, build_rule
-from fusekit.pipeline import Options, run_model
+from fusekit.evaluation.rate import read_luminance
+from fusekit.fusing.run import run_model
+from fusekit.images import samples
+from fusekit.images.tiles import tiles
+from fusekit.models.base import FusionModel
+from fusekit.models.parts import build_rule
+from fusekit.options import Options
 from fusekit.rules.base import FusionRule, Survey
-from fusekit.windows import tiles
 from fusekit_ehdran import sfnn_survey
 from fusekit_ehdran.sfnn_survey import GreatestNorms, _cosines, _tightened, _upper_bound
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from fusekit.model import EncoderDecoder, Reach
+from fusekit.extend import EncoderDecoder, Reach
 from fusekit_classical import plugin
 
 

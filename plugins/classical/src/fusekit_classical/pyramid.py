@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusekit.errors import OptionError
-from fusekit.model import Joint, Reach
+from fusekit.extend import Joint, OptionError, Reach
 from fusekit_classical import plugin
 
 _KERNEL = (0.05, 0.25, 0.4, 0.25, 0.05)

@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from fusekit.errors import DeviceError, one_line
-from fusekit.rules.base import weighted_sum
+from fusekit.extend import DeviceError, one_line, weighted_sum
 from fusekit_ehdran import composed
 from fusekit_ehdran.decoder import Decoder
 from fusekit_ehdran.encoder import DilatedResidualAttention

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from fusekit.errors import WeightsError
+from fusekit.extend import WeightsError
 
 # The authors' module prefix → ours. The decoder's indices depend on whether activations stand between its convolutions.
 _MODULES = {

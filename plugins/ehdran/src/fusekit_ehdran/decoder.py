@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusekit.model import Decoder as BaseDecoder
+from fusekit.extend import Decoder as BaseDecoder
 
 
 class Decoder(BaseDecoder):

@@ -6,20 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusekit.edges.base import EdgeOperator
-from fusekit.edges.laplacian import Laplacian
-from fusekit.edges.none import NoEdge
-from fusekit.edges.prewitt import Prewitt
-from fusekit.edges.scharr import Scharr
-from fusekit.edges.sobel import Sobel
+from fusekit.extend import EdgeOperator
 from fusekit_ehdran.composed import bias_of, compose_edges
 from fusekit_ehdran.convolution import Convolution, accumulate, convolve
 from fusekit_ehdran.drgo import DenseResidualGradient
 from fusekit_ehdran.encoder import DilatedResidualAttention
 from fusekit_ehdran.tiles import Tile
-
-#: Fixed filters of one channel each whose kernels sum to zero.
-_DERIVATIVES = (Laplacian, Prewitt, Scharr, Sobel)
 
 
 class InferenceEdges:
@@ -88,10 +80,8 @@ class DenseEdges(InferenceEdges):
 class DerivativeEdges(InferenceEdges):
     """A fixed derivative filter: blind to what is constant, so its answer to w·x + b is |w| times that to x."""
 
-    reach = 1
-
     def __init__(self, operator: EdgeOperator, slope: Tensor, gain: float, dtype: torch.dtype) -> None:
-        self.operator, self.dtype = operator, dtype
+        self.operator, self.dtype, self.reach = operator, dtype, operator.reach
         self.slope = (gain * slope.abs())[:, None, None].to(dtype)
 
     def maps(self, x: Tensor) -> Tensor:
@@ -129,10 +119,11 @@ def edges_of(
         dtype: to compute in.
     """
     operator, gain = exact.edge, exact.edge_gain
-    if isinstance(operator, NoEdge) or gain == 0:
+    # What is blind to constants and sees one pixel only sees nothing.
+    if gain == 0 or (operator.ignores_constants and operator.reach == 0):
         return InferenceEdges()
     if type(operator) is DenseResidualGradient:
         return DenseEdges(operator, basis, gain, dtype)
-    if type(operator) in _DERIVATIVES:
+    if operator.ignores_constants:
         return DerivativeEdges(plain.edge, basis[:, 0], gain, dtype)
     return OtherEdges(plain)

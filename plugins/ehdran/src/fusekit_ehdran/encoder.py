@@ -8,9 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusekit.errors import OptionError
-from fusekit.model import Encoder
-from fusekit.plugins import registries
+from fusekit.extend import Encoder, OptionError, build_part
 
 
 def pooling_gate(x: Tensor) -> Tensor:
@@ -78,7 +76,7 @@ class DilatedResidualAttention(Encoder):
         self.multiscale = Multiscale(channels, dilations)
         self.residual_attention = ResidualAttention(channels)
         self.norm = nn.BatchNorm2d(channels)
-        self.edge = registries().edge_operators.load(edge)(channels)
+        self.edge = build_part("edge operator", edge, {"channels": channels})
         edges = getattr(self.edge, "reach", None)
         # A dilated convolution, the shared one three times over, and the gates' blocks of two pixels.
         self.reach = None if edges is None else max(max(dilations) + 3 + 1, edges)

@@ -21,9 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusekit.allocation import empty_maps, keep_freed_memory
-from fusekit.rules.base import weighted_sum
-from fusekit.threads import side_by_side
+from fusekit.extend import empty_maps, in_parallel, keep_freed_memory, weighted_sum
 from fusekit_ehdran.background import fill_constant, split_background, template_side
 from fusekit_ehdran.composed import bias_of, compose_multiscale, shallow_basis
 from fusekit_ehdran.convolution import Convolution, accumulate, convolve
@@ -144,7 +142,7 @@ class InferenceEncoder:
             else:
                 fill_constant(features[images], template, tile, self.sight)
 
-        side_by_side(encode, self._pieces(x))
+        in_parallel(encode, self._pieces(x))
         return features
 
     def _pieces(self, x: Tensor) -> list[_Piece]:
@@ -267,7 +265,7 @@ class InferenceDecoder:
             total = seen[0] if weights is None else weighted_sum(weights[:, images], seen)
             tile.cut(image[images]).copy_(self.decode_tile(tile.padded(total, self.reach), tile))
 
-        side_by_side(decode, chunks(features[0], tile_pixels(image.device, self.dtype)))
+        in_parallel(decode, chunks(features[0], tile_pixels(image.device, self.dtype)))
         return image
 
     def decode_tile(self, features: Tensor, tile: Tile) -> Tensor:

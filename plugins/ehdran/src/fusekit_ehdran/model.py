@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fusekit.model import EncoderDecoder, Reach, build_part, reach_of_parts
-from fusekit.rules.base import WeightedRule
+from fusekit.extend import EncoderDecoder, Reach, WeightedRule, build_part, reach_of_parts
 from fusekit_ehdran import composed, convert, plugin
 from fusekit_ehdran.compiled import CompiledForm
 from fusekit_ehdran.decoder import Decoder

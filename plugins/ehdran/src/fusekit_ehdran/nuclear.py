@@ -23,8 +23,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from fusekit.errors import RuleError
-from fusekit.threads import side_by_side
+from fusekit.extend import RuleError, in_parallel
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -274,4 +273,4 @@ def _images(features: Sequence[Tensor]) -> list[SoftmaxMaps]:
 
 def _spread(device: torch.device, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
     """Call ``function`` on each item; on a CPU side by side."""
-    return side_by_side(function, items) if device.type == "cpu" else [function(item) for item in items]
+    return in_parallel(function, items) if device.type == "cpu" else [function(item) for item in items]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fusekit.rules.base import Survey, WeightedRule, normalized
+from fusekit.extend import Survey, WeightedRule, normalized
 from fusekit_ehdran.nuclear import Greatest, greatest_nuclear_norms, nuclear_norms
 
 #: What a report says of norms that are exact but for rounding.

@@ -16,10 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusekit.errors import RuleError
-from fusekit.geometry import crop_to, pad_to_multiple
-from fusekit.metrics.local import gaussian, windowed
-from fusekit.rules.base import FusionRule, Survey, normalized
+from fusekit.extend import FusionRule, RuleError, Survey, crop_to, gaussian, normalized, pad_to_multiple, windowed
 
 #: Distances in pixels between the corners of a window; together they see what is 2 to 8 pixels wide.
 _SPACINGS = (1, 2, 4)

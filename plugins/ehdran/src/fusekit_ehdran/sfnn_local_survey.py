@@ -9,8 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fusekit.rules.base import Survey
-from fusekit.windows import Tile
+from fusekit.extend import Survey, Tile
 from fusekit_ehdran.sfnn_local import (
     REACH,
     SFNNLocal,

@@ -17,9 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusekit.rules.base import FixedWeights, Survey, normalized
-from fusekit.threads import side_by_side
-from fusekit.windows import Tile
+from fusekit.extend import FixedWeights, Survey, Tile, in_parallel, normalized
 from fusekit_ehdran.nuclear import nuclear_norm
 
 if TYPE_CHECKING:
@@ -71,7 +69,7 @@ class GreatestNorms(Survey):
     def preview(self, features: Sequence[Tensor]) -> None:
         shares = torch.cat([feature.float().softmax(dim=1) for feature in features])
         for search, maps in zip(self._searches, shares, strict=True):
-            search.guess([float(norm) for norm in side_by_side(nuclear_norm, maps)])
+            search.guess([float(norm) for norm in in_parallel(nuclear_norm, maps)])
 
     def add(self, features: Sequence[Tensor], tile: Tile) -> None:
         batch = self._shape[1]
@@ -92,7 +90,7 @@ class GreatestNorms(Survey):
             self._lower(self._products)
         elif self._inside is not None:
             self._lower(self._inside)
-        side_by_side(_Search.decompose, self._searches)
+        in_parallel(_Search.decompose, self._searches)
         if not any(search.wanted for search in self._searches):
             return False
         if self._first:
@@ -105,7 +103,7 @@ class GreatestNorms(Survey):
 
     def _lower(self, products: Tensor) -> None:
         """Lower the channels' bounds to what AV or QᵀA (N, B, C, …) of each allows."""
-        leading = torch.stack(side_by_side(torch.linalg.svdvals, products.flatten(0, 2)))
+        leading = torch.stack(in_parallel(torch.linalg.svdvals, products.flatten(0, 2)))
         leading = leading.view(len(self._searches), self._shape[2], -1)
         found = _upper_bound(leading, self._squares.flatten(0, 1), self._rank).tolist()
         for search, bounds in zip(self._searches, found, strict=True):
@@ -211,7 +209,7 @@ class AllNorms(Survey):
     def rule(self) -> FixedWeights:
         count, batch, channels = self._squares.shape
         pairs = zip(self._sums.flatten(0, 2), self._squares.flatten().tolist(), strict=True)
-        norms = torch.tensor(side_by_side(self._norm, pairs)).view(count, batch, channels)
+        norms = torch.tensor(in_parallel(self._norm, pairs)).view(count, batch, channels)
         side = self._block
         how = "exact" if side == 1 else f"estimated: of means over {side}×{side} pixels, what is left taken for noise"
         return FixedWeights(normalized(self._made_for.activity(norms))[..., None, None], {"norms": how})

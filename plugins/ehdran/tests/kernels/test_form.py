@@ -12,7 +12,7 @@ from torch import Tensor
 
 import fusekit
 from fusekit.errors import DeviceError
-from fusekit.model import EncoderDecoder
+from fusekit.models.base import EncoderDecoder
 from fusekit_ehdran.inference import InferenceForm
 from fusekit_ehdran.model import DILRAN, EHDRAN
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fusekit.warning import FusekitWarning
+from fusekit.errors import FusekitWarning
 from fusekit_ehdran.kernels import graphs
 from fusekit_ehdran.kernels.graphs import Graphs, Recording
 

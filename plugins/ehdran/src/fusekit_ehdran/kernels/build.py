@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import re
 import subprocess
 import sys
@@ -19,8 +20,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from fusekit.errors import FusekitError, OptionError
-from fusekit.kernels.backend import interprets, is_installed
+from fusekit.extend import FusekitError, OptionError, interprets
 from fusekit_ehdran.kernels.settings import TABLE, Setting, lookup
 from fusekit_ehdran.kernels.variant import Variant
 
@@ -96,7 +96,7 @@ def build(variant: Variant, dtype: str, capability: int, setting: Setting) -> Bu
 
 
 def _check_compiler() -> None:
-    if not is_installed():
+    if importlib.util.find_spec("triton") is None:
         raise FusekitError("triton is not installed; run: pip install 'fusekit-imaging[triton]' (Linux)")
     if interprets():
         raise OptionError("TRITON_INTERPRET is set, and what is interpreted is not compiled; unset it")

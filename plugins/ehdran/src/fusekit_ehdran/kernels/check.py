@@ -17,9 +17,7 @@ from pathlib import Path
 
 import torch
 
-from fusekit.errors import FusekitError
-from fusekit.files import write_text_atomically
-from fusekit.kernels.backend import triton_refusal
+from fusekit.extend import FusekitError, triton_refusal, write_text_atomically
 from fusekit_ehdran.kernels import report
 
 #: Batch, height and width where kernels are compared with their twins: blocks cut off, tiny, several images and tiles.

@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fusekit.errors import InputError
+from fusekit.extend import InputError
 from fusekit_ehdran.composed import bias_of, compose_edges
 from fusekit_ehdran.drgo import DenseResidualGradient
 from fusekit_ehdran.kernels.attention import convolution_of, taps_first

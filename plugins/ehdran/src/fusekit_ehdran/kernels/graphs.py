@@ -16,8 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fusekit.errors import one_line
-from fusekit.warning import FusekitWarning
+from fusekit.extend import FusekitWarning, one_line
 
 #: Pixels of all inputs whose graphs are kept; one of more is never recorded. 32 images of 256 × 256 are half of it.
 MOST_PIXELS = 1 << 22

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from fusekit.errors import OptionError, RuleError
+from fusekit.extend import OptionError, RuleError
 
 #: Coefficients a, b and c of x, x³ and x⁵.
 Polynomial = tuple[float, float, float]

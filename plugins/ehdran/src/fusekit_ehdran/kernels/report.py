@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-from fusekit.bench.provenance import code_version
+from fusekit.extend import code_version
 from fusekit_ehdran.kernels.roofline import LAUNCHES, Rates, Work, rates_of, work, work_of_pairs
 
 _ITEM_SIZES = {"bfloat16": 2, "float32": 4}

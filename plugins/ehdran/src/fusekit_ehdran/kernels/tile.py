@@ -11,7 +11,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from fusekit.kernels.backend import interprets
+from fusekit.extend import interprets
 
 _INTERPRETED = tl.constexpr(interprets())
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from fusekit.rules.base import WeightedRule
+from fusekit.extend import WeightedRule
 from fusekit_ehdran.kernels.form import stacked
 from fusekit_ehdran.kernels.sfnn import all_nuclear_norms, greatest_nuclear_norms
 from fusekit_ehdran.kernels.shares import share_statistics

@@ -1,0 +1,1 @@
+"""Many cases, one after the other or side by side, resumable."""

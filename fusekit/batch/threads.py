@@ -1,0 +1,294 @@
+"""A crew of threads for folder mode: they read the next sets, fuse, and write the last ones, all at the same time.
+
+    jobs → read ahead → sets of one size together → fuse, several at a time → write → outcomes
+
+Every queue between them is bounded, so memory depends on the size of the sets and not on how many there are. The main
+thread deals out the work and reports; outcomes are kept by a job's place in the list, so a summary does not depend on
+who was quicker. Which sets share one call of the network depends on their order and sizes alone, never on time.
+
+On a CPU each call of the network has few threads and several calls run at once: a small image does not keep many
+threads busy, and two images on two threads do not wait for each other. On a GPU one thread feeds the device.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from fusekit.batch.capacity import Shares
+from fusekit.batch.executor import Outcome
+from fusekit.cases.case import Job
+from fusekit.errors import FusekitError, InputError, one_line
+from fusekit.fusing.run import Run, run_batch, run_model
+from fusekit.images.image import Array
+from fusekit.machine.allocator import release_freed_memory
+from fusekit.models.base import FusionModel
+from fusekit.options import Options
+from fusekit.pipeline import Fused, Prepared, finish, prepare
+
+_MOST_TOGETHER = 32
+_WAITING_PIXELS = 1 << 22
+_SECONDS_BETWEEN_RELEASES = 5.0
+
+
+class _Set(NamedTuple):
+    """A job whose sources are read, with the seconds that took."""
+
+    place: int
+    prepared: Prepared
+    read: float
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number, height and width of the sources."""
+        return len(self.prepared.units), *self.prepared.units[0].shape
+
+    @property
+    def pixels(self) -> int:
+        return sum(unit.size for unit in self.prepared.units)
+
+
+class Crew:
+    """Fuses jobs with several threads.
+
+    Args:
+        jobs: to be fused.
+        model: loaded; several threads call it at once.
+        options: of the pipeline.
+        shares: of the machine.
+        record: whether to write records.
+        skip: tells of an output whether the job is to be left out, and how that counts.
+        report: called in the main thread after each job.
+
+    Attributes:
+        outcomes: by a job's place in the list; complete after `run`, and true of the files there at any time.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        model: FusionModel,
+        options: Options,
+        shares: Shares,
+        *,
+        record: bool,
+        skip: Callable[[Path], Outcome | None],
+        report: Callable[[Job], None] | None,
+    ) -> None:
+        self.outcomes: dict[int, Outcome] = {}
+        self._jobs, self._model, self._options, self._shares = jobs, model, options, shares
+        self._record, self._skip, self._report = record, skip, report
+        self._rule = model.choose_rule(None)
+        # Threads say here what the main thread is to do next.
+        self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._reported = self._started = self._reading = self._calls_begun = 0
+        self._arrived: dict[int, _Set | None] = {}
+        self._next_in_order = 0
+        self._ready: deque[_Set] = deque()
+        # Of the set that was read last; until there is one, no more are read than there are threads to read.
+        self._typical_pixels = self._waiting_pixels
+        self._calls: list[int] = []
+        self._released = time.monotonic()
+        self._unwritten: dict[int, int] = {}
+
+    def run(self) -> None:
+        """Work off all jobs.
+
+        Raises:
+            KeyboardInterrupt: the user stopped it; what was being fused is finished and written first.
+        """
+        threads = torch.get_num_threads()
+        try:
+            with self._threads():
+                while self._reported < len(self._jobs):
+                    self._read_ahead()
+                    self._fuse_ready()
+                    self._events.get()()
+        finally:
+            # Threads that begin later take the number that was set last, whoever set it.
+            torch.set_num_threads(threads)
+
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
+        """Hold the threads; at the end those that have begun finish, readers first, and no others begin."""
+        movers = self._shares.movers
+        with (
+            ThreadPoolExecutor(movers, "write") as self._writers,
+            ThreadPoolExecutor(self._shares.at_once, "fuse") as self._fusers,
+            ThreadPoolExecutor(movers, "read") as self._readers,
+        ):
+            try:
+                yield
+            finally:
+                self._readers.shutdown(cancel_futures=True)
+                self._fusers.shutdown(cancel_futures=True)
+
+    @property
+    def _waiting_pixels(self) -> int:
+        """Pixels of the sets that may wait between reading and fusing, and as many between fusing and writing."""
+        return _WAITING_PIXELS + 2 * self._shares.at_once * self._shares.together
+
+    def _read_ahead(self) -> None:
+        """Start to read more, unless enough is read that waits for being fused."""
+        most = 2 * (self._shares.at_once + _MOST_TOGETHER)
+        pixels = self._waiting_pixels
+        while self._started < len(self._jobs):
+            waiting = self._reading + len(self._arrived) + len(self._ready)
+            if waiting >= most or (waiting >= self._shares.movers and waiting * self._typical_pixels >= pixels):
+                return
+            self._readers.submit(self._guarded, self._read, self._started)
+            self._started += 1
+            self._reading += 1
+
+    def _fuse_ready(self) -> None:
+        """Start the calls of the network for which sets are ready and room is left."""
+        while len(self._calls) < self._shares.at_once:
+            if len(self._unwritten) > 1 and sum(self._unwritten.values()) > self._waiting_pixels:
+                return
+            sets = self._next_call()
+            if not sets:
+                return
+            pixels = sum(each.pixels for each in sets)
+            if self._calls and sum(self._calls) + pixels > self._shares.budget:
+                return
+            threads = self._shares.threads(pixels, self._of_this_turn(len(sets)))
+            for _ in sets:
+                self._ready.popleft()
+            self._calls.append(pixels)
+            self._calls_begun += 1
+            self._fusers.submit(self._guarded, self._fuse, sets, pixels, threads)
+
+    def _of_this_turn(self, together: int) -> int:
+        """Return how many calls run at once with the one that begins now: fewer in the last turn, with more threads."""
+        unread = len(self._jobs) - self._started + self._reading
+        left = unread + sum(each is not None for each in self._arrived.values()) + len(self._ready)
+        before = self._calls_begun % self._shares.at_once
+        return min(self._shares.at_once, before + -(-left // together))
+
+    def _next_call(self) -> list[_Set]:
+        """Return the sets of the next call, the next ones of one shape; none where more may yet come to join them."""
+        sets: list[_Set] = []
+        for each in self._ready:
+            together = (len(sets) + 1) * each.pixels <= self._shares.together and len(sets) < _MOST_TOGETHER
+            if sets and (each.shape != sets[0].shape or not together):
+                return sets
+            sets.append(each)
+        full = bool(sets) and (len(sets) + 1) * sets[0].pixels > self._shares.together
+        more = self._next_in_order < len(self._jobs)
+        return sets if full or len(sets) == _MOST_TOGETHER or not more else []
+
+    def _guarded(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Work in a thread; what no job is to blame for is raised in the main thread."""
+        try:
+            work(*arguments)
+        except BaseException as error:
+            self._events.put(partial(_raise, error))
+
+    def _read(self, index: int) -> None:
+        job, found = self._jobs[index], None
+        started = time.perf_counter()
+        try:
+            skipped = self._skip(job.output)
+            if skipped is None:
+                self._model.check_count(len(job.sources))
+                prepared = prepare(_all_sources(job), self._model, self._options)
+                found = _Set(index, prepared, time.perf_counter() - started)
+        except FusekitError as error:
+            skipped = Outcome("failed", one_line(error))
+        if skipped is not None:
+            self._finished(index, skipped)
+        self._events.put(partial(self._has_read, index, found))
+
+    def _has_read(self, index: int, found: _Set | None) -> None:
+        """Put what was read in order."""
+        self._reading -= 1
+        self._arrived[index] = found
+        while self._next_in_order in self._arrived:
+            each = self._arrived.pop(self._next_in_order)
+            self._next_in_order += 1
+            if each is not None:
+                self._typical_pixels = each.pixels
+                self._ready.append(each)
+
+    def _fuse(self, sets: list[_Set], pixels: int, threads: int) -> None:
+        torch.set_num_threads(threads)
+        started = time.perf_counter()
+        units = [each.prepared.units for each in sets]
+        try:
+            found: list[Run | FusekitError] = [*run_batch(self._model, units, self._rule, self._options)]
+        except FusekitError as error:
+            found = [error] if len(sets) == 1 else [self._fuse_alone(each) for each in units]
+        seconds = (time.perf_counter() - started) / len(sets)
+        # A rule tells the thread that fused what it did, so the record is made here.
+        fused = [self._finish(each, result, seconds) for each, result in zip(sets, found, strict=True)]
+        self._events.put(partial(self._has_fused, sets, pixels))
+        for each, outcome in zip(sets, fused, strict=True):
+            self._writers.submit(self._guarded, self._write, each.place, outcome)
+
+    def _fuse_alone(self, units: Sequence[Array]) -> Run | FusekitError:
+        """Fuse one set of several that could not be fused together."""
+        try:
+            return run_model(self._model, units, self._rule, self._options)
+        except FusekitError as error:
+            return error
+
+    def _finish(self, each: _Set, result: Run | FusekitError, seconds: float) -> Fused | FusekitError:
+        if isinstance(result, FusekitError):
+            return result
+        try:
+            took = {"read": each.read, "fuse": seconds}
+            return finish(each.prepared, self._model, self._rule, self._options, result, took)
+        except FusekitError as error:
+            return error
+
+    def _has_fused(self, sets: list[_Set], pixels: int) -> None:
+        self._calls.remove(pixels)
+        self._unwritten.update((each.place, each.pixels) for each in sets)
+
+    def _write(self, place: int, fused: Fused | FusekitError) -> None:
+        try:
+            if isinstance(fused, FusekitError):
+                raise fused
+            fused.save(self._jobs[place].output, record=self._record)
+        except FusekitError as error:
+            self._finished(place, Outcome("failed", one_line(error)))
+        else:
+            self._finished(place, Outcome("done"))
+
+    def _finished(self, index: int, outcome: Outcome) -> None:
+        self.outcomes[index] = outcome
+        self._events.put(partial(self._tell, index))
+
+    def _tell(self, index: int) -> None:
+        if time.monotonic() - self._released > _SECONDS_BETWEEN_RELEASES:
+            release_freed_memory()
+            self._released = time.monotonic()
+        self._reported += 1
+        self._unwritten.pop(index, None)
+        if self._report is not None:
+            self._report(self._jobs[index])
+
+
+def _all_sources(job: Job) -> list[Path]:
+    """Return the sources of a job.
+
+    Raises:
+        InputError: a folder lacks one.
+    """
+    lacking = [index for index, path in enumerate(job.sources, start=1) if path is None]
+    if lacking:
+        raise InputError(f"missing from folder {', '.join(map(str, lacking))} of {len(job.sources)}")
+    return [path for path in job.sources if path is not None]
+
+
+def _raise(error: BaseException) -> None:
+    raise error

@@ -1,1 +1,0 @@
-"""Tables that anyone can re-run."""

@@ -1,0 +1,1 @@
+"""Which files belong together: cases, folders, datasets, series."""

@@ -1,0 +1,193 @@
+"""Datasets of a bench as data: which folders hold the sources, and which pairs are for training and for testing.
+
+The format stands in ``docs/quality.md``; ``harvard.json`` beside this file describes the slices that the paper used.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from fusekit.cases.folders import matched, read_names
+from fusekit.errors import InputError, UnknownNameError
+
+#: Image name → one path a source.
+Pairs = dict[str, list[Path]]
+_BUILT_IN = Path(__file__).with_name("harvard.json")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Folders of sources that match by file name. All paths are relative to ``root``.
+
+    Attributes:
+        name: what it is called on the command line.
+        root: folder that the paths start from.
+        folders: one a source, in the order in which they are fused; colour is fused by its luminance.
+        title: what tables call it.
+        roles: what each folder shows, such as ``CT``; the folders' own names by default.
+        train: list of names for training, as `fusekit.cases.folders.read_names` takes it; all images by default.
+        test: list of names for testing.
+        test_folders: other folders that the test pairs lie in, for a test set kept apart; all of their pairs where
+            ``test`` is not given.
+        series: regular expression whose first group is a name's series, that is, its patient; empty if unknown.
+        weights: tag of the weights that models bring for this data.
+        draw: number of test pairs of a random draw, for the protocol ``paper``.
+        paper: table of the paper to show beside.
+    """
+
+    name: str
+    root: Path
+    folders: tuple[str, ...]
+    title: str = ""
+    roles: tuple[str, ...] = ()
+    train: str = ""
+    test: str = ""
+    test_folders: tuple[str, ...] = ()
+    series: str = ""
+    weights: str = ""
+    draw: int = 0
+    paper: str = ""
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """What each source shows."""
+        return self.roles or tuple(Path(folder).name for folder in self.folders)
+
+    def training_folders(self) -> list[Path]:
+        """Return the folders to train on."""
+        return [self.root / folder for folder in self.folders]
+
+    def training_names(self) -> list[str]:
+        """Return the names of the pairs for training, without extension."""
+        if self.train:
+            return [Path(name).stem for name in read_names(str(self.root / self.train))]
+        return list(self.all_pairs())
+
+    def all_pairs(self) -> Pairs:
+        """Return every pair of the folders to train on, whatever the split says."""
+        return _complete(self.training_folders(), None)
+
+    def test_pairs(self) -> Pairs:
+        """Return the pairs for testing.
+
+        Raises:
+            InputError: the dataset states none, a pair is incomplete, or a series is also trained on.
+        """
+        if not self.test and not self.test_folders:
+            raise InputError(f"the dataset {self.name!r} states no test set; give it 'test' or 'test_folders'")
+        folders = [self.root / folder for folder in self.test_folders or self.folders]
+        pairs = _complete(folders, str(self.root / self.test) if self.test else None)
+        if not self.test_folders:
+            self._check_leak(list(pairs))
+        return pairs
+
+    def series_of(self, name: str) -> str:
+        """Return the series that an image name belongs to.
+
+        Raises:
+            InputError: the name does not match the dataset's pattern.
+        """
+        found = re.fullmatch(self.series, name)
+        if found is None:
+            raise InputError(f"the image name {name!r} of the dataset {self.name!r} has not the form {self.series!r}")
+        return found.group(1)
+
+    def _check_leak(self, test: Sequence[str]) -> None:
+        """Raise `InputError` if a pair, or a series where these are known, is trained on and tested on."""
+        train = self.training_names()
+        both = sorted(set(train) & set(test))
+        if not both and self.series:
+            both = sorted({self.series_of(name) for name in train} & {self.series_of(name) for name in test})
+        if both:
+            raise InputError(
+                f"the dataset {self.name!r} has {both[0]!r} in both its training and its test list; "
+                "correct the lists, or figures would be of images that were trained on"
+            )
+
+
+def _complete(folders: Sequence[Path], names: str | None) -> Pairs:
+    """Match folders and keep the complete pairs; each listed one must be complete."""
+    pairs = {}
+    for name, paths in matched(folders, names).items():
+        present = [path for path in paths if path is not None]
+        if len(present) == len(paths):
+            pairs[name] = present
+        elif names is not None:
+            lacking = folders[paths.index(None)]
+            raise InputError(f"{names} lists {name!r}, which {lacking} lacks; correct the list or add the image")
+    return pairs
+
+
+def read_datasets(root: Path, description: Path | None = None) -> dict[str, Dataset]:
+    """Return the datasets under ``root`` by name.
+
+    Args:
+        root: folder of the data.
+        description: JSON file; by default ``datasets.json`` in the folder, or else the Harvard slices of the paper.
+
+    Raises:
+        InputError: there is no such folder, or the file is not such a description.
+    """
+    if not root.is_dir():
+        raise InputError(f"there is no data folder {root}; check --data")
+    beside = root / "datasets.json"
+    path = description or (beside if beside.is_file() else _BUILT_IN)
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read the description of datasets {path}: {error}") from error
+    if not isinstance(described, dict) or not described:
+        raise InputError(f"{path} is no description of datasets: it maps names to objects (see docs/quality.md)")
+    return {name: _dataset(name, root, facts, path) for name, facts in described.items()}
+
+
+def choose(datasets: dict[str, Dataset], names: Sequence[str]) -> list[Dataset]:
+    """Return the named datasets; all for no name.
+
+    Raises:
+        UnknownNameError: one is not described.
+    """
+    for name in names:
+        if name not in datasets:
+            raise UnknownNameError("dataset", name, datasets)
+    return [datasets[name] for name in dict.fromkeys(names or datasets)]
+
+
+def _dataset(name: str, root: Path, facts: Any, path: Path) -> Dataset:
+    known = {each.name: each for each in fields(Dataset) if each.name not in ("name", "root")}
+    if not isinstance(facts, dict) or not all(key in known for key in facts):
+        wrong = next((key for key in facts if key not in known), name) if isinstance(facts, dict) else name
+        raise InputError(f"{path}: the dataset {name!r} has {wrong!r}, which is none of {', '.join(known)}")
+    for key, value in facts.items():
+        if not _fits(key, value):
+            raise InputError(f"{path}: {key!r} of the dataset {name!r} is {value!r}, which is not of its type")
+    if len(facts.get("folders", ())) < 2:
+        raise InputError(f"{path}: the dataset {name!r} needs 'folders', two or more")
+    for key in ("roles", "test_folders"):
+        if facts.get(key) and len(facts[key]) != len(facts["folders"]):
+            raise InputError(f"{path}: the dataset {name!r} needs as many {key!r} as 'folders'")
+    _check_pattern(facts.get("series", ""), name, path)
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
+    return Dataset(name=name, root=root, **{"title": name, **values})
+
+
+def _fits(key: str, value: Any) -> bool:
+    if key in ("folders", "roles", "test_folders"):
+        return isinstance(value, list) and all(isinstance(each, str) for each in value)
+    if key == "draw":
+        return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return isinstance(value, str)
+
+
+def _check_pattern(pattern: str, name: str, path: Path) -> None:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise InputError(f"{path}: 'series' of the dataset {name!r} is no regular expression: {error}") from error
+    if pattern and groups < 1:
+        raise InputError(f"{path}: 'series' of the dataset {name!r} needs a group around the series, such as (\\d+)")

@@ -1,0 +1,74 @@
+"""What commands show: progress on standard error, tables of metrics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
+from collections.abc import Mapping
+
+from fusekit.registry.discovery import registries
+
+
+def bar_on_stderr(*notes: ProgressColumn) -> Progress:
+    """Return rich's bar with counts, further columns and the time left; silent where standard error is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *notes, TimeRemainingColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal)
+
+
+class ProgressBar:
+    """A progress bar on standard error, with a note and the time left; silent where that is no terminal.
+
+    Args:
+        description: what is being done.
+        total: how many times.
+    """
+
+    def __init__(self, description: str, total: int) -> None:
+        from rich.progress import TextColumn
+
+        self._bar = bar_on_stderr(TextColumn("{task.fields[note]}"))
+        self._task = self._bar.add_task(description, total=total, note="")
+
+    def __enter__(self) -> ProgressBar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    @property
+    def speed(self) -> float | None:
+        """How many a second, where that is known yet."""
+        task = self._bar.tasks[0]
+        return task.finished_speed or task.speed
+
+    def advance(self, note: str = "") -> None:
+        """Show that one more is done."""
+        self._bar.update(self._task, advance=1, note=note)
+
+    def show(self, completed: int, description: str, note: str = "") -> None:
+        """Show how many are done, and of what."""
+        self._bar.update(self._task, completed=completed, description=description, note=note)
+
+
+def print_metrics(title: str, values: Mapping[str, float]) -> None:
+    """Print one image's metrics: name with its direction, value, what it is."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from fusekit.evaluation.rate import arrow
+
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    table.add_column("metric", style="cyan", no_wrap=True)
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("what it is")
+    for name, value in values.items():
+        table.add_row(f"{name} {arrow(name)}", f"{value:.4f}", registries().metrics.entry(name).summary)
+    Console().print(table)

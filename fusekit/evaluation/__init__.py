@@ -1,0 +1,1 @@
+"""How good a fusion is: ratings, ranks, tests, reports."""

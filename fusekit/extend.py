@@ -1,0 +1,98 @@
+"""The door for plugin authors: all that a plugin may import of fusekit, beside the package ``fusekit`` itself.
+
+Nothing is defined here. `__all__` is the promise that `plugin_api_version` counts: a name that is taken away, or that
+no longer does what it did, raises its first number; a new one raises its second.
+"""
+
+from __future__ import annotations
+
+from fusekit.edges.base import EdgeOperator, GradientOperator
+from fusekit.errors import (
+    DeviceError,
+    FusekitError,
+    FusekitWarning,
+    InputError,
+    MissingExtraError,
+    OptionError,
+    OutputError,
+    PluginError,
+    RuleError,
+    TrainingError,
+    WeightsError,
+    one_line,
+)
+from fusekit.images.image import Image
+from fusekit.images.tiles import Reach, Tile
+from fusekit.machine.allocator import empty_maps, keep_freed_memory
+from fusekit.machine.backends import interprets, triton_refusal
+from fusekit.machine.files import write_text_atomically
+from fusekit.machine.threads import in_parallel
+from fusekit.metrics.base import (
+    AllSourcesMetric,
+    FusedMetric,
+    Metric,
+    SharedWorkMetric,
+    SourceMetric,
+    TogetherMetric,
+)
+from fusekit.metrics.windows import gaussian, windowed
+from fusekit.models.base import BoundRule, EncoderDecoder, FusionModel, Joint
+from fusekit.models.objectives import Objectives
+from fusekit.models.parts import Decoder, Encoder, build_part, build_rule, reach_of_parts
+from fusekit.models.shapes import crop_to, pad_to_multiple
+from fusekit.rules.base import FixedWeights, FusionRule, Survey, WeightedRule, normalized, weighted_sum
+from fusekit.version import code_version, plugin_api_version
+
+__all__ = [
+    "AllSourcesMetric",
+    "BoundRule",
+    "Decoder",
+    "DeviceError",
+    "EdgeOperator",
+    "Encoder",
+    "EncoderDecoder",
+    "FixedWeights",
+    "FusedMetric",
+    "FusekitError",
+    "FusekitWarning",
+    "FusionModel",
+    "FusionRule",
+    "GradientOperator",
+    "Image",
+    "InputError",
+    "Joint",
+    "Metric",
+    "MissingExtraError",
+    "Objectives",
+    "OptionError",
+    "OutputError",
+    "PluginError",
+    "Reach",
+    "RuleError",
+    "SharedWorkMetric",
+    "SourceMetric",
+    "Survey",
+    "Tile",
+    "TogetherMetric",
+    "TrainingError",
+    "WeightedRule",
+    "WeightsError",
+    "build_part",
+    "build_rule",
+    "code_version",
+    "crop_to",
+    "empty_maps",
+    "gaussian",
+    "in_parallel",
+    "interprets",
+    "keep_freed_memory",
+    "normalized",
+    "one_line",
+    "pad_to_multiple",
+    "plugin_api_version",
+    "reach_of_parts",
+    "triton_refusal",
+    "weighted_sum",
+    "windowed",
+    "write_text_atomically",
+]

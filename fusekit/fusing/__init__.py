@@ -1,0 +1,1 @@
+"""A model on images of any size: whole or in tiles."""

@@ -1,0 +1,1 @@
+"""Pixels, where they lie in space, and their files."""

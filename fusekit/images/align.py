@@ -1,0 +1,24 @@
+"""One grid for all sources: refuse those that differ, or resample them."""
+
+from __future__ import annotations
+
+from fusekit.errors import InputError, size_text
+from fusekit.images.image import Image
+from fusekit.images.resample import resampled
+
+
+def aligned(images: list[Image], resize: str | None) -> list[Image]:
+    """Return the images at one size: checked, or resampled to the first one's where ``resize`` is ``first``.
+
+    Raises:
+        InputError: the sizes differ and nothing was said of resampling.
+    """
+    first = images[0]
+    for index, image in enumerate(images[1:], start=2):
+        if image.size != first.size and resize is None:
+            raise InputError(
+                f"the sources differ in size: {first.name} is {size_text(first.size)} and {image.name} "
+                f"(source {index}) is {size_text(image.size)} pixels; register them first, or resample with "
+                "--resize first"
+            )
+    return [image if image.size == first.size else resampled(image, first.size) for image in images]

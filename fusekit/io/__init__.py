@@ -1,1 +1,0 @@
-"""Reading and writing images, one module a family of formats."""

@@ -1,0 +1,1 @@
+"""What the computer can do: devices, memory, threads, backends, files."""

@@ -1,0 +1,107 @@
+"""Which backend computes a model: ``torch`` or ``triton``, decided here and nowhere else.
+
+A backend serves a model on a device in a dtype, or it says why not. One that was asked for and cannot serve is an
+error with that reason; ``auto`` takes what serves, torch at worst, and the record names what ran and why.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+from fusekit.errors import DeviceError, OptionError
+
+BACKENDS = ("auto", "torch", "triton")
+#: The oldest GPUs with bfloat16 matrix products: Ampere.
+LEAST_CAPABILITY = (8, 0)
+_DTYPES = (torch.float32, torch.bfloat16)
+
+
+class Choice(NamedTuple):
+    """A backend and, where ``auto`` would have taken another one on this device, why it could not.
+
+    Attributes:
+        backend: ``torch`` or ``triton``.
+        fallback: the reason, or ``None`` where the choice was the first one.
+    """
+
+    backend: str
+    fallback: str | None = None
+
+
+def check_name(backend: str) -> None:
+    """Raise `OptionError` unless ``backend`` is ``auto``, ``torch`` or ``triton``."""
+    if backend not in BACKENDS:
+        raise OptionError(f"unknown backend {backend!r}; choose {', '.join(BACKENDS)}")
+
+
+def choose(
+    asked: str, device: torch.device, dtype: torch.dtype, refusal: Callable[[str], str | None], name: str
+) -> Choice:
+    """Return the backend that computes a model on a device in a dtype.
+
+    Args:
+        asked: ``auto``, ``torch`` or ``triton``.
+        device: where the model is.
+        dtype: of its parameters.
+        refusal: says of a backend why the model, as it is, has no kernels for it, or ``None`` where it has.
+        name: what messages call the model.
+
+    Raises:
+        DeviceError: the backend that was asked for cannot serve; the message says why.
+    """
+    if asked == "torch" or (asked == "auto" and device.type != "cuda"):
+        return Choice("torch")
+    reason = refusal("triton") or triton_refusal(device, dtype)
+    if reason is None:
+        return Choice("triton")
+    if asked == "triton":
+        raise DeviceError(f"the backend 'triton' cannot run {name!r}: {reason}; or choose auto or torch")
+    return Choice("torch", reason)
+
+
+def triton_refusal(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Return why Triton kernels cannot run on ``device`` in ``dtype``, with the remedy, or ``None`` where they can."""
+    if not is_installed():
+        return "triton is not installed; run: pip install 'fusekit-imaging[triton]' (Linux)"
+    if dtype not in _DTYPES:
+        return f"the kernels compute in float32 and bfloat16, not in {str(dtype).removeprefix('torch.')}"
+    if device.type == "cuda":
+        return _capability_refusal(*torch.cuda.get_device_capability(device))
+    if interprets():
+        return None
+    return f"it needs a CUDA device, and the model is on {device}; for tests TRITON_INTERPRET=1 runs kernels on the CPU"
+
+
+def _capability_refusal(major: int, minor: int) -> str | None:
+    if (major, minor) >= LEAST_CAPABILITY:
+        return None
+    least = ".".join(map(str, LEAST_CAPABILITY))
+    return f"the GPU has compute capability {major}.{minor}, and the kernels need {least} (Ampere) or later"
+
+
+@functools.cache
+def is_installed() -> bool:
+    """Return whether triton can be imported; looking does not import it."""
+    return importlib.util.find_spec("triton") is not None
+
+
+def interprets() -> bool:
+    """Return whether Triton is told to interpret kernels on the CPU, which is for tests: it is slow."""
+    return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes")
+
+
+def describe() -> str:
+    """Return in one line whether Triton kernels can run on this machine, for ``fusekit doctor``."""
+    if not is_installed():
+        return "not installed: models run in torch"
+    reasons = [triton_refusal(torch.device("cuda", i), torch.bfloat16) for i in range(torch.cuda.device_count())]
+    if reasons:
+        served = [f"cuda:{index}" for index, reason in enumerate(reasons) if reason is None]
+        return f"serves {', '.join(served)}" if served else str(reasons[0])
+    return "interprets kernels on the CPU, slowly" if interprets() else "installed; there is no CUDA device to run on"

@@ -1,0 +1,1 @@
+"""Models that fuse: tensors in, tensors out."""

@@ -1,0 +1,102 @@
+"""Forms and backends of a model: what computes it, with the plain modules as the oracle."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from fusekit.errors import DeviceError, OptionError
+from fusekit.machine.backends import Choice, check_name, choose
+from fusekit.registry.specs import ModelSpec
+
+_Forms = TypeVar("_Forms", bound="Forms")
+
+
+class Forms(nn.Module):
+    """What every `FusionModel` can be asked to run as; a model with more than plain modules overrides parts of it."""
+
+    spec: ModelSpec
+    #: Forms that the model has; the last but ``compile`` is the fastest that needs nothing else. See `optimize`.
+    forms: tuple[str, ...] = ("plain",)
+    #: The form asked for, of `forms`, or ``fastest``.
+    asked_form: str = "plain"
+    #: ``auto``, ``torch`` or ``triton``; see `use_backend`.
+    asked_backend: str = "auto"
+
+    @property
+    def form(self) -> str:
+        """What runs where no gradients are asked for: ``plain``, or the name of a faster form of the same function."""
+        return "plain"
+
+    @property
+    def optimized(self) -> bool:
+        """Whether another form than the plain modules was asked for."""
+        return self.asked_form != "plain"
+
+    def optimize(self: _Forms, form: bool | str = True) -> _Forms:
+        """Let the model run its inference form, if it has one, or with ``False`` no longer; return the model.
+
+        The modules that hold the weights stay as they are: parameters, state dict, saving and moving are not touched.
+        Models that have such a form name it in `forms`, override `form`, and look at `asked_form` where they compute.
+        The form is the same function but for rounding, follows later changes of the weights, and does not run in
+        training mode or where gradients are asked for.
+
+        Args:
+            form: ``True`` for the fastest that needs no compiler, ``False`` or ``plain`` for the plain modules, or the
+                name of one, as ``composed`` or ``compile`` (by torch.compile).
+
+        Raises:
+            OptionError: the model has no form of that name.
+        """
+        asked = {True: "fastest", False: "plain"}[form] if isinstance(form, bool) else form
+        if asked not in ("fastest", *self.forms):
+            raise OptionError(f"the model {self.spec.id!r} has no form {asked!r}; choose {', '.join(self.forms)}")
+        self.asked_form = asked
+        return self
+
+    @property
+    def backend(self) -> str:
+        """What computes the model where it is now: ``torch``, or ``triton`` where its kernels can serve."""
+        return self.backend_choice.backend
+
+    @property
+    def backend_choice(self) -> Choice:
+        """The backend, and why it is not the one that ``auto`` would rather have taken."""
+        return choose(self.asked_backend, self.device, self.dtype, self.kernels_refusal, self.spec.id)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are; the CPU for a model without any."""
+        parameter = next(self.parameters(), None)
+        return parameter.device if parameter is not None else torch.device("cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the parameters; float32 for a model without any."""
+        parameter = next(self.parameters(), None)
+        return parameter.dtype if parameter is not None else torch.float32
+
+    def use_backend(self: _Forms, backend: str) -> _Forms:
+        """Let ``auto``, ``torch`` or ``triton`` compute the model; return the model.
+
+        Raises:
+            OptionError: there is no such backend.
+            DeviceError: it cannot serve this model, as it is, on its device in its dtype.
+        """
+        check_name(backend)
+        before, self.asked_backend = self.asked_backend, backend
+        try:
+            _ = self.backend_choice
+        except DeviceError:
+            self.asked_backend = before
+            raise
+        return self
+
+    def kernels_refusal(self, backend: str) -> str | None:
+        """Return why the model, as it is, has no kernels of ``backend`` to run, or ``None`` where it has.
+
+        Models that bring kernels override this, ask `backend` where they compute, and leave device and dtype to it.
+        """
+        return f"the model has no kernels for {backend}"

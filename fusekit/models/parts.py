@@ -1,0 +1,97 @@
+"""The parts that models are made of: encoders, decoders, and how registered ones are constructed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from torch import nn
+
+from fusekit.errors import OptionError, RuleError
+from fusekit.images.tiles import Reach
+from fusekit.registry.discovery import registries
+from fusekit.rules.base import FusionRule
+
+if TYPE_CHECKING:
+    pass
+
+
+class Encoder(nn.Module):
+    """Turns one image into features: (B, 1, *S) in [0, 1] → (B, C, *S).
+
+    Subclasses take their edge operator as the keyword ``edge`` (a registered name) and expose it as ``self.edge``, and
+    the number of their features' channels as ``self.channels``.
+
+    Attributes:
+        reach: pixels around a feature that it depends on; ``None`` where nobody looked, and then images are not tiled.
+        multiple: of pixels at which tiles may begin, such as 2 for an encoder that pools over 2×2 blocks.
+    """
+
+    channels: int
+    reach: int | None = None
+    multiple: int = 1
+
+
+class Decoder(nn.Module):
+    """Turns features into an image: (B, C, *S) → (B, 1, *S). Subclasses take C as the keyword ``channels``.
+
+    Attributes:
+        reach: pixels of features around an output pixel that it depends on; ``None`` where nobody looked.
+        multiple: of pixels at which tiles may begin.
+    """
+
+    reach: int | None = None
+    multiple: int = 1
+
+
+def reach_of_parts(encoder: nn.Module, decoder: nn.Module) -> Reach | None:
+    """Return the reach of a model that is these two parts and nothing else, ``None`` where one does not declare it."""
+    near, far = getattr(encoder, "reach", None), getattr(decoder, "reach", None)
+    if not isinstance(near, int) or not isinstance(far, int):
+        return None
+    multiples = (getattr(part, "multiple", 1) for part in (encoder, decoder))
+    return Reach(near, far, math.lcm(*multiples))
+
+
+PartKind: TypeAlias = Literal["encoder", "decoder", "edge operator"]
+
+
+def build_part(kind: PartKind, name: str, options: Mapping[str, Any]) -> Any:
+    """Return the registered part called ``name``, an `nn.Module` constructed with ``options``.
+
+    Args:
+        kind: ``encoder``, ``decoder`` or ``edge operator``.
+        name: as registered.
+        options: keyword arguments of its class; those of an edge operator are the ``channels``.
+
+    Raises:
+        UnknownNameError: there is none of that name.
+        OptionError: it does not take these options.
+        PluginError: it cannot be imported.
+    """
+    found = registries()
+    kinds = {"encoder": found.encoders, "decoder": found.decoders, "edge operator": found.edge_operators}
+    part_class = kinds[kind].load(name)
+    try:
+        return part_class(**options)
+    except TypeError as error:
+        raise OptionError(f"the {kind} {name!r} does not take these options: {error}") from error
+
+
+def build_rule(rule: str | FusionRule, options: Mapping[str, Any] | None = None) -> FusionRule:
+    """Return ``rule``, looked up and constructed with ``options`` if it is a name.
+
+    Raises:
+        UnknownNameError: no rule has that name.
+        RuleError: the rule does not take these options.
+    """
+    if isinstance(rule, FusionRule):
+        return rule
+    rule_class = registries().fusion_rules.load(rule)
+    try:
+        built: FusionRule = rule_class(**(options or {}))
+    except TypeError as error:
+        raise RuleError(f"the rule {rule!r} does not take these options: {error}") from error
+    built.name, built.options = rule, dict(options or {})
+    return built

@@ -1,0 +1,1 @@
+"""Names of components and where they come from."""

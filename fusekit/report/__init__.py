@@ -1,1 +1,0 @@
-"""Evaluation of whole folders: ratings of several methods, their ranking, and reports of them."""

@@ -1,0 +1,1 @@
+"""The tables of fusekit, as a plugin: quality, speed, memory, calibration."""

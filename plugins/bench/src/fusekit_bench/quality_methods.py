@@ -1,0 +1,139 @@
+"""The methods that a quality table compares: a model, its weights, a rule; and what tells one result from another."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from fusekit.cases.datasets import Dataset
+from fusekit.errors import OptionError
+from fusekit.models.base import FusionModel
+from fusekit.models.load import load
+from fusekit.registry.discovery import registries
+from fusekit.registry.specs import ModelSpec
+from fusekit.version import code_digest
+
+#: What is compared where nothing is said.
+DEFAULT = ("ehdran:*", "dilran:sfnn", "dilran:max", "pixel:mean", "pixel:max", "laplacian-pyramid")
+#: What every result passes through, beside the model's, the rule's and the metrics' own code.
+_WAY = (
+    "fusekit_bench.quality_scores",
+    "fusekit.evaluation.rate",
+    "fusekit.images.color",
+    "fusekit.images.ranges",
+    "fusekit.models.base",
+    "fusekit.models.shapes",
+    "fusekit.rules.base",
+)
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of a table.
+
+    Attributes:
+        model: registered name.
+        rule: registered name; ``None`` for a model that takes none.
+        weights: tag, file or address; ``None`` for a model without trained weights.
+        label: what the row is called.
+    """
+
+    model: str
+    rule: str | None
+    weights: str | None = None
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """The label, or else model and rule."""
+        return self.label or (f"{self.model} · {self.rule}" if self.rule else self.model)
+
+
+def parse_methods(texts: Sequence[str]) -> list[Method]:
+    """Return the methods that ``MODEL[:RULE]`` texts name; ``MODEL:*`` is the model with every registered rule.
+
+    Raises:
+        UnknownNameError: there is no such model or rule.
+        OptionError: a rule is given to a model that takes none.
+    """
+    methods: list[Method] = []
+    for text in texts:
+        model, _, rule = text.partition(":")
+        spec = _spec(model)
+        if spec.rule_policy != "free":
+            if rule:
+                raise OptionError(f"the model {model!r} takes no rule; write {model!r} instead of {text!r}")
+            methods.append(Method(model, None))
+            continue
+        rules = registries().fusion_rules.names() if rule == "*" else [rule or spec.default_rule]
+        for each in rules:
+            registries().fusion_rules.entry(each)
+            methods.append(Method(model, each))
+    return list(dict.fromkeys(methods))
+
+
+def with_weights(method: Method, dataset: Dataset, given: Mapping[str, str]) -> Method:
+    """Return the method with the weights for a dataset: those given for its model, or those that its model brings.
+
+    Raises:
+        OptionError: the model has trained weights, but none for this dataset.
+    """
+    spec = _spec(method.model)
+    weights = given.get(method.model)
+    if weights is None and spec.weights:
+        known = ", ".join(each.tag for each in spec.weights)
+        if spec.find_weights(dataset.weights) is None:
+            raise OptionError(
+                f"the model {method.model!r} has no weights {dataset.weights!r}, which the dataset {dataset.name!r} "
+                f"asks for; name some: --weights {method.model}=FILE, or one of its own: {known}"
+            )
+        weights = dataset.weights
+    return Method(method.model, method.rule, weights, method.label)
+
+
+def _spec(model: str) -> ModelSpec:
+    spec: ModelSpec = registries().models.entry(model).details["spec"]
+    return spec
+
+
+@lru_cache(maxsize=4)
+def loaded(model: str, weights: str | None, device: str) -> FusionModel:
+    """Return the model of a method, in evaluation mode; the last few are kept."""
+    return load(model, weights=weights, device=device)
+
+
+def key_of(method: Method, device: str) -> str:
+    """Return a digest of all that a method's fused images follow from, besides the sources.
+
+    These are the model's configuration, its weights' bytes, the rule, the code of both, and the kind of device.
+    """
+    network = loaded(method.model, method.weights, device)
+    weights = network.provenance.weights if network.provenance else None
+    parts = {type(module).__module__ for module in network.modules()}
+    rule = network.choose_rule(method.rule)
+    if rule is not None:
+        parts.add(type(rule).__module__)
+    facts: dict[str, Any] = {
+        "model": method.model,
+        "config": network.config,
+        "policies": [network.spec.normalization, network.spec.output],
+        "weights": weights.sha256 if weights else None,
+        "rule": method.rule,
+        "way": [code_digest(each, alone=True) for each in _WAY],
+        "code": [code_digest(each) for each in sorted(parts) if each.partition(".")[0] != "torch"],
+        "device": device_kind(network),
+        "torch": torch.__version__,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:20]
+
+
+def device_kind(network: FusionModel) -> str:
+    """Return ``cpu`` or ``cuda``."""
+    parameter = next(network.parameters(), None)
+    return parameter.device.type if parameter is not None else "cpu"
