@@ -151,7 +151,13 @@ def test_the_wheel_holds_package_plugin_weights_and_samples(wheel: Path) -> None
     )
     assert "fusekit = fusekit.cli.main:run" in entry_points
     assert metadata["Name"] == "fusekit-imaging"
-    assert {name.partition("/")[0] for name in names} == {"fusekit", "fusekit_bench", "fusekit_classical", "fusekit_ehdran", info}
+    assert {name.partition("/")[0] for name in names} == {
+        "fusekit",
+        "fusekit_bench",
+        "fusekit_classical",
+        "fusekit_ehdran",
+        info,
+    }
 
 
 def test_the_wheel_holds_no_tests_and_no_private_data(wheel: Path) -> None:
