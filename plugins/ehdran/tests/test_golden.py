@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from fusekit.models.base import EncoderDecoder
 from fusekit.models.parts import build_rule
 from fusekit_ehdran.model import DILRAN, EHDRAN
-from fusekit_ehdran.nuclear import nuclear_norms
+from fusekit_ehdran.rules.nuclear import nuclear_norms
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
 TOLERANCE = {"atol": 1e-4, "rtol": 0}

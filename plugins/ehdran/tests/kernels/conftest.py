@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ if INSTALLED:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRITON_INTERPRET", "1")
         importlib.import_module("triton")
-        importlib.import_module("fusekit_ehdran.kernels.build").variants()
+        importlib.import_module("fusekit_ehdran.kernels.check.variants")
     interpreter = importlib.import_module("triton.runtime.interpreter")
     language = importlib.import_module("triton.language")
     cutting = interpreter._convert_float
@@ -36,15 +35,6 @@ def rounding(values: Any, before: Any, after: Any, mode: Any) -> Any:
         return cutting(values, before, after, mode)
     bits = np.ascontiguousarray(values).view(np.uint32)
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16).reshape(values.shape)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if INSTALLED:
-        return
-    skip = pytest.mark.skip(reason="triton is not installed; it is part of the extra 'dev' on Linux")
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(skip)
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 import fusekit
 from fusekit.errors import DeviceError
 from fusekit.models.base import EncoderDecoder
-from fusekit_ehdran.inference import InferenceForm
+from fusekit_ehdran.fast.form import InferenceForm
 from fusekit_ehdran.model import DILRAN, EHDRAN
 
 pytest.importorskip("triton", reason="triton is not installed")
