@@ -35,6 +35,7 @@ from fusekit.metrics.base import (
     SourceMetric,
     TogetherMetric,
 )
+from fusekit.metrics.build import build_metric
 from fusekit.metrics.windows import gaussian, windowed
 from fusekit.models.base import BoundRule, EncoderDecoder, FusionModel, Joint
 from fusekit.models.objectives import Objectives
@@ -88,6 +89,7 @@ __all__ = [
     "Weighing",
     "WeightedRule",
     "WeightsError",
+    "build_metric",
     "build_part",
     "build_rule",
     "code_version",

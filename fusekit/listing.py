@@ -49,8 +49,19 @@ def list_rules() -> list[dict[str, Any]]:
 
 
 def list_metrics() -> list[dict[str, Any]]:
-    """Return the registered metrics, each with ``name``, ``summary``, ``owner`` and ``citation``."""
-    return _rows(registries().metrics)
+    """Return the registered metrics: ``name``, ``summary``, ``owner``, ``citation``, ``direction`` and ``optional``.
+
+    ``direction`` is ``"higher"`` or ``"lower"``, whichever values are better; an ``optional`` metric needs weights of
+    its own, so that no set has it.
+    """
+    return [
+        {
+            **_row(entry),
+            "direction": entry.details["direction"],
+            "optional": entry.details.get("optional", False),
+        }
+        for entry in registries().metrics
+    ]
 
 
 def list_weights() -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from fusekit.evaluation.rate import arrow
 from fusekit.machine.files import write_text_atomically
 from fusekit.metrics.base import FusedMetric
 from fusekit.metrics.sets import SETS
@@ -37,15 +38,14 @@ def page() -> str:
     ]
     for name in names:
         metric, entry = metrics.load(name), metrics.entry(name)
-        arrow = {"higher": "↑", "lower": "↓"}[metric.direction]
         cells = [
-            f"[`{name}`](#{_anchor(name)})", arrow, entry.summary.removesuffix("; lower is better"), _range(metric),
+            f"[`{name}`](#{_anchor(name)})", arrow(name), entry.summary, _range(metric),
             metric.data_range, _sources(metric), _sets(name),
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     for name in names:
         metric = metrics.load(name)
-        lines += ["", f"## {name}", "", _paragraphs(metric.__doc__), "", f"*Paper:* {metric.reference}"]
+        lines += ["", f"## {name}", "", _paragraphs(metric.__doc__), "", f"*Paper:* {metrics.entry(name).citation}"]
         lines += ["", f"*Look-alikes:* {metric.look_alikes}"]
     return "\n".join(lines) + "\n"
 

@@ -58,6 +58,12 @@ def test_models_are_listed_with_their_facts() -> None:
     assert rows["ehdran"]["owner"] == "fusekit-imaging"
 
 
+def test_metrics_are_listed_with_their_directions() -> None:
+    rows = {row["name"]: row for row in json.loads(run(COMMAND, "list", "metrics", "--json").stdout)}
+    assert (rows["ssim"]["direction"], rows["mse"]["direction"]) == ("higher", "lower")
+    assert rows["lpips.vgg16"]["optional"]
+
+
 def test_dir_shows_all_public_names() -> None:
     assert set(fusekit.__all__) <= set(dir(fusekit))
 

@@ -32,7 +32,7 @@ def _print_table(kind: str, rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     console = Console(highlight=False)
-    extra = {"weights": "where", "plugins": "version", "models": "rules"}.get(kind)
+    extra = {"weights": "where", "plugins": "version", "models": "rules", "metrics": "direction"}.get(kind)
     papers = list(dict.fromkeys(row["citation"] for row in rows if row["citation"]))
     table = Table(title=kind, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", expand=False)
     table.add_column("name", style="cyan", no_wrap=True)

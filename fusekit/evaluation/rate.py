@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fusekit.errors import InputError, PluginError
+from fusekit.errors import InputError
 from fusekit.images.color import luminance
 from fusekit.images.formats.raster import read_image
 from fusekit.images.image import Array, Image, from_pixels, full_scale
 from fusekit.metrics.base import Metric
+from fusekit.metrics.build import build_metric
 
 #: A path, an array (H, W) or (H, W, 3), or a tensor (H, W), (1, H, W) or (1, 1, H, W).
 ImageLike = str | Path | Array | Tensor
@@ -64,7 +65,7 @@ def evaluate_detailed(
     sources: Sequence[ImageLike], fused: ImageLike, metrics: str | Sequence[str] | None = None
 ) -> dict[str, Rating]:
     """Rate one fused image and tell each source's share; arguments and errors as for `evaluate`."""
-    chosen = _load_metrics(metrics)
+    chosen = _build_metrics(metrics)
     if isinstance(sources, (str, Path, np.ndarray, Tensor)):
         raise InputError("the sources come as a list of images, one entry each, also where there is only one")
     if not sources:
@@ -112,23 +113,11 @@ def arrow(metric: str) -> str:
     """Return ↑ where higher values of the metric are better, ↓ where lower ones are."""
     from fusekit.registry.discovery import registries
 
-    return {"higher": "↑", "lower": "↓"}[registries().metrics.load(metric).direction]
+    return {"higher": "↑", "lower": "↓"}[registries().metrics.entry(metric).details["direction"]]
 
 
-def _load_metrics(names: str | Sequence[str] | None) -> dict[str, Metric]:
-    from fusekit.registry.discovery import registries
-
-    registry = registries().metrics
-    chosen = {}
-    for name in metric_names(names):
-        metric = registry.load(name)()
-        if not isinstance(metric, Metric):
-            raise PluginError(
-                f"the metric {name!r} of {registry.entry(name).owner} is not a fusekit.extend.Metric; "
-                "derive it from one"
-            )
-        chosen[name] = metric
-    return chosen
+def _build_metrics(names: str | Sequence[str] | None) -> dict[str, Metric]:
+    return {name: build_metric(name) for name in metric_names(names)}
 
 
 def _rate(metric: Metric, sources: list[Tensor], fused: Tensor) -> Rating:

@@ -95,7 +95,7 @@ class Comparison:
 
 def _badness(metric: str, value: float) -> float:
     """Return a number that is smaller the better ``value`` is."""
-    return value if registries().metrics.load(metric).direction == "lower" else -value
+    return value if registries().metrics.entry(metric).details["direction"] == "lower" else -value
 
 
 def compare(

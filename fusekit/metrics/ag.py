@@ -38,14 +38,8 @@ class AverageGradient(FusedMetric):
     The upper end of the range, 4 · 255, belongs to 2×2 pixels; large images stay far below.
     """
 
-    name = "ag"
-    direction = "higher"
     range = (0.0, 1020.0)
     data_range = "grey levels 0-255, not rounded"
-    reference = (
-        "Cui, Feng, Xu, Li, Chen: Detail preserved fusion of visible and infrared images using regional saliency "
-        "extraction and multi-scale image decomposition. Optics Communications 341, 2015"
-    )
     look_alikes = (
         "Divided by H·W instead of (H − 1)·(W − 1) (ag.mn): lower, by 0.8 % at 256×256. With forward differences: "
         "higher on noisy images."
@@ -58,7 +52,6 @@ class AverageGradient(FusedMetric):
 class AverageGradientPerPixel(AverageGradient):
     """``ag`` divided by the number of pixels, H·W: a true mean."""
 
-    name = "ag.mn"
     range = (0.0, 255.0)
     look_alikes = "ag divides by (H − 1)·(W − 1): higher, by 0.8 % at 256×256."
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fusekit.errors import InputError
+from fusekit.errors import InputError, PluginError
 
 
 class Metric:
@@ -17,24 +17,25 @@ class Metric:
     Images are tensors (B, 1, H, W) of floats in [0, 1], with H, W ≥ 2; metrics that are defined on 8-bit grey levels
     scale by 255 themselves. No metric returns NaN; what it returns for degenerate images stands at its class.
 
-    Subclasses derive from `FusedMetric`, `SourceMetric` or `AllSourcesMetric`.
+    Subclasses derive from `FusedMetric`, `SourceMetric` or `AllSourcesMetric`. What its registration says of a metric,
+    `fusekit.metrics.build.build_metric` sets on the one that it builds; it is empty on one built by hand.
 
     Attributes:
         name: the name that it is registered under.
-        direction: ``"higher"`` or ``"lower"``, whichever is better.
+        direction: ``"higher"`` or ``"lower"``, whichever values are better.
+        citation: the paper that defines it.
         range: least and greatest possible value of one comparison; ``inf`` is allowed.
         data_range: the scale of grey values that it computes on.
         combine: ``"mean"`` or ``"sum"`` over the sources, ``"all at once"``, or ``"fused only"``.
-        reference: the paper that defines it.
         look_alikes: other definitions in use under its name, and how their values differ.
     """
 
-    name: ClassVar[str]
-    direction: ClassVar[str]
+    name: str = ""
+    direction: str = ""
+    citation: str = ""
     range: ClassVar[tuple[float, float]]
     data_range: ClassVar[str]
     combine: ClassVar[str]
-    reference: ClassVar[str]
     look_alikes: ClassVar[str]
 
     def rate(self, sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -49,14 +50,28 @@ class Metric:
         """
         raise NotImplementedError(f"{type(self).__name__} must define rate(sources, fused)")
 
+    @property
+    def title(self) -> str:
+        """What messages call it: ``the metric 'ssim'``, or by its class where it has no name."""
+        return f"the metric {self.name!r}" if self.name else f"the metric {type(self).__name__}"
+
     def check(self, sources: Sequence[Tensor], fused: Tensor) -> None:
         """Raise `InputError` unless there are sources, and all images are of one shape."""
         if not sources:
-            raise InputError(f"the metric {self.name!r} compares with the sources; give at least one")
+            raise InputError(f"{self.title} compares with the sources; give at least one")
         check_images(sources, fused)
 
     def worst_of(self, values: Tensor) -> Tensor:
-        """Return the worst of the sources' own values by `direction`: (N, B) → (B,)."""
+        """Return the worst of the sources' own values by `direction`: (N, B) → (B,).
+
+        Raises:
+            PluginError: the metric was built by hand and has no direction.
+        """
+        if self.direction not in ("higher", "lower"):
+            raise PluginError(
+                f"{self.title} does not know which values are better; build it by its registered name with "
+                'fusekit.extend.build_metric(name), or set its attribute direction to "higher" or "lower"'
+            )
         return values.amax(0) if self.direction == "lower" else values.amin(0)
 
     def __call__(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
@@ -139,7 +154,7 @@ class AllSourcesMetric(Metric):
         super().check(sources, fused)
         if self.max_sources is not None and len(sources) > self.max_sources:
             raise InputError(
-                f"the metric {self.name!r} is defined for {self.max_sources} sources, and {len(sources)} were given; "
+                f"{self.title} is defined for {self.max_sources} sources, and {len(sources)} were given; "
                 "rate pairs of them"
             )
 

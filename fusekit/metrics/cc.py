@@ -50,15 +50,9 @@ class Correlation(TogetherMetric):
     A constant image correlates with nothing: 0.
     """
 
-    name = "cc"
-    direction = "higher"
     range = (-1.0, 1.0)
     data_range = "any; the scale cancels"
     combine = "mean"
-    reference = (
-        "Deshmukh, Bhosale: Image fusion and image quality assessment of fused images. International Journal of Image "
-        "Processing 4(5), 2010"
-    )
     look_alikes = "The sum of the two sources: twice this value. The absolute value of each correlation."
 
     def compare_all(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
@@ -72,14 +66,8 @@ class DifferenceCorrelation(SharedWorkMetric):
     the sum of the others. A constant image or difference, as where F = A, has the correlation 0.
     """
 
-    name = "scd"
-    direction = "higher"
     range = (-math.inf, math.inf)
     data_range = "any; the scale cancels"
-    reference = (
-        "Aslantas, Bendes: A new image quality metric for image fusion: the sum of the correlations of differences. "
-        "AEU International Journal of Electronics and Communications 69(12), 2015"
-    )
     look_alikes = "Code that guards the division by an epsilon gives other values where F equals a source."
 
     def both(self, sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, Tensor]:

@@ -27,15 +27,9 @@ class CrossEntropy(SourceMetric):
     no level in common get 0, as equal ones do: the metric tells little where histograms hardly overlap.
     """
 
-    name = "ce"
-    direction = "lower"
     range = (-1 / (math.e * math.log(2)), math.inf)
     data_range = "grey levels 0-255, rounded"
     combine = "mean"
-    reference = (
-        "Bulanon, Burks, Alchanatis: Image fusion of visible and thermal images for fruit detection. Biosystems "
-        "Engineering 103(1), 2009"
-    )
     look_alikes = (
         "The root of the mean square of the two sources' values; the sum of the two: twice this value. With an epsilon "
         "in place of empty levels: higher, by as much as the epsilon is small."

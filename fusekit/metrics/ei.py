@@ -23,14 +23,8 @@ def edge_intensity(fused: Tensor) -> Tensor:
 class EdgeIntensity(FusedMetric):
     """Edge intensity: the mean Sobel gradient magnitude, on the scale 0-255. A constant image has 0."""
 
-    name = "ei"
-    direction = "higher"
     range = (0.0, 1020 * math.sqrt(2))
     data_range = "grey levels 0-255, not rounded"
-    reference = (
-        "Rajalingam, Priya: Hybrid multimodality medical image fusion technique for feature enhancement in medical "
-        "diagnosis. International Journal of Engineering Science Invention, 2018"
-    )
     look_alikes = "With a zero border: higher, by the frame of a bright image. Sobel divided by 8: an eighth."
 
     def measure(self, fused: Tensor) -> Tensor:

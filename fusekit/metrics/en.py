@@ -30,14 +30,8 @@ class Entropy(FusedMetric):
     Values between two grey levels are rounded to the nearest.
     """
 
-    name = "en"
-    direction = "higher"
     range = (0.0, 8.0)
     data_range = "grey levels 0-255, rounded"
-    reference = (
-        "Roberts, van Aardt, Ahmed: Assessment of image fusion procedures using entropy, image quality, and "
-        "multispectral classification. Journal of Applied Remote Sensing 2, 2008"
-    )
     look_alikes = (
         "en.float: over the distinct float values instead of 256 bins, may exceed 8 bits. In nats: ln 2 times this "
         "value."
@@ -54,14 +48,8 @@ class FloatEntropy(FusedMetric):
     hold as much as what they show: compare it only between results of the same precision. On 8-bit images it is ``en``.
     """
 
-    name = "en.float"
-    direction = "higher"
     range = (0.0, math.inf)
     data_range = "the values as given"
-    reference = (
-        "Zhou et al.: Edge-Enhanced Dilated Residual Attention Network for Multimodal Medical Image Fusion. IEEE BIBM, "
-        "2024, by its published evaluation code (scikit-image's shannon_entropy of a float image)"
-    )
     look_alikes = "en: over 256 bins, at most 8 bits and usually about half of this value."
 
     def measure(self, fused: Tensor) -> Tensor:

@@ -156,10 +156,8 @@ class FeatureMutualInformation(TogetherMetric):
     image's, and one that is flat as the fused image's is, has 1; one that is flat where the fused image's is not has 0.
     """
 
-    direction = "higher"
     range = (-math.inf, 1.0)
     combine = "mean"
-    reference = "Haghighat, Razian: Fast-FMI: non-reference image fusion metric. IEEE AICT, 2014"
 
     def feature(self, images: Tensor) -> Tensor:
         """Return the feature map: (B, 1, H, W) in [0, 1] → (B, H', W')."""
@@ -172,7 +170,6 @@ class FeatureMutualInformation(TogetherMetric):
 class PixelFMI(FeatureMutualInformation):
     """Feature mutual information of the grey values themselves, the mean over the sources."""
 
-    name = "fmi.pixel"
     data_range = "grey levels 0-255, not rounded; the scale cancels"
     look_alikes = (
         "fmi.edge, which code that leaves out the feature's name computes and often calls FMI_pixel. " + _PUBLISHED
@@ -185,7 +182,6 @@ class PixelFMI(FeatureMutualInformation):
 class GradientFMI(FeatureMutualInformation):
     """Feature mutual information of the horizontal derivative, the mean over the sources."""
 
-    name = "fmi.gradient"
     data_range = "grey levels 0-255, not rounded; the scale cancels"
     look_alikes = "Of the gradient magnitude (MetricsLab): lower. " + _PUBLISHED
 
@@ -196,7 +192,6 @@ class GradientFMI(FeatureMutualInformation):
 class CosineFMI(FeatureMutualInformation):
     """Feature mutual information of the whole image's discrete cosine transform, the mean over the sources."""
 
-    name = "fmi.dct"
     data_range = "grey levels 0-255, not rounded; the scale cancels"
     look_alikes = "Of blockwise transforms."
 
@@ -207,7 +202,6 @@ class CosineFMI(FeatureMutualInformation):
 class WaveletFMI(FeatureMutualInformation):
     """Feature mutual information of one level of the discrete Meyer wavelet transform, the mean over the sources."""
 
-    name = "fmi.wavelet"
     data_range = "grey levels 0-255, not rounded; the scale cancels"
     look_alikes = "PyWavelets' dmey filter has 62 taps instead of 102: differs in the third digit."
 
@@ -221,7 +215,6 @@ class EdgeFMI(FeatureMutualInformation):
     Most windows hold no edge in either image and have 1, so that values lie high and close together.
     """
 
-    name = "fmi.edge"
     data_range = "grey levels 0-255, not rounded; the scale cancels"
     look_alikes = (
         "Edge detectors differ in threshold and thinning (here as in Octave's edge): by some hundredths. Tables often "

@@ -132,15 +132,9 @@ class FeatureSimilarity(TogetherMetric):
     have 1; a constant one has no phase congruency.
     """
 
-    name = "fsim"
-    direction = "higher"
     range = (0.0, 1.0)
     data_range = "grey levels 0-255, not rounded"
     combine = "mean"
-    reference = (
-        "Zhang, Zhang, Mou, Zhang: FSIM: A feature similarity index for image quality assessment. IEEE Transactions on "
-        "Image Processing 20(8), 2011"
-    )
     look_alikes = (
         "fsim.ehdran and other code after the package image-similarity-measures: another phase congruency with six "
         "orientations, and Scharr gradients cut to integers: higher or lower by some hundredths."
@@ -197,12 +191,7 @@ class EhdranFeatureSimilarity(FeatureSimilarity):
     integers of 0…16, and its phase congruency is summed over six orientations. For comparison with that paper only.
     """
 
-    name = "fsim.ehdran"
     data_range = "[0, 1] with constants for grey levels 0-255"
-    reference = (
-        "Zhou et al.: Edge-Enhanced Dilated Residual Attention Network for Multimodal Medical Image Fusion. IEEE BIBM, "
-        "2024, by its published evaluation code"
-    )
     look_alikes = "fsim: the paper's definition. The same code on 8-bit input overflows 16 bits: far lower."
 
     def compare_all(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:

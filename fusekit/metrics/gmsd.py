@@ -42,15 +42,9 @@ class GradientSimilarityDeviation(SourceMetric):
     only, where zeros surround them.
     """
 
-    name = "gmsd"
-    direction = "lower"
     range = (0.0, 0.5)
     data_range = "[0, 1]"
     combine = "mean"
-    reference = (
-        "Xue, Zhang, Mou, Bovik: Gradient magnitude similarity deviation: a highly efficient perceptual image quality "
-        "index. IEEE Transactions on Image Processing 23(2), 2014"
-    )
     look_alikes = "With a replicated border, or without halving: differs in the second digit. Some code returns 1 − it."
 
     def compare(self, source: Tensor, fused: Tensor) -> Tensor:

@@ -58,14 +58,9 @@ class LearnedDistance(TogetherMetric):
         network: what the features come from, for messages.
     """
 
-    direction = "lower"
     range = (0.0, 6.0)
     data_range = "[0, 1]"
     combine = "mean"
-    reference = (
-        "Zhang, Isola, Efros, Shechtman, Wang: The Unreasonable Effectiveness of Deep Features as a Perceptual Metric. "
-        "CVPR, 2018"
-    )
     network: ClassVar[str]
 
     def __init__(self) -> None:
@@ -82,7 +77,7 @@ class LearnedDistance(TogetherMetric):
     def compare_all(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
         if min(fused.shape[2:]) < _LEAST_SIDE:
             raise InputError(
-                f"the metric {self.name!r} takes images of at least {_LEAST_SIDE}×{_LEAST_SIDE} pixels, "
+                f"{self.title} takes images of at least {_LEAST_SIDE}×{_LEAST_SIDE} pixels, "
                 f"not {fused.shape[2]}×{fused.shape[3]}"
             )
         return feature_distances(self.features.to(fused.device), sources, fused)
@@ -91,14 +86,13 @@ class LearnedDistance(TogetherMetric):
 class PrunedVGG19Distance(LearnedDistance):
     """Distance of the features of a VGG-19 with a quarter of its channels, at the layers 1-2, 2-2 and 3-4."""
 
-    name = "lpips.vgg19-pruned"
     network = "VGG-19, pruned (Wang et al.: Collaborative Distillation. CVPR, 2020)"
     look_alikes = "LPIPS itself has learned weights and other networks: its values do not compare. lpips.vgg16."
 
     def load(self) -> nn.Module:
         given = os.environ.get(VARIABLE)
         how = (
-            f"the metric {self.name!r} needs the file trained_models/wct_se_16x_new/20191110-132643_E20.pth of "
+            f"the metric lpips.vgg19-pruned needs the file trained_models/wct_se_16x_new/20191110-132643_E20.pth of "
             f"github.com/MingSun-Tse/Collaborative-Distillation; set {VARIABLE} to its path"
         )
         if not given:
@@ -112,7 +106,6 @@ class PrunedVGG19Distance(LearnedDistance):
 class VGG16Distance(LearnedDistance):
     """Distance of the features of VGG-16 as trained on ImageNet, at the layers 1-2, 2-2 and 3-3, from the Hub."""
 
-    name = "lpips.vgg16"
     network = f"VGG-16, hub:{HUB['vgg16']}"
     look_alikes = (
         "LPIPS itself has learned weights and two layers more: its values do not compare. lpips.vgg19-pruned: another "

@@ -69,14 +69,8 @@ class MefSSIM(AllSourcesMetric):
     Flat images of any brightness have 1: brightness does not count. Any number of sources.
     """
 
-    name = "mef-ssim"
-    direction = "higher"
     range = (0.0, 1.0)
     data_range = "grey levels 0-255, not rounded"
-    reference = (
-        "Ma, Zeng, Wang: Perceptual quality assessment for multi-exposure image fusion. IEEE Transactions on Image "
-        "Processing 24(11), 2015"
-    )
     look_alikes = (
         "ms-ssim: Wang's, source by source, five scales; fusion toolboxes call both MS-SSIM. At one scale (the paper's "
         "Q at the finest): usually higher."

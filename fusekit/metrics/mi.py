@@ -24,12 +24,9 @@ class MutualInformation(SourceMetric):
     sources, so that values for different numbers of sources do not compare.
     """
 
-    name = "mi"
-    direction = "higher"
     range = (0.0, math.inf)
     data_range = "grey levels 0-255, rounded"
     combine = "sum"
-    reference = "Qu, Zhang, Yan: Information measure for performance of image fusion. Electronics Letters 38(7), 2002"
     look_alikes = (
         "mi.nats: in nats (VIFB), ln 2 times this value. mi.mean: the mean, half of it for two sources. Fewer bins: "
         "lower. An 8-bit sum in a widespread MATLAB toolbox merges levels 254 and 255: up to a fifth higher on images "
@@ -43,7 +40,6 @@ class MutualInformation(SourceMetric):
 class MutualInformationInNats(MutualInformation):
     """``mi`` in nats, ln 2 times its value, summed over the sources: VIFB's unit."""
 
-    name = "mi.nats"
     look_alikes = "mi: in bits. EH-DRAN's authors give the mean of the two sources in nats: half of this value."
 
     def compare(self, source: Tensor, fused: Tensor) -> Tensor:
@@ -53,7 +49,6 @@ class MutualInformationInNats(MutualInformation):
 class MeanMutualInformation(MutualInformation):
     """``mi`` in bits, the mean over the sources, so that values for different numbers of sources compare."""
 
-    name = "mi.mean"
     combine = "mean"
     range = (0.0, 8.0)
     look_alikes = "mi: the sum. EH-DRAN's authors give the mean in nats: ln 2 times this value."

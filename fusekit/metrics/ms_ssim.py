@@ -49,15 +49,9 @@ class MultiScaleSSIM(TogetherMetric):
     Two constants are compared by luminance at the coarsest scale alone.
     """
 
-    name = "ms-ssim"
-    direction = "higher"
     range = (0.0, 1.0)
     data_range = "[0, 1], L = 1"
     combine = "mean"
-    reference = (
-        "Wang, Simoncelli, Bovik: Multiscale structural similarity for image quality assessment. Asilomar Conference "
-        "on Signals, Systems and Computers, 2003"
-    )
     look_alikes = (
         "mef-ssim, which some toolboxes call MS-SSIM: three scales, all sources at once, usually higher. A padded "
         "border (torchmetrics): lower or higher by some hundredths. Zeros beside an odd last row or column "

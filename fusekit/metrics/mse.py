@@ -36,12 +36,9 @@ def squared_errors(sources: Sequence[Tensor], fused: Tensor) -> Tensor:
 class MSE(TogetherMetric):
     """Mean squared error of the fused image against each source, on [0, 1], the mean over the sources."""
 
-    name = "mse"
-    direction = "lower"
     range = (0.0, 1.0)
     data_range = "[0, 1]"
     combine = "mean"
-    reference = "Jagalingam, Hegde: A Review of Quality Metrics for Fused Image. Aquatic Procedia 4, 2015"
     look_alikes = "mse.255: on grey levels 0-255, 65025 times this value."
 
     def compare_all(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:
@@ -51,7 +48,6 @@ class MSE(TogetherMetric):
 class MSE255(MSE):
     """``mse`` on grey levels 0-255: 65025 times the value."""
 
-    name = "mse.255"
     range = (0.0, 255.0**2)
     data_range = "grey levels 0-255, not rounded"
     look_alikes = "mse: on [0, 1], 1/65025 of this value."
@@ -63,7 +59,6 @@ class MSE255(MSE):
 class RMSE(MSE):
     """Root of the mean squared error of the fused image against each source, on [0, 1]; the mean of these roots."""
 
-    name = "rmse"
     look_alikes = (
         "VIFB takes √SSE / (H·W) on grey levels 0-255, which shrinks with the image's size. The root of the mean of "
         "the sources' squared errors: at least this value. On grey levels 0-255: 255 times it."

@@ -74,13 +74,6 @@ def _edge_sums(band: Tensor) -> Tensor:
     return torch.stack([pixel_sum(each) for each in sums])
 
 
-_PETROVIC = "Petrović, Xydeas: Objective image fusion performance characterisation. ICCV 2005"
-_KUMAR = (
-    "Shreyamsha Kumar: Multifocus and multispectral image fusion based on pixel significance using discrete cosine "
-    "harmonic wavelet transform. Signal, Image and Video Processing 7, 2013"
-)
-
-
 class FusionArtefacts(SharedWorkMetric):
     """N^{AB/F}: edges of the fused image that come from no source, as a share of the sources' edges.
 
@@ -88,11 +81,8 @@ class FusionArtefacts(SharedWorkMetric):
     extends to N sources as it is; a source's own value takes it for the only one.
     """
 
-    name = "nabf"
-    direction = "lower"
     range = (0.0, 1.0)
     data_range = "grey levels 0-255, not rounded"
-    reference = f"{_KUMAR}, after {_PETROVIC}"
     look_alikes = (
         "nabf.petrovic counts the unpreserved shares of all sources for each source's weight: higher, up to N times. A "
         "widespread evaluation script passes the images in the wrong order (a source in the fused image's place): "
@@ -110,11 +100,8 @@ class FusionArtefactsPetrovic(SharedWorkMetric):
     Equal images have 0, and so have constant ones. For one source it is ``nabf``; the range is that of two sources.
     """
 
-    name = "nabf.petrovic"
-    direction = "lower"
     range = (0.0, 2.0)
     data_range = "grey levels 0-255, not rounded"
-    reference = f"{_PETROVIC}; constants of {_KUMAR}"
     look_alikes = "nabf counts each source's unpreserved share for its own weight: lower, and Q + L + N = 1."
     max_sources = 2
 
@@ -131,11 +118,8 @@ class FusionLoss(SharedWorkMetric):
     definition extends to N sources as it is; a source's own value takes it for the only one.
     """
 
-    name = "labf"
-    direction = "lower"
     range = (0.0, 1.0)
     data_range = "grey levels 0-255, not rounded"
-    reference = f"{_PETROVIC}; constants of {_KUMAR}"
     look_alikes = "With the constants of Xydeas and Petrović (2000), to go with qabf: higher."
 
     def both(self, sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, Tensor]:

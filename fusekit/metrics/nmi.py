@@ -29,15 +29,9 @@ class NormalizedMutualInformation(SourceMetric):
     constant. Stretching 8-bit images to 0-255 first, as published code does, changes nothing.
     """
 
-    name = "nmi"
-    direction = "higher"
     range = (0.0, 1.0)
     data_range = "grey levels 0-255, rounded"
     combine = "sum"
-    reference = (
-        "Hossny, Nahavandi, Creighton: Comments on 'Information measure for performance of image fusion'. Electronics "
-        "Letters 44(18), 2008"
-    )
     look_alikes = (
         "nmi.mean: the mean of the sources. nmi.joint: (H + H) / H(joint), in [1, 2]. The latter over 100 bins "
         "(EH-DRAN's authors): within some hundredths of it. Divided by √(H·H) or by max(H, H)."
@@ -50,7 +44,6 @@ class NormalizedMutualInformation(SourceMetric):
 class MeanNormalizedMutualInformation(NormalizedMutualInformation):
     """``nmi`` as scikit-learn has it (arithmetic): the mean over the sources, in [0, 1], not their sum."""
 
-    name = "nmi.mean"
     combine = "mean"
     look_alikes = "nmi: the sum of the sources. nmi.joint: (H + H) / H(joint), in [1, 2]."
 
@@ -61,15 +54,9 @@ class JointNormalizedInformation(SourceMetric):
     1 where the images share nothing, or are constant; 2 where they determine each other.
     """
 
-    name = "nmi.joint"
-    direction = "higher"
     range = (1.0, 2.0)
     data_range = "grey levels 0-255, rounded"
     combine = "mean"
-    reference = (
-        "Studholme, Hill, Hawkes: An overlap invariant entropy measure of 3D medical image alignment. Pattern "
-        "Recognition 32(1), 1999"
-    )
     look_alikes = (
         "nmi and nmi.mean: in [0, 1]. Over 100 bins (EH-DRAN's authors; scikit-image's default): within some "
         "hundredths."

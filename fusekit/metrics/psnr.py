@@ -23,12 +23,9 @@ class PSNR(TogetherMetric):
     A source that equals the fused image has an infinite value, and so has the mean.
     """
 
-    name = "psnr"
-    direction = "higher"
     range = (0.0, math.inf)
     data_range = "[0, 1], peak 1"
     combine = "mean"
-    reference = "Jagalingam, Hegde: A Review of Quality Metrics for Fused Image. Aquatic Procedia 4, 2015"
     look_alikes = (
         "One PSNR of the mean of the sources' MSEs: at most this value. psnr.vifb takes √SSE / (H·W) for the MSE: "
         "about 57 dB for 18. psnr.cddfuse: the peak is the fused image's maximum. Peak 255 with an MSE on [0, 1] adds "
@@ -45,11 +42,8 @@ class VifbPSNR(SharedWorkMetric):
     Its values grow with the image's size and compare with VIFB's tables only. Infinite where all images are equal.
     """
 
-    name = "psnr.vifb"
-    direction = "higher"
     range = (0.0, math.inf)
     data_range = "grey levels 0-255, not rounded"
-    reference = "Zhang, Ye, Xiao: VIFB: A Visible and Infrared Image Fusion Benchmark. CVPR Workshops, 2020, its code"
     look_alikes = "psnr: of the mean squared error."
 
     def both(self, sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,14 +57,8 @@ class CddfusePSNR(SharedWorkMetric):
     Infinite where all images are equal, and minus infinity where the fused image is black and a source is not.
     """
 
-    name = "psnr.cddfuse"
-    direction = "higher"
     range = (-math.inf, math.inf)
     data_range = "any; the scale cancels"
-    reference = (
-        "Zhao et al.: CDDFuse: Correlation-Driven Dual-Branch Feature Decomposition for Multi-Modality Image Fusion. "
-        "CVPR, 2023, by its published evaluation code"
-    )
     look_alikes = "psnr: the peak is 1, and the dB values of the sources are averaged."
 
     def both(self, sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, Tensor]:

@@ -50,11 +50,8 @@ class EdgePreservation(SharedWorkMetric):
     The definition extends to N sources as it is; a source's own value takes it for the only one.
     """
 
-    name = "qabf"
-    direction = "higher"
     range = (0.0, 0.9994 * 0.9879)
     data_range = "grey levels 0-255, not rounded"
-    reference = "Xydeas, Petrović: Objective image fusion performance measure. Electronics Letters 36(4), 2000"
     look_alikes = (
         "With the ratio 1 where edge strengths are equal, instead of the strength: lower by up to 0.06 %. qg has other "
         "constants and the mean of local ratios: differs by up to a factor of 2. qabf.kumar has Sobel/8, a mirrored "
@@ -72,15 +69,8 @@ class EdgePreservationKumar(SharedWorkMetric):
     The definition extends to N sources as it is; a source's own value takes it for the only one.
     """
 
-    name = "qabf.kumar"
-    direction = "higher"
     range = (0.0, 1.0)
     data_range = "grey levels 0-255, not rounded"
-    reference = (
-        "Petrović, Xydeas: Objective image fusion performance characterisation. ICCV 2005; constants of Shreyamsha "
-        "Kumar: Multifocus and multispectral image fusion based on pixel significance. Signal, Image and Video "
-        "Processing 7, 2013"
-    )
     look_alikes = "qabf has the constants, weights and border of Xydeas and Petrović (2000): lower."
 
     def both(self, sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, Tensor]:

@@ -43,15 +43,9 @@ class CovarianceSimilarity(SharedWorkMetric):
     another have 0. Equal images have 1, constant ones too. With one source it is the mean quality index.
     """
 
-    name = "qc"
-    direction = "higher"
     range = (-1.0, 1.0)
     data_range = "grey levels 0-255, not rounded"
     max_sources = 2
-    reference = (
-        "Cvejic, Łoza, Bull, Canagarajah: A similarity metric for assessment of image fusion algorithms. International "
-        "Journal of Signal Processing 2(3), 2005"
-    )
     look_alikes = (
         "qc.liu sets the window's quality, not the share, to 0 or 1: differs by some hundredths. Implementations "
         "return NaN where a window is flat, values up to some hundred, or count such windows as 0 (MetricsLab), "
@@ -68,7 +62,6 @@ class CovarianceSimilarityLiu(CovarianceSimilarity):
     The value depends on the order of the sources.
     """
 
-    name = "qc.liu"
     look_alikes = "qc, the paper's, cuts the share itself to [0, 1]: differs by some hundredths."
 
     def both(self, sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, Tensor]:

@@ -80,14 +80,8 @@ class ContrastPreservation(SharedWorkMetric):
     has large ones, such as PET, values are reproducible to three digits.
     """
 
-    name = "qcb"
-    direction = "higher"
     range = (0.0, 1.0)
     data_range = "stretched to grey levels 0-255, rounded"
-    reference = (
-        "Chen, Blum: A new automated quality assessment algorithm for image fusion. Image and Vision Computing 27(10), "
-        "2009"
-    )
     look_alikes = (
         "Without rounding after the stretch, and with another centre of the filter on odd sizes (MetricsLab): differs "
         "by up to 0.07, on small images more."

@@ -53,14 +53,8 @@ class PerceivedError(SharedWorkMetric):
     source's own value takes it for the only one.
     """
 
-    name = "qcv"
-    direction = "lower"
     range = (0.0, math.inf)
     data_range = "stretched to grey levels 0-255, rounded"
-    reference = (
-        "Chen, Varshney: A human perception inspired quality metric for image fusion based on regional information. "
-        "Information Fusion 8(2), 2007"
-    )
     look_alikes = (
         "Without rounding after the stretch, and with another padding of odd sizes (MetricsLab): differs by about 1 %, "
         "on odd sizes by up to a factor of 2.4."

@@ -43,15 +43,8 @@ class LocalEdgePreservation(SharedWorkMetric):
     is. The definition extends to N sources as it is; a source's own value takes it for the only one.
     """
 
-    name = "qg"
-    direction = "higher"
     range = (0.0, 1.0)
     data_range = "grey levels 0-255, not rounded"
-    reference = (
-        "Liu et al.: Objective assessment of multiresolution image fusion algorithms for context enhancement in night "
-        "vision. IEEE Transactions on Pattern Analysis and Machine Intelligence 34(1), 2012; after Xydeas and "
-        "Petrović, 2000"
-    )
     look_alikes = "qabf has the constants of Xydeas and Petrović, and weighs over the whole image: up to twice as high."
 
     def both(self, sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, Tensor]:

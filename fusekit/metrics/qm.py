@@ -58,11 +58,8 @@ class WaveletEdges(SharedWorkMetric):
     to N sources as it is; a source's own value takes it for the only one.
     """
 
-    name = "qm"
-    direction = "higher"
     range = (0.0, 3.0)
     data_range = "grey levels 0-255, not rounded"
-    reference = "Wang, Liu: A novel image fusion metric based on multi-scale analysis. ICSP, 2008"
     look_alikes = "Divided by 3, so that 1 is ideal. On images in [0, 1]: far higher."
 
     def both(self, sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, Tensor]:

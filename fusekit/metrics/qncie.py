@@ -36,14 +36,8 @@ class NonlinearCorrelation(AllSourcesMetric):
     compare values of the same sources only.
     """
 
-    name = "qncie"
-    direction = "higher"
     range = (0.0, 1.0)
     data_range = "grey levels 0-255, rounded"
-    reference = (
-        "Wang, Shen, Jin: Performance evaluation of image fusion techniques. In Stathaki (ed.): Image Fusion: "
-        "Algorithms and Applications, Academic Press, 2008"
-    )
     look_alikes = "Without the stretch to 0-255 that published code applies first: the same for 8-bit images."
 
     def measure(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:

@@ -162,14 +162,8 @@ class PhaseCongruency(SharedWorkMetric):
     value takes it for the only one.
     """
 
-    name = "qp"
-    direction = "higher"
     range = (-1.0, 1.0)
     data_range = "grey levels 0-255, not rounded"
-    reference = (
-        "Zhao, Laganière, Liu: Performance assessment of combinative pixel-level image fusion based on an absolute "
-        "feature measurement. International Journal of Innovative Computing, Information and Control 3(6A), 2007"
-    )
     look_alikes = "Other settings of phase congruency (scales, orientations, noise): differs by some hundredths."
 
     def both(self, sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, Tensor]:

@@ -62,11 +62,8 @@ class Structural(SharedWorkMetric):
     sources as it is; a source's own value is its mean SSIM.
     """
 
-    name = "qs"
-    direction = "higher"
     range = (-1.0, 1.0)
     data_range = "grey levels 0-255, not rounded"
-    reference = "Piella, Heijmans: A new quality metric for image fusion. IEEE ICIP, 2003"
     look_alikes = (
         "The paper has the universal quality index in sliding uniform windows for the SSIM in Gaussian ones, which "
         "values in circulation use: lower on flat regions."
@@ -84,11 +81,8 @@ class StructuralWeighted(SharedWorkMetric):
     grey levels. The definition extends to N sources as it is; a source's own value takes it for the only one.
     """
 
-    name = "qw"
-    direction = "higher"
     range = (-1.0, 1.0)
     data_range = "grey levels 0-255, not rounded"
-    reference = "Piella, Heijmans: A new quality metric for image fusion. IEEE ICIP, 2003"
     look_alikes = "The paper's universal quality index for the SSIM: differs by some hundredths."
 
     def both(self, sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,11 +97,8 @@ class StructuralEdges(SharedWorkMetric):
     sources as it is; a source's own value takes it for the only one.
     """
 
-    name = "qe"
-    direction = "higher"
     range = (-1.0, 1.0)
     data_range = "grey levels 0-255, not rounded"
-    reference = "Piella, Heijmans: A new quality metric for image fusion. IEEE ICIP, 2003"
     look_alikes = (
         "qe.metricslab leaves the first factor out: higher. With an exponent α < 1 on the edges' factor: higher. A "
         "widespread MATLAB toolbox stops with an error here."
@@ -123,11 +114,8 @@ class StructuralEdges(SharedWorkMetric):
 class StructuralEdgesOnly(SharedWorkMetric):
     """Q_W of the Prewitt edge images alone, which the MetricsLab package calls Q_E; rules as for ``qw``."""
 
-    name = "qe.metricslab"
-    direction = "higher"
     range = (-1.0, 1.0)
     data_range = "grey levels 0-255, not rounded"
-    reference = "MetricsLab; after Piella, Heijmans: A new quality metric for image fusion. IEEE ICIP, 2003"
     look_alikes = "qe, the paper's, multiplies with the Q_W of the images themselves: lower."
 
     def both(self, sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, Tensor]:

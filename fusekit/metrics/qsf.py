@@ -67,14 +67,8 @@ class FrequencyRatio(SharedWorkMetric):
     source's own value takes it for the only one.
     """
 
-    name = "qsf"
-    direction = "higher"
     range = (-1.0, math.inf)
     data_range = "grey levels 0-255, not rounded"
-    reference = (
-        "Zheng, Essock, Hansen, Haun: A new metric based on extended spatial frequency and its application to DWT "
-        "based fusion algorithms. Information Fusion 8(2), 2007"
-    )
     look_alikes = (
         "qsf.metricslab halves the squared diagonal differences, where the paper weighs them by 1/√2, and replicates "
         "the border: differs by some ten-thousandths. Its absolute value is quoted too; then lower is better."
@@ -87,7 +81,6 @@ class FrequencyRatio(SharedWorkMetric):
 class FrequencyRatioMetricsLab(FrequencyRatio):
     """``qsf`` with halved diagonal squares and a replicated border, as in the MetricsLab package."""
 
-    name = "qsf.metricslab"
     look_alikes = "qsf is the paper's: diagonal squares weighed by 1/√2, differences within the image only."
 
     def both(self, sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, Tensor]:

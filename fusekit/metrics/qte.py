@@ -49,15 +49,9 @@ class TsallisInformation(SourceMetric):
     256 equally frequent levels has 130 with itself.
     """
 
-    name = "qte"
-    direction = "higher"
     range = (0.0, math.inf)
     data_range = "grey levels 0-255, rounded"
     combine = "sum"
-    reference = (
-        "Cvejic, Canagarajah, Bull: Image fusion metric based on mutual information and Tsallis entropy. Electronics "
-        "Letters 42(11), 2006"
-    )
     look_alikes = (
         "qte.liu: marginals swapped, often a hundred times as high. qte.nava: order 0.43137 and divided by the "
         "sources' entropies."
@@ -75,15 +69,9 @@ class SwappedTsallisInformation(SourceMetric):
     becomes black in the stretch.
     """
 
-    name = "qte.liu"
-    direction = "higher"
     range = (-math.inf, math.inf)
     data_range = "grey levels, each image stretched to 0-255 and rounded"
     combine = "sum"
-    reference = (
-        "Liu et al.: Objective assessment of multiresolution image fusion algorithms for context enhancement in night "
-        "vision. IEEE Transactions on Pattern Analysis and Machine Intelligence 34(1), 2012, by its published code"
-    )
     look_alikes = "qte: with each image's own marginal. MetricsLab copies the swap without the stretch."
 
     def compare(self, source: Tensor, fused: Tensor) -> Tensor:
@@ -98,14 +86,8 @@ class NormalizedTsallisInformation(AllSourcesMetric):
     ``qte.liu``. 0 where the divisor is 0.
     """
 
-    name = "qte.nava"
-    direction = "higher"
     range = (-math.inf, math.inf)
     data_range = "grey levels, each image stretched to 0-255 and rounded"
-    reference = (
-        "Nava, Cristóbal, Escalante-Ramírez: Mutual information improves image fusion quality assessments. SPIE "
-        "Newsroom, 2007; by the code of Liu et al., 2012"
-    )
     look_alikes = "qte: not normalised, order 1.85."
 
     def measure(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:

@@ -79,15 +79,9 @@ class Similarity(SharedWorkMetric):
     have 0. Equal images have 1, constant ones too. With one source it is the mean quality index.
     """
 
-    name = "qy"
-    direction = "higher"
     range = (-1.0, 1.0)
     data_range = "grey levels 0-255, not rounded"
     max_sources = 2
-    reference = (
-        "Yang, Zhang, Wang, Liu: A novel similarity based quality metric for image fusion. Information Fusion 9(2), "
-        "2008"
-    )
     look_alikes = (
         "A widespread MATLAB toolbox returns NaN, or values up to some hundred, where a window is flat, as all medical "
         "images have; on images without flat windows it agrees. A few windows are judged by rounding errors in either."

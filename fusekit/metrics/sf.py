@@ -41,14 +41,8 @@ def squared_differences(image: Tensor) -> tuple[Tensor, Tensor]:
 class SpatialFrequency(FusedMetric):
     """Spatial frequency: how much neighbouring grey values differ, on the scale 0-255. A constant image has 0."""
 
-    name = "sf"
-    direction = "higher"
     range = (0.0, 255 * math.sqrt(2))
     data_range = "grey levels 0-255, not rounded"
-    reference = (
-        "Eskicioglu, Fisher: Image quality measures and their performance. IEEE Transactions on Communications 43(12), "
-        "1995"
-    )
     look_alikes = (
         "Divided by the number of differences, H·(W − 1) and (H − 1)·W, instead of H·W (sf.diff): higher, by 0.2 % at "
         "256×256. With diagonal differences added (Zheng et al., 2007): higher."
@@ -61,7 +55,6 @@ class SpatialFrequency(FusedMetric):
 class DifferenceFrequency(SpatialFrequency):
     """``sf`` divided by the numbers of differences, H·(W − 1) and (H − 1)·W, as many toolboxes do."""
 
-    name = "sf.diff"
     look_alikes = "sf divides by the number of pixels, H·W: lower, by 0.2 % at 256×256."
 
     def measure(self, fused: Tensor) -> Tensor:

@@ -61,15 +61,9 @@ class SSIM(TogetherMetric):
     Equal images have 1, constant ones too; two different constants are compared by luminance alone.
     """
 
-    name = "ssim"
-    direction = "higher"
     range = (-1.0, 1.0)
     data_range = "[0, 1], L = 1"
     combine = "mean"
-    reference = (
-        "Wang, Bovik, Sheikh, Simoncelli: Image quality assessment: from error visibility to structural similarity. "
-        "IEEE Transactions on Image Processing 13(4), 2004"
-    )
     look_alikes = (
         "ssim.sum: the sum of the sources (VIFB), twice this value for two. ssim.padded: the border mirrored "
         "(torchmetrics, MetricsLab); MATLAB repeats it. A uniform 7×7 window with sample variances (scikit-image's "
@@ -83,7 +77,6 @@ class SSIM(TogetherMetric):
 class SumSSIM(SSIM):
     """``ssim``, the sum over the sources: VIFB's value."""
 
-    name = "ssim.sum"
     combine = "sum"
     look_alikes = "ssim: the mean of the sources. CDDFuse sums uniform 7×7 windows with L = 2: about two thirds."
 
@@ -91,7 +84,6 @@ class SumSSIM(SSIM):
 class PaddedSSIM(SSIM):
     """``ssim`` with as many windows as pixels, the border mirrored: torchmetrics' value, and the EH-DRAN authors'."""
 
-    name = "ssim.padded"
     look_alikes = "ssim: windows within the image only."
 
     def compare_all(self, sources: Sequence[Tensor], fused: Tensor) -> Tensor:

@@ -35,12 +35,9 @@ class UniversalQuality(SourceMetric):
     Equal images have 1. A window that is flat in one image only has 0.
     """
 
-    name = "uqi"
-    direction = "higher"
     range = (-1.0, 1.0)
     data_range = "grey levels 0-255, not rounded"
     combine = "mean"
-    reference = "Wang, Bovik: A universal image quality index. IEEE Signal Processing Letters 9(3), 2002"
     look_alikes = (
         "sewar and code derived from it take window means for window sums, which weakens the variances 64 times: far "
         "higher, near the luminance term alone. torchmetrics takes a Gaussian 11×11 window and has no rule for flat "

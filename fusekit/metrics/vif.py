@@ -72,15 +72,9 @@ class VisualInformationFidelity(TogetherMetric):
     the fused image raises a source's contrast. The sum grows with the number of sources.
     """
 
-    name = "vif"
-    direction = "higher"
     range = (0.0, math.inf)
     data_range = "grey levels 0-255, not rounded; noise variance 2"
     combine = "sum"
-    reference = (
-        "Sheikh, Bovik: Image information and visual quality. IEEE Transactions on Image Processing 15(2), 2006, in "
-        "the pixel-domain form of its authors' code (vifp)"
-    )
     look_alikes = (
         "vif.mean: the mean of the sources. viff: Han's fidelity for fusion. The paper's own wavelet-domain form "
         "differs. CDDFuse calls this sum VIFF."
@@ -93,6 +87,5 @@ class VisualInformationFidelity(TogetherMetric):
 class MeanVisualInformationFidelity(VisualInformationFidelity):
     """``vif``, the mean over the sources, so that values for different numbers of sources compare."""
 
-    name = "vif.mean"
     combine = "mean"
     look_alikes = "vif: the sum of the sources."

@@ -38,14 +38,8 @@ class FusionInformationFidelity(AllSourcesMetric):
     scales, 1, 0, 0.15 and 1, over 2.15, are those of its authors' code.
     """
 
-    name = "viff"
-    direction = "higher"
     range = (0.0, math.inf)
     data_range = "grey levels 0-255, not rounded; noise variance 0.005 · 255²"
-    reference = (
-        "Han, Cai, Cao, Xu: A new image fusion performance metric based on visual information fidelity. Information "
-        "Fusion 14(2), 2013"
-    )
     look_alikes = (
         "CDDFuse and tables after it print vif under this name, often above 1 where viff is 0.4. For colour its "
         "authors take the luminance of Lab."

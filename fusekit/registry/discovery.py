@@ -23,7 +23,7 @@ import pluggy
 
 from fusekit.errors import FusekitWarning, PluginError, one_line
 from fusekit.registry import hooks as hookspecs
-from fusekit.registry.registry import Registry
+from fusekit.registry.registry import Entry, Registry
 
 GROUP = "fusekit"
 BUILTIN_OWNER = "fusekit-imaging"
@@ -60,7 +60,7 @@ class Registries:
         self.decoders = Registry("decoder")
         self.edge_operators = Registry("edge operator")
         self.fusion_rules = Registry("fusion rule")
-        self.metrics = Registry("metric", ("direction", "optional"))
+        self.metrics = Registry("metric", ("direction", "optional"), _check_metric)
         self.formats = Registry("format", ("extensions",))
         self.aligners = Registry("aligner")
         self.executors = Registry("executor")
@@ -83,6 +83,22 @@ class Registries:
             "register_tasks": self.tasks,
             "register_commands": self.commands,
         }
+
+
+def _check_metric(entry: Entry) -> None:
+    """Check that a metric says which values are better, so that tables can say so before its code is imported."""
+    given = entry.details.get("direction")
+    if given not in ("higher", "lower"):
+        said = "without a direction" if given is None else f"with the direction {given!r}"
+        raise PluginError(
+            f"{entry.owner} registers the metric {entry.name!r} {said}; say which values are better: "
+            'direction="higher" or direction="lower"'
+        )
+    optional = entry.details.get("optional", False)
+    if not isinstance(optional, bool):
+        raise PluginError(
+            f"{entry.owner} registers the metric {entry.name!r} with optional={optional!r}; give True or False"
+        )
 
 
 @cache

@@ -37,7 +37,7 @@ def register_fusion_rules(register: Callable[..., None]) -> None:
 
 @hookspec
 def register_metrics(register: Callable[..., None]) -> None:
-    """Add metrics: call ``register(name, "package.module:Class", summary=..., citation=...)`` for each."""
+    """Add metrics: call ``register(name, "package.module:Class", direction="higher" or "lower", …)`` for each."""
 
 
 @hookspec

@@ -52,10 +52,11 @@ class Registry:
     Args:
         kind: singular noun for messages, such as ``"fusion rule"``.
         facts: names of the further keywords that ``register`` takes for this kind.
+        check: is called with each entry before it is added, and raises `PluginError` where its facts are wrong.
     """
 
-    def __init__(self, kind: str, facts: tuple[str, ...] = ()) -> None:
-        self.kind, self.facts = kind, facts
+    def __init__(self, kind: str, facts: tuple[str, ...] = (), check: Callable[[Entry], None] | None = None) -> None:
+        self.kind, self.facts, self._check = kind, facts, check
         self._entries: dict[str, Entry] = {}
 
     def add(self, entry: Entry) -> None:
@@ -63,7 +64,7 @@ class Registry:
 
         Raises:
             DuplicateNameError: the name is taken; the message names both owners.
-            PluginError: the name or the target has not the right form.
+            PluginError: the name, the target or a further fact has not the right form.
         """
         if not _NAME.fullmatch(entry.name):
             raise PluginError(
@@ -75,6 +76,8 @@ class Registry:
                 f"{entry.owner} registers the {self.kind} {entry.name!r} as {entry.target!r}; "
                 "give a string 'package.module:attribute', so that listing stays light"
             )
+        if self._check is not None:
+            self._check(entry)
         taken = self._entries.get(entry.name)
         if taken is not None:
             raise DuplicateNameError(

@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 
 from fusekit.evaluation.rate import evaluate_detailed
+from fusekit.metrics.build import build_metric
 from fusekit.metrics.filters import planes_of
 from fusekit.metrics.fmi import feature_mutual_information
 from fusekit.metrics.fmi_features import horizontal_gradient, wavelet_coefficients
 from fusekit.metrics.levels import levels
 from fusekit.metrics.qy import Moments
 from fusekit.metrics.sf import spatial_frequency
-from fusekit.registry.discovery import registries
 from fusekit_bench.calibration import Triples
 from fusekit_bench.calibration_table import CLOSED, REFERENCES, Reference
 
@@ -68,12 +68,12 @@ def test_rmse_without_the_epsilon_under_the_root(triples: Triples) -> None:
         wanted = known(triples, triple, "RMSE", "python:MetricsLab.rmse_metric")
         if wanted is not None:
             first, second, fused = triples.images(triple)
-            each = registries().metrics.load("rmse")().rate([first, second], fused)[1]
+            each = build_metric("rmse").rate([first, second], fused)[1]
             assert (each.square() + 1e-10).sqrt().mean().item() == pytest.approx(wanted, rel=1e-9), triple
 
 
 def test_fsim_with_rows_and_columns_exchanged(triples: Triples) -> None:
-    metric = registries().metrics.load("fsim")()
+    metric = build_metric("fsim")
     for triple in ("med_ct_16012_max", "small_med_ct_16012_avg", "vifb_manWalking_MSVD"):
         first, second, fused = (image.mT for image in triples.images(triple))
         wanted = known(triples, triple, "FSIM", "python:piq.fsim(chromatic=False) mean")

@@ -36,7 +36,7 @@ def state() -> dict[str, Tensor]:
 class TinyDistance(LearnedDistance):
     """Of a tiny network of random weights."""
 
-    name = "lpips.tiny"
+    name, direction = "lpips.tiny", "lower"
     network = "random"
     look_alikes = "none"
 

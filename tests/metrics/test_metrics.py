@@ -11,8 +11,11 @@ import torch
 from fusekit.errors import InputError, PluginError, UnknownNameError
 from fusekit.evaluation.rate import evaluate, evaluate_detailed, metric_names
 from fusekit.images.image import from_pixels
+from fusekit.listing import list_metrics
 from fusekit.metrics.ag import average_gradient
 from fusekit.metrics.base import FusedMetric, Metric, SourceMetric
+from fusekit.metrics.build import build_metric
+from fusekit.metrics.catalog import METRICS
 from fusekit.metrics.en import entropy
 from fusekit.metrics.mi import MutualInformation, mutual_information
 from fusekit.metrics.psnr import PSNR, peak_signal_noise_ratio
@@ -103,7 +106,7 @@ def test_mutual_information_keeps_the_brightest_levels_apart() -> None:
 
 def test_mutual_information_sums_over_three_sources() -> None:
     halves, other = image([[0, 0], [255, 255]]), image([[0, 255], [0, 255]])
-    metric = MutualInformation()
+    metric = build_metric("mi")
     sources = [halves, other, 1 - halves]
     assert metric.per_source(sources, halves).flatten().tolist() == pytest.approx([1, 0, 1], abs=1e-12)
     assert metric(sources, halves).item() == pytest.approx(2, rel=1e-12)
@@ -116,7 +119,7 @@ def test_psnr_of_known_errors() -> None:
     assert peak_signal_noise_ratio(constant(100), fused).item() == pytest.approx(20, rel=1e-9)
     sources = [constant(100), fused - 0.01]
     assert PSNR()(sources, fused).item() == pytest.approx(30, rel=1e-9)
-    assert PSNR().worst(sources, fused).item() == pytest.approx(20, rel=1e-9)
+    assert build_metric("psnr").worst(sources, fused).item() == pytest.approx(20, rel=1e-9)
 
 
 def test_psnr_of_an_equal_source_is_infinite() -> None:
@@ -167,7 +170,7 @@ def test_comparisons_are_symmetric(measure) -> None:
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_batch_is_a_loop_over_its_images(name: str, device: str) -> None:
-    metric = registries().metrics.load(name)()
+    metric = build_metric(name)
     sources, fused = [noise(seed, 4, 1, 17, 23).to(device) for seed in (1, 2, 3)], noise(4, 4, 1, 17, 23).to(device)
     together = metric(sources, fused)
     alone = [metric([each[i : i + 1].cpu() for each in sources], fused[i : i + 1].cpu()).item() for i in range(4)]
@@ -179,7 +182,7 @@ def test_a_batch_is_a_loop_over_its_images(name: str, device: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_float32_serves(name: str, dtype: torch.dtype) -> None:
-    metric = registries().metrics.load(name)()
+    metric = build_metric(name)
     sources, fused = [noise(1), noise(2)], noise(3)
     value = metric([each.to(dtype) for each in sources], fused.to(dtype))
     assert value.item() == pytest.approx(metric(sources, fused).item(), rel=1e-6)
@@ -189,7 +192,7 @@ def test_float32_serves(name: str, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("levels", [(0, 0), (0, 255), (255, 255), (77, 78)])
 @pytest.mark.parametrize("side", [2, 16])
 def test_constant_images_never_give_nan(name: str, levels: tuple[int, int], side: int) -> None:
-    metric = registries().metrics.load(name)()
+    metric = build_metric(name)
     source, fused = constant(levels[0], side, side), constant(levels[1], side, side)
     value = metric([source, source, fused], fused).item()
     assert not math.isnan(value)
@@ -199,7 +202,7 @@ def test_constant_images_never_give_nan(name: str, levels: tuple[int, int], side
 
 @pytest.mark.parametrize("name", NAMES)
 def test_one_source_is_enough(name: str) -> None:
-    metric = registries().metrics.load(name)()
+    metric = build_metric(name)
     assert metric([noise(1)], noise(2)).shape == (1,)
 
 
@@ -209,21 +212,23 @@ def test_unusable_tensors_are_refused() -> None:
     with pytest.raises(InputError, match=r"\(1, 1, 8, 8\).*\(1, 1, 8, 9\)"):
         SSIM()([noise(1, 1, 1, 8, 8)], noise(1, 1, 1, 8, 9))
     with pytest.raises(InputError, match="2×2"):
-        registries().metrics.load("ag")()([], noise(1, 1, 1, 1, 9))
+        build_metric("ag")([], noise(1, 1, 1, 1, 9))
     with pytest.raises(InputError, match="not"):
-        registries().metrics.load("en")()([], noise(1, 1, 3, 9, 9))
+        build_metric("en")([], noise(1, 1, 3, 9, 9))
 
 
 def test_the_worse_source_follows_the_direction() -> None:
     class Distance(SourceMetric):
-        name, direction = "distance", "lower"
-
         def compare(self, source, fused):
             return (source - fused).abs().mean((1, 2, 3))
 
     sources, fused = [constant(0), constant(51)], constant(102)
-    assert Distance().worst(sources, fused).item() == pytest.approx(0.4)
-    assert Distance()(sources, fused).item() == pytest.approx(0.3)
+    distance = Distance()
+    with pytest.raises(PluginError, match=r"Distance does not know which values are better.*build_metric"):
+        distance.worst(sources, fused)
+    distance.direction = "lower"
+    assert distance.worst(sources, fused).item() == pytest.approx(0.4)
+    assert distance(sources, fused).item() == pytest.approx(0.3)
 
 
 # --- registration -----------------------------------------------------------------------------------------------
@@ -235,19 +240,48 @@ def test_builtin_metrics_are_complete() -> None:
     for entry in builtin:
         metric = registries().metrics.load(entry.name)
         assert issubclass(metric, Metric)
-        assert metric.name == entry.name
-        assert metric.direction in ("higher", "lower")
+        assert entry.details["direction"] in ("higher", "lower")
+        assert not {"name", "direction", "citation", "reference"} & set(vars(metric)), "they stand in the catalog"
         assert metric.combine in ("mean", "sum", "all at once", "fused only")
         assert (metric.combine == "fused only") == issubclass(metric, FusedMetric)
         assert len(metric.range) == 2
         assert metric.range[0] < metric.range[1]
-        for text in (metric.data_range, metric.reference, metric.look_alikes, metric.__doc__):
+        for text in (entry.summary, entry.citation, metric.data_range, metric.look_alikes, metric.__doc__):
             assert text.strip()
+
+
+def test_the_catalog_is_what_is_registered() -> None:
+    builtin = {entry.name: entry for entry in registries().metrics if entry.owner == BUILTIN_OWNER}
+    assert len({facts.id for facts in METRICS}) == len(METRICS) == len(builtin)
+    rows = {row["name"]: row for row in list_metrics()}
+    for facts in METRICS:
+        assert builtin[facts.id].citation == rows[facts.id]["citation"] == facts.citation
+        assert rows[facts.id]["direction"] == facts.direction
+        assert rows[facts.id]["optional"] == facts.optional
+
+
+def test_a_built_metric_knows_its_name_direction_and_paper() -> None:
+    metric = build_metric("mse")
+    assert (metric.name, metric.direction) == ("mse", "lower")
+    assert metric.citation.startswith("Jagalingam")
+    assert build_metric("mse.255").name == "mse.255"
+    assert MutualInformation().name == ""
+
+
+def test_a_metric_that_cannot_be_built_is_named_with_its_owner() -> None:
+    registry = registries().metrics
+    before = registry.snapshot()
+    try:
+        registry.registrar("stranger")("needy", "builtins:range", direction="higher")
+        with pytest.raises(PluginError, match="the metric 'needy' of stranger cannot be built: TypeError"):
+            build_metric("needy")
+    finally:
+        registry.restore(before)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_values_lie_in_the_range(name: str) -> None:
-    metric = registries().metrics.load(name)()
+    metric = build_metric(name)
     low, high = metric.range
     for fused in (image(checkerboard(2, 2)), image(checkerboard(3, 5)), image(ramp(4, 256, 1))):
         for source in (fused, 1 - fused, torch.zeros_like(fused)):
@@ -374,8 +408,8 @@ def test_evaluate_refuses_what_is_not_a_metric() -> None:
     registry = registries().metrics
     before = registry.snapshot()
     try:
-        registry.registrar("stranger")("not-a-metric", "builtins:dict")
-        with pytest.raises(PluginError, match="stranger"):
+        registry.registrar("stranger")("not-a-metric", "builtins:dict", direction="higher")
+        with pytest.raises(PluginError, match="'not-a-metric' of stranger"):
             evaluate([levels(1)], levels(2), ["not-a-metric"])
     finally:
         registry.restore(before)

@@ -122,7 +122,7 @@ def test_a_duplicate_name_leaves_nothing_of_the_second_plugin(plugin: MakePlugin
 
         @hookimpl
         def register_metrics(register):
-            register("new-metric", "some_module:Metric")
+            register("new-metric", "some_module:Metric", direction="higher")
     """
     found = load_plugins([plugin("first", GOOD.format(name="half")), plugin("second", second)])
     assert "'half' is registered by both first and second" in errors(found)["second"]

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from fusekit.errors import DuplicateNameError, PluginError, UnknownNameError
+from fusekit.registry.discovery import Registries
 from fusekit.registry.registry import Entry, Registry
 
 
@@ -93,6 +95,23 @@ def test_a_snapshot_can_be_gone_back_to(rules: Registry) -> None:
     assert "new" not in before
     rules.restore(before)
     assert rules.names() == ["ghost", "l1-local", "mean"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({}, "without a direction"),
+        ({"direction": "up"}, "with the direction 'up'"),
+        ({"direction": "lower", "optional": "no"}, "with optional='no'; give True or False"),
+    ],
+)
+def test_a_metric_says_which_values_are_better(facts: dict[str, Any], said: str) -> None:
+    metrics = Registries().metrics
+    with pytest.raises(PluginError, match=f"some-package registers the metric 'new' {said}"):
+        metrics.registrar("some-package")("new", "json:dumps", **facts)
+    assert "new" not in metrics
+    metrics.registrar("some-package")("new", "json:dumps", direction="lower", optional=True)
+    assert metrics.entry("new").details == {"direction": "lower", "optional": True}
 
 
 def test_a_keyword_that_the_kind_does_not_have_is_refused_with_the_nearest(rules: Registry) -> None:

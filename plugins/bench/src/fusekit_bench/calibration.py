@@ -16,6 +16,7 @@ from torch import Tensor
 import fusekit
 from fusekit.errors import InputError
 from fusekit.evaluation.rate import read_luminance
+from fusekit.metrics.build import build_metric
 from fusekit.metrics.levels import levels
 from fusekit.metrics.qy import Moments
 from fusekit.registry.discovery import BUILTIN_OWNER, registries
@@ -90,7 +91,7 @@ class Triples:
         if (metric, triple) not in self._values:
             first, second, fused = self.images(triple)
             with torch.no_grad():
-                self._values[metric, triple] = registries().metrics.load(metric)()([first, second], fused).item()
+                self._values[metric, triple] = build_metric(metric)([first, second], fused).item()
         return self._values[metric, triple]
 
     def textured(self, triple: str) -> bool:
