@@ -14,6 +14,7 @@ from fusekit.fusing.plan import NotTiled, make_plan
 from fusekit.fusing.summary import WeightSummary
 from fusekit.fusing.tiled import fuse_tiled
 from fusekit.images.image import Array
+from fusekit.machine.memory import is_out_of_memory
 from fusekit.models.base import FusionModel
 from fusekit.models.shapes import crop_to, pad_to_multiple
 from fusekit.options import Options, parse_memory, parse_tile
@@ -59,7 +60,7 @@ def run_batch(
         with torch.inference_mode():
             runs = _run(model, tensors, model.choose_rule(rule), options or Options())
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "memory" not in str(error):
+        if not is_out_of_memory(error):
             raise
         raise InputError(
             f"the memory of {device} does not suffice for {len(tensors)} sources of {size_text(tensors[0].shape[2:])} "
