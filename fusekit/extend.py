@@ -42,7 +42,16 @@ from fusekit.models.base import BoundRule, EncoderDecoder, FusionModel, Joint
 from fusekit.models.objectives import Objectives
 from fusekit.models.parts import Decoder, Encoder, build_part, build_rule, reach_of_parts
 from fusekit.models.shapes import crop_to, pad_to_multiple
-from fusekit.rules.base import FixedWeights, FusionRule, Survey, WeightedRule, normalized, weighted_sum
+from fusekit.rules.base import (
+    FixedWeights,
+    FusionRule,
+    RuleResult,
+    Survey,
+    Weighing,
+    WeightedRule,
+    normalized,
+    weighted_sum,
+)
 from fusekit.version import code_version, plugin_api_version
 
 __all__ = [
@@ -72,12 +81,14 @@ __all__ = [
     "PluginError",
     "Reach",
     "RuleError",
+    "RuleResult",
     "SharedWorkMetric",
     "SourceMetric",
     "Survey",
     "Tile",
     "TogetherMetric",
     "TrainingError",
+    "Weighing",
     "WeightedRule",
     "WeightsError",
     "build_part",

@@ -43,8 +43,8 @@ def test_published_rules_weigh_as_ours(name: str) -> None:
     theirs = published_rule(ours, Choices(False, 1))
     assert type(theirs) is not type(ours)
     before = torch.get_num_threads()
-    weights = theirs.fuse_with_weights(features)[1]  # type: ignore[union-attr]
-    expected = ours.fuse_with_weights(features)[1]
+    weights = theirs.apply(features).weights  # type: ignore[union-attr]
+    expected = ours.apply(features).weights
     assert torch.allclose(weights, expected, rtol=1e-5)  # type: ignore[arg-type]
     assert torch.get_num_threads() == before
 

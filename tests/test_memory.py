@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fusekit.errors import InputError
+from fusekit.errors import InputError, PluginError
 from fusekit.fusing.run import run_model
 from fusekit.machine.memory import is_out_of_memory
 from fusekit.models.load import load
@@ -85,11 +85,11 @@ def test_fusing_tells_only_real_ones_as_such(monkeypatch: pytest.MonkeyPatch) ->
         def fail(*arguments: object) -> None:
             raise RuntimeError(message)
 
-        monkeypatch.setattr(model, "fuse_with_weights", fail)
+        monkeypatch.setattr(model, "encode_sources", fail)
 
     rule = model.choose_rule("mean")
     raising("CUDA error: an illegal memory access was encountered")
-    with pytest.raises(RuntimeError, match="illegal memory access"):
+    with pytest.raises(PluginError, match="RuntimeError: CUDA error: an illegal memory access"):
         run_model(model, units, rule)
     raising("CUDA out of memory. Tried to allocate 20.00 GiB")
     with pytest.raises(InputError, match="memory of cpu does not suffice for 2 sources of 8×8"):

@@ -73,8 +73,8 @@ def test_the_free_family_fuses_three_sources_leaf_by_leaf() -> None:
         "pyramid": [sum(each["pyramid"][i] for each in features) / 3 for i in range(2)],
     }
     torch.testing.assert_close(network.fuse(sources), network.decode(mean))
-    assert network.fuse_with_weights(sources)[1] is None
-    _, weights = network.fuse_with_weights(sources, "l1")
+    assert network.run(sources, network.choose_rule(None)).weights is None
+    weights = network.run(sources, network.choose_rule("l1")).weights
     assert [tuple(each.shape) for each in weights] == [(3, 1, 1, 1, 1)] * 3
 
 

@@ -210,7 +210,9 @@ def test_all_the_weight_on_one_source_is_its_reconstruction(model: FusionModel) 
 
 
 def test_run_model_takes_luminances(model: FusionModel) -> None:
-    raw, weights, report, tiles = run_model(model, [texture(1, depth="float32"), texture(2, depth="float32")], None)
+    raw, weights, report, tiles = run_model(
+        model, [texture(1, depth="float32"), texture(2, depth="float32")], model.choose_rule(None)
+    )
     assert raw.shape == (24, 20)
     assert weights is not None
     assert (report["norms"], tiles) == ("exact", None)

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from fusekit.errors import RuleError, UnknownNameError
+from fusekit.models.contract import apply_rule
 from fusekit.models.parts import build_rule
 from fusekit.registry.discovery import load_plugins, registries
-from fusekit.rules.base import FusionRule, WeightedRule, fuse_features, normalized
+from fusekit.rules.base import FusionRule, WeightedRule, normalized
 
 RULES = load_plugins([]).fusion_rules.names()
 EDGES = load_plugins([]).edge_operators.names()
@@ -67,7 +68,7 @@ def test_rules_against_their_formulas(name: str, count: int, shape: tuple[int, .
     sources = features(count, shape)
     copies = [each.clone() for each in sources]
     rule = build_rule(name)
-    fused = rule(sources)
+    fused = rule.apply(sources).features
     assert fused.shape == shape
     torch.testing.assert_close(fused, NAIVE[name](copies), atol=1e-5, rtol=1e-5)
     assert all(torch.equal(each, copy) for each, copy in zip(sources, copies, strict=True))
@@ -77,7 +78,7 @@ def test_rules_against_their_formulas(name: str, count: int, shape: tuple[int, .
 def test_weights_make_the_fused_features(name: str) -> None:
     sources = features(3, (2, 3, 5, 6))
     rule = build_rule(name)
-    fused, weights = rule.fuse_with_weights(sources)
+    fused, weights, _ = rule.apply(sources)
     if not isinstance(rule, WeightedRule):
         assert weights is None
         return
@@ -91,7 +92,7 @@ def test_weights_make_the_fused_features(name: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_rules_keep_the_type(name: str, dtype: torch.dtype) -> None:
     sources = [each.to(dtype) for each in features(2, (1, 2, 4, 4))]
-    fused = build_rule(name)(sources)
+    fused = build_rule(name).apply(sources).features
     assert fused.dtype == dtype
     torch.testing.assert_close(fused.float(), NAIVE[name]([each.float() for each in sources]), atol=0.05, rtol=0.05)
 
@@ -99,12 +100,12 @@ def test_rules_keep_the_type(name: str, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("name", [name for name in RULES if name != "sum"])
 def test_equal_sources_are_their_own_fusion(name: str) -> None:
     (source,) = features(1, (1, 2, 4, 4))
-    torch.testing.assert_close(build_rule(name)([source, source, source]), source)
+    torch.testing.assert_close(build_rule(name).apply([source, source, source]).features, source)
 
 
 @pytest.mark.parametrize("name", RULES)
 def test_zeros_give_zeros(name: str) -> None:
-    fused, weights = build_rule(name).fuse_with_weights([torch.zeros(1, 2, 4, 4)] * 2)
+    fused, weights, _ = build_rule(name).apply([torch.zeros(1, 2, 4, 4)] * 2)
     assert torch.equal(fused, torch.zeros(1, 2, 4, 4))
     assert weights is None or weights.isfinite().all()
 
@@ -112,7 +113,7 @@ def test_zeros_give_zeros(name: str) -> None:
 def test_energy_is_zero_where_all_are_zero_and_its_formula_elsewhere() -> None:
     first, second = torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)
     first[0, 0, 0, 0], second[0, 0, 0, 0], first[0, 0, 1, 1] = 3.0, -1.0, 5.0
-    fused, weights = build_rule("energy").fuse_with_weights([first, second])
+    fused, weights, _ = build_rule("energy").apply([first, second])
     torch.testing.assert_close(fused, torch.tensor([[[[26 / 10, 0.0], [0.0, 5.0]]]]))
     torch.testing.assert_close(weights[:, 0, 0, 0, 0], torch.tensor([0.9, 0.1]))
     assert torch.equal(weights[:, 0, 0, 0, 1], torch.zeros(2))
@@ -141,7 +142,7 @@ def test_normalized_is_equal_where_all_are_zero() -> None:
 @pytest.mark.parametrize("radius", [0, 2])
 def test_l1_local_has_a_radius(radius: int) -> None:
     sources = features(2, (1, 3, 6, 5))
-    found = build_rule("l1-local", {"radius": radius})(sources)
+    found = build_rule("l1-local", {"radius": radius}).apply(sources).features
     torch.testing.assert_close(found, naive_l1_local(sources, radius))
 
 
@@ -149,7 +150,7 @@ def test_l1_local_has_a_radius(radius: int) -> None:
 def test_weighted_uses_its_weights_as_they_are(given: list[object]) -> None:
     first, second = features(2, (2, 2, 3, 3))
     rule = build_rule("weighted", {"weights": given})
-    torch.testing.assert_close(rule([first, second]), 0.7 * first + 0.3 * second)
+    torch.testing.assert_close(rule.apply([first, second]).features, 0.7 * first + 0.3 * second)
     assert (rule.name, rule.options) == ("weighted", {"weights": given})
 
 
@@ -168,7 +169,7 @@ def test_weighted_uses_its_weights_as_they_are(given: list[object]) -> None:
 )
 def test_options_that_do_not_fit_are_refused(rule: str, options: dict[str, object], message: str) -> None:
     with pytest.raises(RuleError, match=message):
-        build_rule(rule, options)(features(2, (1, 2, 3, 3)))
+        build_rule(rule, options).apply(features(2, (1, 2, 3, 3)))
 
 
 def test_an_unknown_rule_is_answered_with_the_nearest() -> None:
@@ -179,7 +180,7 @@ def test_an_unknown_rule_is_answered_with_the_nearest() -> None:
 def test_rules_act_on_trees_leaf_by_leaf() -> None:
     fine, coarse = features(2, (1, 2, 4, 4)), features(2, (1, 3, 2, 2))
     trees = [{"fine": fine[i], "pyramid": [coarse[i], (fine[i],)]} for i in range(2)]
-    fused, weights = fuse_features(build_rule("l1"), trees)
+    fused, weights, _ = apply_rule(build_rule("l1"), trees)
     torch.testing.assert_close(fused["fine"], naive_l1(fine))
     torch.testing.assert_close(fused["pyramid"][0], naive_l1(coarse))
     torch.testing.assert_close(fused["pyramid"][1][0], naive_l1(fine))
@@ -187,10 +188,10 @@ def test_rules_act_on_trees_leaf_by_leaf() -> None:
 
 
 def test_an_unfinished_rule_says_what_it_lacks() -> None:
-    with pytest.raises(NotImplementedError, match=r"FusionRule must define fuse\(features\)"):
-        FusionRule()(features(2, (1, 1, 2, 2)))
-    with pytest.raises(NotImplementedError, match=r"WeightedRule must define weights\(features\)"):
-        WeightedRule()(features(2, (1, 1, 2, 2)))
+    with pytest.raises(NotImplementedError, match=r"FusionRule must define apply\(features\)"):
+        FusionRule().apply(features(2, (1, 1, 2, 2)))
+    with pytest.raises(NotImplementedError, match=r"WeightedRule must define weights\(features\) or weigh\(features\)"):
+        WeightedRule().apply(features(2, (1, 1, 2, 2)))
 
 
 @pytest.mark.parametrize("name", EDGES)

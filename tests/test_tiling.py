@@ -23,7 +23,7 @@ from fusekit.images.tiles import Reach, Tile, even_sides, tiles
 from fusekit.machine.memory import CPU_MEMORY, budget_of
 from fusekit.models.base import EncoderDecoder, FusionModel
 from fusekit.options import Options, parse_memory, parse_tile
-from fusekit.rules.base import FixedWeights, FusionRule, Survey
+from fusekit.rules.base import FixedWeights, FusionRule, RuleResult, Survey
 
 MODELS = ("ehdran", "dilran", "pixel")
 RULES = ("max", "min", "mean", "sum", "l1", "l1-local", "energy", "weighted")
@@ -277,8 +277,9 @@ class Median(FusionRule):
 
     name = "third-party"
 
-    def fuse(self, features):
-        return torch.stack(list(features)).median(0).values - torch.stack(list(features)).mean()
+    def apply(self, features):
+        stacked = torch.stack(list(features))
+        return RuleResult(stacked.median(0).values - stacked.mean())
 
 
 def test_a_rule_without_reach_falls_back_or_says_why(models: dict[str, FusionModel]) -> None:
@@ -357,13 +358,11 @@ def test_surveys_with_several_passes_and_leaves() -> None:
             self.means = means
             self.reach = None if means is None else 0
 
-        def fuse(self, features):
+        def apply(self, features):
             stacked = torch.stack(list(features))
             means = stacked.mean((3, 4), keepdim=True) if self.means is None else self.means
-            return (stacked - means).amax(0)
-
-        def report(self):
-            return {} if self.means is None else {"channels": self.means.shape[2]}
+            report = [] if self.means is None else [{"channels": self.means.shape[2]}] * len(features[0])
+            return RuleResult((stacked - means).amax(0), None, report)
 
         def survey(self, count, shape, memory):
             return Means(count, shape)
@@ -426,8 +425,8 @@ def test_from_python(models: dict[str, FusionModel]) -> None:
 
 def test_no_rule_is_the_models_own(models: dict[str, FusionModel]) -> None:
     units = pair(50, 60)
-    tiled = run_model(models["ehdran"], units, None, Options(tile=32))
-    assert_same(tiled, run_model(models["ehdran"], units, None))
+    tiled = run(models["ehdran"], units, None, tile=32)
+    assert_same(tiled, run(models["ehdran"], units, None))
     assert tiled.report["norms"] == "exact"
 
 

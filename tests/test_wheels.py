@@ -23,11 +23,11 @@ pytest.importorskip("hatchling", reason="building wheels needs hatchling")
 
 ROOT = Path(__file__).resolve().parents[1]
 HALF_RULE = """
-    from fusekit.rules.base import FusionRule
+    from fusekit.extend import FusionRule, RuleResult
 
     class Half(FusionRule):
-        def fuse(self, features):
-            return sum(features) / 2
+        def apply(self, features):
+            return RuleResult(sum(features) / 2)
 """
 HALF = """
     from fusekit import hookimpl

@@ -139,6 +139,10 @@ def make_plan(
     reach, name = model.reach, f"the model {model.spec.id!r}"
     if sources[0].dim() != 4:
         return _whole(OptionError(f"{name} was given volumes, which are not tiled"), tile, budget)
+    if model.spec.tiling == "whole":
+        return _whole(OptionError(f"{name} takes whole images only"), tile, budget)
+    if model.spec.tiling == "discouraged" and tile == "auto":
+        return _whole(OptionError(f"{name} gives another image in tiles; --tile SIDE asks for them"), tile, budget)
     if reach is None:
         return _whole(OptionError(f"{name} does not say how far its output sees"), tile, budget)
     features = probe(model, sources)

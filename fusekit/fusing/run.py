@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
-from fusekit.errors import InputError, size_text
+from fusekit.errors import FusekitError, InputError, size_text
 from fusekit.fusing.plan import NotTiled, make_plan
 from fusekit.fusing.summary import WeightSummary
 from fusekit.fusing.tiled import fuse_tiled
 from fusekit.images.image import Array
 from fusekit.machine.memory import is_out_of_memory
-from fusekit.models.base import FusionModel
-from fusekit.models.shapes import crop_to, pad_to_multiple
+from fusekit.models.base import EncoderDecoder, Fusion, FusionModel
+from fusekit.models.contract import apply_rule
+from fusekit.models.shapes import check_sources, crop_to, pad_to_multiple
 from fusekit.options import Options, parse_memory, parse_tile
+from fusekit.registry.contract import calling, fault
 from fusekit.rules.base import FusionRule
 
 
@@ -34,7 +37,7 @@ class Run(NamedTuple):
 
     image: Array
     weights: list[WeightSummary] | None
-    report: dict[str, Any]
+    report: Mapping[str, Any]
     tiles: dict[str, Any] | None
 
 
@@ -56,10 +59,11 @@ def run_batch(
     """Do as `run_model` for several sets of as many sources of one size, in one call of the network."""
     device, dtype = model.device, model.dtype
     tensors = [_on(device, _stacked(units)).to(dtype) for units in zip(*sets, strict=True)]
+    check_sources(tensors, model.spec)
     try:
-        with torch.inference_mode():
-            runs = _run(model, tensors, model.choose_rule(rule), options or Options())
-    except (MemoryError, RuntimeError) as error:
+        with torch.inference_mode(), calling(model.component, is_out_of_memory):
+            runs = _run(model, tensors, rule, options or Options())
+    except (MemoryError, OSError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         raise InputError(
@@ -67,11 +71,29 @@ def run_batch(
             "pixels; allow less with --memory, use smaller images, another device, or dtype bfloat16"
         ) from error
     if not all(np.isfinite(ran.image).all() for ran in runs):
-        raise InputError(
-            f"the model {model.spec.id!r} gave values that are not finite for these sources in {dtype}; "
-            "try dtype float32, or other weights"
-        )
+        raise _not_finite(model, tensors, rule)
     return runs
+
+
+@torch.inference_mode()
+def _not_finite(model: FusionModel, sources: Sequence[Tensor], rule: FusionRule | None) -> FusekitError:
+    """Return the error for an image that is not finite: whether the rule or the model made it so."""
+    padded = [pad_to_multiple(source, model.spec.multiple, model.spec.padding) for source in sources]
+    if isinstance(model, EncoderDecoder) and rule is not None:
+        features = model.encode_sources(padded)
+        if _finite(features) and not _finite(apply_rule(rule, features)[:2]):
+            return fault(
+                rule.component, "gave values that are not finite for finite features", "mend it, or take another"
+            )
+    return InputError(
+        f"the model {model.spec.id!r} gave values that are not finite for these sources in "
+        f"{str(model.dtype).removeprefix('torch.')}; try dtype float32, or other weights"
+    )
+
+
+def _finite(tree: Any) -> bool:
+    leaves = [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
+    return all(bool(torch.isfinite(leaf).all()) for leaf in leaves)
 
 
 def _stacked(units: Sequence[Array]) -> Tensor:
@@ -86,26 +108,27 @@ def _on(device: torch.device, tensor: Tensor) -> Tensor:
 
 def _run(model: FusionModel, sources: Sequence[Tensor], rule: FusionRule | None, options: Options) -> list[Run]:
     """Fuse tensors (B, 1, H, W) whole or in tiles."""
-    padded = [pad_to_multiple(source, model.spec.multiple) for source in sources]
+    size = sources[0].shape[2:]
+    padded = [pad_to_multiple(source, model.spec.multiple, model.spec.padding) for source in sources]
     plan = make_plan(model, rule, padded, parse_tile(options.tile), parse_memory(options.memory))
     if plan is None or isinstance(plan, NotTiled):
-        images, weights = model.fuse_with_weights(sources, rule)
+        fusion = model.run(padded, rule)
+        fusion = fusion._replace(image=crop_to(fusion.image, size))
         tiles = None if plan is None else {"note": str(plan)}
-        return [_one_of(index, images, weights, rule, tiles) for index in range(len(images))]
+        return [_one_of(index, fusion, tiles) for index in range(len(fusion.image))]
     if len(sources[0]) > 1:
         alone = [[source[index : index + 1] for source in sources] for index in range(len(sources[0]))]
         return [run for each in alone for run in _run(model, each, rule, options)]
     fused = fuse_tiled(model, padded, rule, plan)
-    image = crop_to(fused.image, sources[0].shape[2:])
+    image = crop_to(fused.image, size)
     return [Run(_plane(image[0]), fused.weights, fused.report, plan.as_dict(fused.passes))]
 
 
-def _one_of(
-    index: int, images: Tensor, weights: list[Tensor] | None, rule: FusionRule | None, tiles: dict[str, Any] | None
-) -> Run:
+def _one_of(index: int, fusion: Fusion, tiles: dict[str, Any] | None) -> Run:
     """Return what concerns one image of a batch."""
+    weights = fusion.weights
     summaries = None if weights is None else [WeightSummary(each[:, index : index + 1]) for each in weights]
-    return Run(_plane(images[index]), summaries, {} if rule is None else rule.report_of(index), tiles)
+    return Run(_plane(fusion.image[index]), summaries, fusion.report[index] if fusion.report else {}, tiles)
 
 
 def _plane(image: Tensor) -> Array:

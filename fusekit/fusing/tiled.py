@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -34,7 +34,7 @@ class TiledFusion(NamedTuple):
 
     image: Tensor
     weights: list[WeightSummary] | None
-    report: dict[str, Any]
+    report: Mapping[str, Any]
     passes: int
 
 
@@ -53,7 +53,7 @@ def fuse_tiled(model: FusionModel, sources: Sequence[Tensor], rule: FusionRule |
     image = torch.empty_like(sources[0])
     if rule is None or not isinstance(model, EncoderDecoder) or isinstance(model, BoundRule):
         for tile in plan.tiles():
-            tile.write(image, model.fuse([tile.window(source) for source in sources], rule))
+            tile.write(image, model.run([tile.window(source) for source in sources], rule).image)
         return TiledFusion(image, None, {}, 1)
     encoded = _Kept(model, sources, plan) if plan.keep else _Encoded(model, sources)
     demand = plan.demand
@@ -62,11 +62,13 @@ def fuse_tiled(model: FusionModel, sources: Sequence[Tensor], rule: FusionRule |
     if demand.surveyed:
         rules, passes = _surveyed(rule, encoded, parts, plan)
     weights: list[WeightSummary] = []
+    report: Mapping[str, Any] = {}
     for tile in parts:
-        fused, found = model.fuse_encoded(encoded.features(tile), [tile.window(source) for source in sources], rules)
-        _summarize(weights, found or [], tile)
-        tile.write(image, fused)
-    report = rules[0].report() if len(rules) == 1 else {"leaves": [each.report() for each in rules]}
+        fused = model.fuse_encoded(encoded.features(tile), [tile.window(source) for source in sources], rules)
+        _summarize(weights, fused.weights or [], tile)
+        tile.write(image, fused.image)
+        # Of all tiles the same, as it is of the rule that the survey gave.
+        report = fused.report[0] if fused.report else report
     return TiledFusion(image, weights or None, report, passes + 1)
 
 

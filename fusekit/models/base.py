@@ -18,26 +18,47 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import record_function
 
-from fusekit.errors import InputError, RuleError, TrainingError, WeightsError
+from fusekit.errors import RuleError, TrainingError, WeightsError
 from fusekit.images.tiles import Reach
+from fusekit.models.contract import apply_rule, check_features, check_image, checked_weighing, unchanged
 from fusekit.models.forms import Forms
 from fusekit.models.objectives import Objectives, Terms
 from fusekit.models.parts import build_rule
 from fusekit.models.provenance import Provenance
 from fusekit.models.shapes import check_sources, crop_to, pad_to_multiple
+from fusekit.registry.contract import Component, component_of
+from fusekit.registry.discovery import registries
 from fusekit.registry.specs import ModelSpec
-from fusekit.rules.base import FusionRule, WeightedRule, fuse_features, weighted_sum
+from fusekit.rules.base import FusionRule, Reports, Weighing, WeightedRule, weighted_sum
 from fusekit.weights.hub import OnHub
 
 #: What an encoder returns: a tensor (B, C, *S), or a list, tuple or dict of such.
 Features: TypeAlias = Any
 RuleLike: TypeAlias = "str | FusionRule | None"
+#: What profilers see of the stages of a fusion.
+ENCODE, RULE, DECODE = "fusekit.encode", "fusekit.rule", "fusekit.decode"
+
 _Model = TypeVar("_Model", bound="FusionModel")
+
+
+class Fusion(NamedTuple):
+    """What came of running a model.
+
+    Attributes:
+        image: the network's raw output (B, 1, *S), neither clamped nor stretched.
+        weights: of a rule with weights, one tensor (N, B, …) a feature map, else ``None``.
+        report: of the rule, one mapping an image, or nothing.
+    """
+
+    image: Tensor
+    weights: list[Tensor] | None = None
+    report: Reports = ()
 
 
 class FusionModel(OnHub, Forms):
@@ -77,24 +98,24 @@ class FusionModel(OnHub, Forms):
             InputError: wrong number, shape, dtype or size of sources.
             RuleError: the model takes no rule, or not this one.
         """
-        return self.fuse_with_weights(sources, rule)[0]
+        sources, chosen = list(sources), self.choose_rule(rule)
+        check_sources(sources, self.spec)
+        padded = [pad_to_multiple(source, self.spec.multiple, self.spec.padding) for source in sources]
+        return crop_to(self.run(padded, chosen).image, sources[0].shape[2:])
 
-    def fuse_with_weights(self, sources: Sequence[Tensor], rule: RuleLike = None) -> tuple[Tensor, list[Tensor] | None]:
-        """Do as `fuse` and also return the rule's weights.
+    def run(self, sources: Sequence[Tensor], rule: FusionRule | None) -> Fusion:
+        """Fuse sources that were checked and padded, by a rule that was chosen; what `fuse` and `fusekit.fusing` call.
 
-        Returns:
-            the fused image (B, 1, *S), and for a weighted rule one tensor (N, B, …) per feature map, else ``None``.
+        Args:
+            sources: N float tensors (B, 1, *S) of one shape, sides a multiple of ``spec.multiple``.
+            rule: what `choose_rule` returned.
         """
-        sources = list(sources)
-        self.check_count(len(sources))
-        check_sources(sources, self.spec.dims, self.spec.min_size)
-        size = sources[0].shape[2:]
-        padded = [pad_to_multiple(source, self.spec.multiple) for source in sources]
-        image, weights = self._fuse(padded, rule)
-        return crop_to(image, size), weights
-
-    def _fuse(self, sources: list[Tensor], rule: RuleLike) -> tuple[Tensor, list[Tensor] | None]:
         raise NotImplementedError(f"{type(self).__name__} belongs to none of the three families of models")
+
+    @property
+    def component(self) -> Component:
+        """What messages call the model."""
+        return component_of("model", self.spec.id, self, registries().models)
 
     def choose_rule(self, rule: RuleLike, options: Mapping[str, Any] | None = None) -> FusionRule | None:
         """Return the rule object that `fuse` would use, ``None`` for a model that has no rule to choose.
@@ -106,10 +127,7 @@ class FusionModel(OnHub, Forms):
 
     def check_count(self, count: int) -> None:
         """Raise `InputError` unless the model fuses that many sources."""
-        least, most = self.spec.n_sources
-        if count < least or (most is not None and count > most):
-            wanted = f"{least} or more" if most is None else str(least) if least == most else f"{least} to {most}"
-            raise InputError(f"the model {self.spec.id!r} fuses {wanted} sources, and {count} were given")
+        self.spec.check_count(count)
 
     def training_loss(self, sources: Sequence[Tensor], objectives: Objectives) -> tuple[Tensor, Terms]:
         """Return what one training step minimises; the trainer calls it in training and in evaluation mode.
@@ -225,9 +243,9 @@ class EncoderDecoder(FusionModel):
         """Return the image (B, 1, *S) of ``features``; ``sources`` is there for decoders with skip connections."""
         return self.decoder(features)
 
-    def weigh(self, rule: WeightedRule, features: Sequence[Tensor]) -> Tensor:
+    def weigh(self, rule: WeightedRule, features: Sequence[Tensor]) -> Weighing:
         """Return the rule's weights (N, B, …); models override it that compute those of some rules for less."""
-        return rule.weights(features)
+        return rule.weigh(features)
 
     def decode_sum(self, weights: Tensor, features: Sequence[Tensor], sources: Sequence[Tensor]) -> Tensor:
         """Return the image (B, 1, *S) of Σᵢ wᵢ·Fᵢ; models override it that need not write this sum out.
@@ -260,19 +278,31 @@ class EncoderDecoder(FusionModel):
         x = sources[0] if len(sources) == 1 else torch.cat(list(sources))
         return objectives.reconstruction(x, self.training_forward(x))
 
-    def _fuse(self, sources: list[Tensor], rule: RuleLike) -> tuple[Tensor, list[Tensor] | None]:
-        return self.fuse_encoded(self.encode_sources(sources), sources, [self.choose_rule(rule)])
+    def run(self, sources: Sequence[Tensor], rule: FusionRule | None) -> Fusion:
+        assert rule is not None
+        with record_function(ENCODE):
+            features = self.encode_sources(sources)
+        check_features(features, sources, self.component)
+        return self.fuse_encoded(features, sources, [rule])
 
     def fuse_encoded(
         self, features: Sequence[Features], sources: Sequence[Tensor], rules: Sequence[FusionRule]
-    ) -> tuple[Tensor, list[Tensor] | None]:
-        """Return the fused image (B, 1, *S) and the weights from features, by one rule for all leaves or one a leaf."""
+    ) -> Fusion:
+        """Fuse features of ``sources`` by one rule for all leaves, or one a leaf, and decode."""
         chosen = rules[0]
         if isinstance(chosen, WeightedRule) and chosen.only_weighs and isinstance(features[0], Tensor):
-            weighed = self.weigh(chosen, features)
-            return self.decode_sum(weighed, features, sources), [weighed]
-        fused, weights = fuse_features(chosen if len(rules) == 1 else rules, features)
-        return self.decode(fused, sources), weights
+            with record_function(RULE), unchanged(features, chosen.component):
+                weights, report = checked_weighing(self.weigh(chosen, features), features, chosen.component)
+            with record_function(DECODE):
+                image = self.decode_sum(weights, features, sources)
+            found: list[Tensor] | None = [weights]
+        else:
+            with record_function(RULE):
+                fused, found, report = apply_rule(chosen if len(rules) == 1 else rules, features)
+            with record_function(DECODE):
+                image = self.decode(fused, sources)
+        check_image(image, sources[0], self.component)
+        return Fusion(image, found, report)
 
     def choose_rule(self, rule: RuleLike, options: Mapping[str, Any] | None = None) -> FusionRule:
         if rule is not None:
@@ -297,9 +327,16 @@ class BoundRule(EncoderDecoder):
         """Fuse the features of N sources by the network that was trained with the encoder."""
         raise NotImplementedError(f"{type(self).__name__} must define fuse_bound(features)")
 
-    def _fuse(self, sources: list[Tensor], rule: RuleLike) -> tuple[Tensor, list[Tensor] | None]:
-        self.choose_rule(rule)
-        return self.decode(self.fuse_bound(self.encode_sources(sources)), sources), None
+    def run(self, sources: Sequence[Tensor], rule: FusionRule | None) -> Fusion:
+        with record_function(ENCODE):
+            features = self.encode_sources(sources)
+        check_features(features, sources, self.component)
+        with record_function(RULE):
+            fused = self.fuse_bound(features)
+        with record_function(DECODE):
+            image = self.decode(fused, sources)
+        check_image(image, sources[0], self.component)
+        return Fusion(image)
 
     # The families differ in this on purpose: a bound rule is part of the network, not an object to choose.
     def choose_rule(self, rule: RuleLike, options: Mapping[str, Any] | None = None) -> None:  # type: ignore[override]
@@ -317,9 +354,11 @@ class Joint(FusionModel):
         """Fuse N tensors (B, 1, *S) into one."""
         raise NotImplementedError(f"{type(self).__name__} must define fuse_jointly(*sources)")
 
-    def _fuse(self, sources: list[Tensor], rule: RuleLike) -> tuple[Tensor, list[Tensor] | None]:
-        self.choose_rule(rule)
-        return self.fuse_jointly(*sources), None
+    def run(self, sources: Sequence[Tensor], rule: FusionRule | None) -> Fusion:
+        with record_function(RULE), unchanged(sources, self.component):
+            image = self.fuse_jointly(*sources)
+        check_image(image, sources[0], self.component)
+        return Fusion(image)
 
     def choose_rule(self, rule: RuleLike, options: Mapping[str, Any] | None = None) -> None:
         if rule is not None or options:

@@ -46,10 +46,11 @@ class Composed(EncoderDecoder):
             )
         self.encoder = build_part("encoder", encoder, {**(encoder_options or {}), "edge": edge})
         channels = getattr(self.encoder, "channels", None)
-        if not isinstance(channels, int):
+        several = isinstance(channels, tuple) and all(isinstance(each, int) for each in channels)
+        if not isinstance(channels, int) and not several:
             raise PluginError(
                 f"the encoder {encoder!r} does not say how many channels its features have; "
-                f"{type(self.encoder).__name__} must set self.channels"
+                f"{type(self.encoder).__name__} must set self.channels, one number or one a level"
             )
         self.decoder = build_part("decoder", decoder, {**(decoder_options or {}), "channels": channels})
 

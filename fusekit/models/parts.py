@@ -10,6 +10,8 @@ from torch import nn
 
 from fusekit.errors import OptionError, RuleError
 from fusekit.images.tiles import Reach
+from fusekit.models.contract import check_part
+from fusekit.registry.contract import calling, fault, registered
 from fusekit.registry.discovery import registries
 from fusekit.rules.base import FusionRule
 
@@ -21,14 +23,14 @@ class Encoder(nn.Module):
     """Turns one image into features: (B, 1, *S) in [0, 1] → (B, C, *S).
 
     Subclasses take their edge operator as the keyword ``edge`` (a registered name) and expose it as ``self.edge``, and
-    the number of their features' channels as ``self.channels``.
+    the number of their features' channels as ``self.channels``, one number or one a level.
 
     Attributes:
         reach: pixels around a feature that it depends on; ``None`` where nobody looked, and then images are not tiled.
         multiple: of pixels at which tiles may begin, such as 2 for an encoder that pools over 2×2 blocks.
     """
 
-    channels: int
+    channels: int | tuple[int, ...]
     reach: int | None = None
     multiple: int = 1
 
@@ -72,11 +74,17 @@ def build_part(kind: PartKind, name: str, options: Mapping[str, Any]) -> Any:
     """
     found = registries()
     kinds = {"encoder": found.encoders, "decoder": found.decoders, "edge operator": found.edge_operators}
-    part_class = kinds[kind].load(name)
-    try:
-        return part_class(**options)
-    except TypeError as error:
-        raise OptionError(f"the {kind} {name!r} does not take these options: {error}") from error
+    component, part_class = registered(kinds[kind], name), kinds[kind].load(name)
+    with calling(component):
+        try:
+            part: Any = part_class(**options)
+        except TypeError as error:
+            raise OptionError(f"the {kind} {name!r} does not take these options: {error}") from error
+    if not isinstance(part, nn.Module):
+        raise fault(component, f"is an object of type {type(part).__name__}", "it must be a torch.nn.Module")
+    part.component = component  # type: ignore[assignment]
+    part.register_forward_hook(check_part)
+    return part
 
 
 def build_rule(rule: str | FusionRule, options: Mapping[str, Any] | None = None) -> FusionRule:
@@ -88,10 +96,16 @@ def build_rule(rule: str | FusionRule, options: Mapping[str, Any] | None = None)
     """
     if isinstance(rule, FusionRule):
         return rule
-    rule_class = registries().fusion_rules.load(rule)
-    try:
-        built: FusionRule = rule_class(**(options or {}))
-    except TypeError as error:
-        raise RuleError(f"the rule {rule!r} does not take these options: {error}") from error
+    rules = registries().fusion_rules
+    component, rule_class = registered(rules, rule), rules.load(rule)
+    with calling(component):
+        try:
+            built: FusionRule = rule_class(**(options or {}))
+        except TypeError as error:
+            raise RuleError(f"the rule {rule!r} does not take these options: {error}") from error
+    if not isinstance(built, FusionRule):
+        raise fault(
+            component, f"is an object of type {type(built).__name__}", "derive it from fusekit.extend.FusionRule"
+        )
     built.name, built.options = rule, dict(options or {})
     return built

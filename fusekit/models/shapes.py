@@ -8,14 +8,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fusekit.errors import InputError, size_text
+from fusekit.registry.specs import ModelSpec, Padding
+
+_MODES = {"replicate": "replicate", "mirror": "reflect", "zero": "constant"}
 
 
-def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
-    """Pad the far end of every spatial axis to a multiple, repeating the border.
+def pad_to_multiple(image: Tensor, multiple: int, padding: Padding = "replicate") -> Tensor:
+    """Pad the far end of every spatial axis to a multiple.
 
     Args:
         image: (B, C, *S) with one to three spatial axes.
         multiple: at least 1; 1 gives ``image`` back.
+        padding: ``replicate`` repeats the border, ``mirror`` reflects what is inside it (where a side is too short to
+            be mirrored, the border is repeated), ``zero`` fills up with zeros.
 
     Returns:
         (B, C, *S') with every side a multiple of ``multiple``.
@@ -26,7 +31,8 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
     pads: list[int] = []
     for extra in reversed(missing):
         pads += [0, extra]
-    return F.pad(image, pads, mode="replicate")
+    short = any(extra >= side for extra, side in zip(missing, image.shape[2:], strict=True))
+    return F.pad(image, pads, mode="replicate" if padding == "mirror" and short else _MODES[padding])
 
 
 def crop_to(image: Tensor, size: Sequence[int]) -> Tensor:
@@ -35,8 +41,10 @@ def crop_to(image: Tensor, size: Sequence[int]) -> Tensor:
     return image[index]
 
 
-def check_sources(sources: Sequence[Tensor], dims: Sequence[int], min_size: int) -> None:
-    """Raise `InputError` unless ``sources`` are (B, 1, *S) float tensors of one shape that a model can take."""
+def check_sources(sources: Sequence[Tensor], spec: ModelSpec) -> None:
+    """Raise `InputError` unless ``sources`` are as many (B, 1, *S) float tensors of one shape as a model can take."""
+    spec.check_count(len(sources))
+    dims, min_size = spec.dims, spec.min_size
     for index, source in enumerate(sources, start=1):
         if source.dim() - 2 not in dims or source.shape[1] != 1 or not source.is_floating_point():
             axes = " or ".join({2: "(B, 1, H, W)", 3: "(B, 1, D, H, W)"}[each] for each in dims)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fusekit.errors import PluginError
+from fusekit.errors import InputError, OptionError, PluginError
 
 RulePolicy = Literal["free", "bound", "joint"]
 Normalization = Literal["minmax", "unit"]
 OutputPolicy = Literal["clamp", "minmax"]
+Padding = Literal["replicate", "mirror", "zero"]
+Tiling = Literal["exact", "discouraged", "whole"]
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,15 @@ class ModelSpec:
         rule_policy: ``free`` (any rule), ``bound`` (its own learned rule) or ``joint`` (no rule at all).
         weights: the sets of weights; the first is the default.
         n_sources: least and greatest number of sources, ``None`` for no upper limit.
-        roles: what the sources should be, in order, for models to which the order matters.
+        roles: what the sources are, in order, such as ``("mri", "ct")``, for models to which that matters; with roles
+            there are as many sources as roles. Users name them, or are told in which order they were taken.
         dims: spatial dimensions served, ``(2,)``, ``(3,)`` or both.
         multiple: sides are padded to a multiple of this, and cropped back.
+        padding: what the padding is filled with: ``replicate`` the border, ``mirror`` it, or ``zero``.
+        tiling: ``exact``: large images may be cut into tiles, as far as the model declares its reach; ``discouraged``:
+            only where the user asks for tiles; ``whole``: never.
+        requires: what must be there before the factory is imported: names of importable packages, and ``cuda`` for a
+            model that runs on CUDA devices only.
         min_size: least side length in pixels.
         normalization: ``minmax`` stretches each source to [0, 1]; ``unit`` divides by the dtype's greatest value.
         output: ``clamp`` cuts the decoder's output to [0, 1]; ``minmax`` stretches it there.
@@ -70,6 +78,9 @@ class ModelSpec:
     roles: tuple[str, ...] = ()
     dims: tuple[int, ...] = (2,)
     multiple: int = 1
+    padding: Padding = "replicate"
+    tiling: Tiling = "exact"
+    requires: tuple[str, ...] = ()
     min_size: int = 2
     normalization: Normalization = "unit"
     output: OutputPolicy = "clamp"
@@ -81,6 +92,8 @@ class ModelSpec:
             "rule_policy": ("free", "bound", "joint"),
             "normalization": ("minmax", "unit"),
             "output": ("clamp", "minmax"),
+            "padding": ("replicate", "mirror", "zero"),
+            "tiling": ("exact", "discouraged", "whole"),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -89,6 +102,46 @@ class ModelSpec:
                 )
         if self.rule_policy == "free" and not self.default_rule:
             raise PluginError(f"the model {self.id!r} takes any rule but names no default_rule")
+
+        least, most = self.n_sources
+        if self.roles and (least, most) != (len(self.roles),) * 2:
+            raise PluginError(
+                f"the model {self.id!r} names {len(self.roles)} roles and takes n_sources {self.n_sources}; "
+                f"give n_sources=({len(self.roles)}, {len(self.roles)})"
+            )
+
+    def check_count(self, count: int) -> None:
+        """Raise `InputError` unless the model fuses that many sources."""
+        least, most = self.n_sources
+        if count < least or (most is not None and count > most):
+            wanted = f"{least} or more" if most is None else str(least) if least == most else f"{least} to {most}"
+            of = f" ({', '.join(self.roles)})" if self.roles else ""
+            raise InputError(f"the model {self.id!r} fuses {wanted} sources{of}, and {count} were given")
+
+    def order_of(self, roles: Sequence[str], count: int) -> tuple[int, ...]:
+        """Return the places of the sources, as they were given, in the order in which the model takes them.
+
+        Args:
+            roles: of each source as it was given; none where nothing was said, and then the order stays.
+            count: how many sources were given.
+
+        Raises:
+            InputError: as `check_count`.
+            OptionError: there are not as many roles as sources, or not those that the model has.
+        """
+        self.check_count(count)
+        if not roles:
+            return tuple(range(count))
+        if len(roles) != count:
+            raise OptionError(f"{len(roles)} roles were named for {count} sources; name the role of each, or of none")
+        if not self.roles:
+            return tuple(range(count))
+        if sorted(roles) != sorted(self.roles):
+            raise OptionError(
+                f"the model {self.id!r} takes the roles {', '.join(self.roles)}, one source each, "
+                f"and {', '.join(roles)} were named"
+            )
+        return tuple(roles.index(role) for role in self.roles)
 
     def find_weights(self, tag: str) -> WeightsSpec | None:
         """Return the weights called ``tag``, or ``None``."""

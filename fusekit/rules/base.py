@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,12 +12,32 @@ from torch.utils import _pytree as pytree
 
 from fusekit.errors import RuleError
 from fusekit.images.tiles import Tile
+from fusekit.registry.contract import Component, component_of
+from fusekit.registry.discovery import registries
+
+#: What a rule tells of each image of a batch, JSON-able, for the record; empty where it has nothing to tell.
+Reports: TypeAlias = Sequence[Mapping[str, Any]]
+
+
+class RuleResult(NamedTuple):
+    """What came of a rule.
+
+    Attributes:
+        features: the fused ones (B, C, *S); of `fuse_features` a tree of them.
+        weights: (N, B, …) of a rule that weighs its sources, else ``None``.
+        report: one mapping an image of the batch, JSON-able, of how the rule came to its result; or nothing.
+    """
+
+    features: Any
+    weights: Tensor | None = None
+    report: Reports = ()
 
 
 class FusionRule:
     """Combines the features of N ≥ 2 sources into one.
 
-    Subclasses override `fuse`; rules that are weighted sums derive from `WeightedRule` instead.
+    Subclasses override `apply`; rules that are weighted sums derive from `WeightedRule` instead. One object may be
+    applied by several threads at a time, so `apply` returns all that it has to say and remembers nothing.
 
     Attributes:
         name: the registered name, where it was built by one.
@@ -36,16 +56,14 @@ class FusionRule:
     multiple: int = 1
     working: float = 4.0
 
-    def fuse(self, features: Sequence[Tensor]) -> Tensor:
-        """Combine N tensors (B, C, *S) of one shape into one of that shape."""
-        raise NotImplementedError(f"{type(self).__name__} must define fuse(features)")
+    @property
+    def component(self) -> Component:
+        """What messages call the rule."""
+        return component_of("fusion rule", self.name, self, registries().fusion_rules)
 
-    def fuse_with_weights(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
-        """Do as `fuse` and also return the weights (N, B, …), or ``None`` for a rule that has none."""
-        return self.fuse(features), None
-
-    def __call__(self, features: Sequence[Tensor]) -> Tensor:
-        return self.fuse(features)
+    def apply(self, features: Sequence[Tensor]) -> RuleResult:
+        """Combine N tensors (B, C, *S) of one shape into one of that shape; they must stay as they are."""
+        raise NotImplementedError(f"{type(self).__name__} must define apply(features)")
 
     def survey(self, count: int, shape: Sequence[int], memory: int) -> Survey | None:
         """Return what gathers the rule's statistics of whole images from their tiles, ``None`` where there is no way.
@@ -56,14 +74,6 @@ class FusionRule:
             memory: bytes that the survey may hold at a time, or what it needs at least.
         """
         return None
-
-    def report(self) -> dict[str, Any]:
-        """Return what is worth knowing of how the rule came to its result, JSON-able, for the record."""
-        return {}
-
-    def report_of(self, image: int) -> dict[str, Any]:
-        """Return the part of the report that concerns one image of the batch."""
-        return self.report()
 
 
 class Survey:
@@ -102,25 +112,46 @@ class Survey:
         raise NotImplementedError(f"{type(self).__name__} must define rule()")
 
 
+class Weighing(NamedTuple):
+    """The weights of a rule, and what it reports.
+
+    Attributes:
+        weights: (N, B, 1 or C, 1 or *S), which broadcast against the stacked features (N, B, C, *S).
+        report: as of `RuleResult`.
+    """
+
+    weights: Tensor
+    report: Reports = ()
+
+
 class WeightedRule(FusionRule):
-    """A rule of the form Σᵢ wᵢ·Fᵢ. Subclasses override `weights`."""
+    """A rule of the form Σᵢ wᵢ·Fᵢ. Subclasses override `weights`, or `weigh` if they also report.
+
+    Attributes:
+        only_weighs: whether the sum may be taken elsewhere, as in one step with decoding; not where a subclass
+            overrides `apply`.
+    """
+
+    only_weighs: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if "apply" in cls.__dict__:
+            cls.only_weighs = False
 
     def weights(self, features: Sequence[Tensor]) -> Tensor:
         """Return the weights (N, B, 1 or C, 1 or *S), which broadcast against the stacked features (N, B, C, *S)."""
-        raise NotImplementedError(f"{type(self).__name__} must define weights(features)")
+        return self.weigh(features).weights
 
-    @property
-    def only_weighs(self) -> bool:
-        """Whether `weights` is all that the subclass defines, so that the sum may be taken elsewhere."""
-        ours = (WeightedRule.fuse, WeightedRule.fuse_with_weights)
-        return (type(self).fuse, type(self).fuse_with_weights) == ours
+    def weigh(self, features: Sequence[Tensor]) -> Weighing:
+        """Return the weights, and what is worth knowing of how the rule came to them."""
+        if type(self).weights is WeightedRule.weights:
+            raise NotImplementedError(f"{type(self).__name__} must define weights(features) or weigh(features)")
+        return Weighing(self.weights(features))
 
-    def fuse(self, features: Sequence[Tensor]) -> Tensor:
-        return self.fuse_with_weights(features)[0]
-
-    def fuse_with_weights(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        weights = self.weights(features)
-        return weighted_sum(weights, features), weights
+    def apply(self, features: Sequence[Tensor]) -> RuleResult:
+        weights, report = self.weigh(features)
+        return RuleResult(weighted_sum(weights, features), weights, report)
 
 
 def weighted_sum(weights: Tensor, features: Sequence[Tensor]) -> Tensor:
@@ -136,20 +167,17 @@ class FixedWeights(WeightedRule):
 
     Args:
         weights: (N, B, 1 or C, 1, 1).
-        facts: what the rule reports.
+        report: what the rule reports, one mapping an image.
     """
 
     reach = 0
     working = 2.0
 
-    def __init__(self, weights: Tensor, facts: Mapping[str, Any] | None = None) -> None:
-        self._weights, self._facts = weights, dict(facts or {})
+    def __init__(self, weights: Tensor, report: Reports = ()) -> None:
+        self._weights, self._report = weights, report
 
-    def weights(self, features: Sequence[Tensor]) -> Tensor:
-        return self._weights.to(features[0].device)
-
-    def report(self) -> dict[str, Any]:
-        return self._facts
+    def weigh(self, features: Sequence[Tensor]) -> Weighing:
+        return Weighing(self._weights.to(features[0].device), self._report)
 
 
 def normalized(activity: Tensor) -> Tensor:
@@ -161,30 +189,6 @@ def normalized(activity: Tensor) -> Tensor:
 def spatial_axes(feature: Tensor) -> tuple[int, ...]:
     """Return the indices of the spatial axes of (B, C, *S)."""
     return tuple(range(2, feature.dim()))
-
-
-def fuse_features(rule: FusionRule | Sequence[FusionRule], features: Sequence[Any]) -> tuple[Any, list[Tensor] | None]:
-    """Apply ``rule`` to each leaf of the sources' feature trees.
-
-    Args:
-        rule: acts on tensors (B, C, *S); or one rule a leaf.
-        features: one tree a source (a tensor, or lists, tuples or dicts of tensors), all of one structure.
-
-    Returns:
-        the fused tree, and one weights tensor per leaf, or ``None`` for a rule without weights.
-
-    Raises:
-        RuleError: the trees or the shapes differ.
-    """
-    groups, structure = leaf_groups(features)
-    rules = [rule] * len(groups) if isinstance(rule, FusionRule) else rule
-    fused, weights = [], []
-    for each, group in zip(rules, groups, strict=True):
-        image, weight = each.fuse_with_weights(group)
-        fused.append(image)
-        if weight is not None:
-            weights.append(weight)
-    return pytree.tree_unflatten(fused, structure), weights or None
 
 
 def leaf_groups(features: Sequence[Any]) -> tuple[list[tuple[Tensor, ...]], pytree.TreeSpec]:

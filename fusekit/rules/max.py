@@ -8,7 +8,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from fusekit.rules.base import FusionRule
+from fusekit.rules.base import FusionRule, RuleResult
 
 
 class Max(FusionRule):
@@ -17,5 +17,5 @@ class Max(FusionRule):
     reach = 0
     working = 0.75
 
-    def fuse(self, features: Sequence[Tensor]) -> Tensor:
-        return reduce(torch.maximum, features)
+    def apply(self, features: Sequence[Tensor]) -> RuleResult:
+        return RuleResult(reduce(torch.maximum, features))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fusekit.rules.base import FusionRule
+from fusekit.rules.base import FusionRule, RuleResult
 
 
 class Mean(FusionRule):
@@ -16,5 +16,5 @@ class Mean(FusionRule):
     reach = 0
     working = 2.0
 
-    def fuse(self, features: Sequence[Tensor]) -> Tensor:
-        return torch.stack(list(features)).mean(0)
+    def apply(self, features: Sequence[Tensor]) -> RuleResult:
+        return RuleResult(torch.stack(list(features)).mean(0))

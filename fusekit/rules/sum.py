@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fusekit.rules.base import FusionRule
+from fusekit.rules.base import FusionRule, RuleResult
 
 
 class Sum(FusionRule):
@@ -16,5 +16,5 @@ class Sum(FusionRule):
     reach = 0
     working = 2.0
 
-    def fuse(self, features: Sequence[Tensor]) -> Tensor:
-        return torch.stack(list(features)).sum(0)
+    def apply(self, features: Sequence[Tensor]) -> RuleResult:
+        return RuleResult(torch.stack(list(features)).sum(0))

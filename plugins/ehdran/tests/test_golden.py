@@ -68,7 +68,7 @@ def test_nuclear_norms(ehdran: EncoderDecoder, recorded: dict[str, np.ndarray], 
 
 @torch.inference_mode()
 def test_weights_and_fused_image(ehdran: EncoderDecoder, recorded: dict[str, np.ndarray]) -> None:
-    fused, weights = ehdran.fuse_with_weights([source(recorded, "a"), source(recorded, "b")])
+    fused, weights, _ = ehdran.run([source(recorded, "a"), source(recorded, "b")], ehdran.choose_rule(None))
     close(weights[0].flatten(), recorded["weights"])
     close(fused[0, 0], recorded["fused"])
 
@@ -94,6 +94,6 @@ def test_dilran_with_its_published_weights(peers: Path, optimized: bool) -> None
     for name, feature in zip("ab", features, strict=True):
         close(feature[0, :, 120:136, 120:136], recorded[f"feat_{name}_eval_16012_crop"])
         close(nuclear_norms([feature])[0, 0], recorded[f"nuc_{name}_eval_16012"])
-    fused = build_rule("sfnn").fuse(features)
+    fused = build_rule("sfnn").apply(features).features
     close(fused[0, :, 120:136, 120:136], recorded["feat_fused_eval_16012_crop"])
     close(network.decode(fused)[0], recorded["fused_eval_16012"])

@@ -54,7 +54,7 @@ def test_a_batch_equals_its_images_one_by_one(network: EncoderDecoder) -> None:
 @torch.inference_mode()
 def test_three_sources_are_fused_in_any_order(network: EncoderDecoder) -> None:
     a, b, c = images(3, 1, 1, 12, 11)
-    fused, weights = network.fuse_with_weights([a, b, c])
+    fused, weights, _ = network.run([a, b, c], network.choose_rule(None))
     assert weights[0].shape == (3, 1, 1, 1, 1)
     torch.testing.assert_close(network.fuse([c, a, b]), fused, atol=1e-5, rtol=0)
 
@@ -127,7 +127,7 @@ ACTIVITIES: dict[str, Callable[[Tensor], Tensor]] = {
 def test_the_sfnn_rules_against_a_loop(name: str, count: int) -> None:
     generator = torch.Generator().manual_seed(5)
     features = [scale * torch.randn(2, 4, 6, 7, generator=generator) for scale in (1.0, 3.0, 0.2)[:count]]
-    fused, weights = build_rule(name).fuse_with_weights(features)
+    fused, weights, _ = build_rule(name).apply(features)
     assert weights.shape == (count, 2, 4 if name == "sfnn-channel" else 1, 1, 1)
     torch.testing.assert_close(weights.sum(0), torch.ones_like(weights[0]))
     norms = [naive_norms(each) for each in features]
@@ -147,7 +147,7 @@ def test_the_sfnn_rules_against_a_loop(name: str, count: int) -> None:
 @pytest.mark.parametrize("name", SFNN)
 def test_features_in_half_precision_keep_their_type(name: str) -> None:
     features = [each.bfloat16() for each in images(2, 1, 4, 6, 6)]
-    fused, weights = build_rule(name).fuse_with_weights(features)
+    fused, weights, _ = build_rule(name).apply(features)
     assert fused.dtype == torch.bfloat16
     assert weights.dtype == torch.float32
 
@@ -161,7 +161,7 @@ def test_nuclear_norms_leave_the_number_of_threads_alone() -> None:
 @pytest.mark.parametrize("name", SFNN)
 def test_three_dimensional_features_are_refused(name: str) -> None:
     with pytest.raises(RuleError, match=r"two-dimensional features \(B, C, H, W\), not on shape \(1, 2, 4, 4, 4\)"):
-        build_rule(name).fuse([torch.ones(1, 2, 4, 4, 4)] * 2)
+        build_rule(name).apply([torch.ones(1, 2, 4, 4, 4)] * 2)
 
 
 @pytest.mark.parametrize("size", [(6, 7), (16, 5), (1, 9), (40, 40), (97, 64)])
@@ -176,8 +176,8 @@ def test_channels_that_cannot_win_are_not_decomposed() -> None:
     features = torch.randn(2, 12, 16, 16, generator=torch.Generator().manual_seed(6))
     features[:, 3] += 8
     rule = build_rule("sfnn")
-    rule.fuse([features, features])
-    assert rule.report()["decomposed_channels"] == [[1, 1], [1, 1]]
+    report = rule.apply([features, features]).report
+    assert [each["decomposed_channels"] for each in report] == [[[1], [1]], [[1], [1]]]
     found = torch.stack([each.norm for each in greatest_nuclear_norms([features])[0]])
     torch.testing.assert_close(found, naive_norms(features)[:, 3].float(), atol=0, rtol=1e-5)
 

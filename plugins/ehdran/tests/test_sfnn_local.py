@@ -51,8 +51,8 @@ def test_closed_form_is_the_sum_of_singular_values(spacing: int) -> None:
 def test_sources_may_come_in_any_order(count: int) -> None:
     sources = features(count, 2, 5, 23, 18)
     order = list(range(count))[::-1]
-    fused, weights = build_rule("sfnn-local").fuse_with_weights(sources)
-    turned, turned_weights = build_rule("sfnn-local").fuse_with_weights([sources[i] for i in order])
+    fused, weights, _ = build_rule("sfnn-local").apply(sources)
+    turned, turned_weights, _ = build_rule("sfnn-local").apply([sources[i] for i in order])
     torch.testing.assert_close(turned, fused, atol=1e-5, rtol=0)
     torch.testing.assert_close(turned_weights, weights[order], atol=1e-5, rtol=0)
 
@@ -60,14 +60,14 @@ def test_sources_may_come_in_any_order(count: int) -> None:
 @pytest.mark.parametrize("count", [2, 4])
 def test_equal_sources_give_themselves(count: int) -> None:
     (one,) = features(1, 1, 6, 20, 21)
-    torch.testing.assert_close(build_rule("sfnn-local")([one] * count), one, atol=1e-5, rtol=0)
+    torch.testing.assert_close(build_rule("sfnn-local").apply([one] * count).features, one, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (2, 2), (5, 3), (33, 50)])
 def test_any_size(size: tuple[int, int]) -> None:
     sources = features(3, 2, 4, *size)
     copies = [each.clone() for each in sources]
-    fused, weights = build_rule("sfnn-local").fuse_with_weights(sources)
+    fused, weights, _ = build_rule("sfnn-local").apply(sources)
     assert fused.shape == (2, 4, *size)
     assert weights.shape == (3, 2, 2, *size)
     assert fused.isfinite().all()
@@ -80,14 +80,14 @@ def test_a_batch_equals_its_images_one_by_one() -> None:
     sources = features(2, 3, 5, 26, 19)
     sources[0][1] *= 5
     rule = build_rule("sfnn-local")
-    alone = [rule([source[i : i + 1] for source in sources]) for i in range(3)]
-    torch.testing.assert_close(rule(sources), torch.cat(alone), atol=1e-5, rtol=0)
+    alone = [rule.apply([source[i : i + 1] for source in sources]).features for i in range(3)]
+    torch.testing.assert_close(rule.apply(sources).features, torch.cat(alone), atol=1e-5, rtol=0)
 
 
 def test_an_empty_source_leaves_the_other_as_it_is() -> None:
     image = disc(30, value=0.5) + disc(12, value=0.3) + 0.05 * torch.sin(torch.arange(96.0)) * disc(30)
     full, empty = encoded(image, torch.zeros(96, 96))
-    fused = build_rule("sfnn-local")([empty, full])
+    fused = build_rule("sfnn-local").apply([empty, full]).features
     torch.testing.assert_close(decoded(fused), image, atol=2e-3, rtol=0)
 
 
@@ -95,7 +95,7 @@ def test_bone_stays_white_and_tissue_keeps_its_texture() -> None:
     bone = disc(42) - disc(32)
     texture = 0.1 * torch.sin(torch.arange(96.0) * 1.5).expand(96, 96)
     tissue = (0.5 + texture) * disc(31)
-    result = decoded(build_rule("sfnn-local")(encoded(bone, tissue)))
+    result = decoded(build_rule("sfnn-local").apply(encoded(bone, tissue)).features)
     middle = (disc(39) - disc(35)).bool()
     assert result[middle].min() > 0.93
     inside = disc(20).bool()
@@ -104,7 +104,7 @@ def test_bone_stays_white_and_tissue_keeps_its_texture() -> None:
     assert 0.9 < result[inside].std() / tissue[inside].std() < 1.1
     # No halo: neither a bright nor a dark rim in the empty air around the bone.
     assert result[~disc(45).bool()].abs().max() < 0.02
-    l1_local = decoded(build_rule("l1-local")(encoded(bone, tissue)))
+    l1_local = decoded(build_rule("l1-local").apply(encoded(bone, tissue)).features)
     assert l1_local[inside].mean() < result[inside].mean()
 
 
@@ -153,11 +153,11 @@ def test_impossible_options_are_refused(options: dict[str, float], message: str)
 
 def test_volumes_are_refused() -> None:
     with pytest.raises(RuleError, match="two-dimensional"):
-        build_rule("sfnn-local")([torch.rand(1, 2, 3, 4, 5)] * 2)
+        build_rule("sfnn-local").apply([torch.rand(1, 2, 3, 4, 5)] * 2)
 
 
 def test_half_precision_features_keep_their_type() -> None:
     sources = features(2, 1, 4, 12, 12)
-    fused = build_rule("sfnn-local")([each.bfloat16() for each in sources])
+    fused = build_rule("sfnn-local").apply([each.bfloat16() for each in sources]).features
     assert fused.dtype == torch.bfloat16
-    torch.testing.assert_close(fused.float(), build_rule("sfnn-local")(sources), atol=0.1, rtol=0.05)
+    torch.testing.assert_close(fused.float(), build_rule("sfnn-local").apply(sources).features, atol=0.1, rtol=0.05)

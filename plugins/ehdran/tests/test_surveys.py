@@ -85,9 +85,10 @@ def test_few_channels_are_collected_and_fewer_decomposed(
     torch.testing.assert_close(found.weights(features), rule.weights(features), rtol=1e-5, atol=1e-6)
     assert found.reach == 0
     assert least <= passes <= most + (not preview)
-    report = found.report()
-    assert report["norms"] == "exact"
-    assert [1 <= each <= 2 for source in report["decomposed_channels"] for each in source] == [True] * 4
+    report = found.apply(features).report
+    assert [each["norms"] for each in report] == ["exact"] * 2
+    counts = [count for each in report for source in each["decomposed_channels"] for count in source]
+    assert [1 <= count <= 2 for count in counts] == [True] * 4
 
 
 def test_the_bounds_are_bounds() -> None:
@@ -125,7 +126,7 @@ def test_norms_from_block_means_give_nearly_the_same_weights(
         error = (found.weights(encoded) - rule.weights(encoded)).abs().max()
         assert 0 < error < limit
         block = 256 // side
-        assert f"means over {block}×{block} pixels" in found.report()["norms"]
+        assert f"means over {block}×{block} pixels" in found.weigh(encoded).report[0]["norms"]
 
 
 def test_block_means_of_smooth_maps_are_exact_at_ragged_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +137,7 @@ def test_block_means_of_smooth_maps_are_exact_at_ragged_ends(monkeypatch: pytest
     rule = build_rule("sfnn-channel")
     monkeypatch.setattr(sfnn_survey, "EXACT_SIDE", 9)
     found, _ = surveyed(rule.survey(2, features[0].shape, 1 << 40), features, (10, 13))
-    assert "4×4" in found.report()["norms"]
+    assert "4×4" in found.weigh(features).report[0]["norms"]
     torch.testing.assert_close(found.weights(features), rule.weights(features), rtol=1e-4, atol=1e-5)
 
 
@@ -153,7 +154,7 @@ def test_local_statistics_of_several_images_at_once() -> None:
     rule = build_rule("sfnn-local")
     found, passes = surveyed(rule.survey(3, features[0].shape, 0), features, (31, 40), rule.multiple)
     assert passes == 2
-    torch.testing.assert_close(found(features), rule(features), atol=2e-5, rtol=0)
+    torch.testing.assert_close(found.apply(features).features, rule.apply(features).features, atol=2e-5, rtol=0)
 
 
 def test_surveys_of_volumes_are_refused() -> None:

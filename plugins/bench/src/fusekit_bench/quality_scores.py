@@ -31,10 +31,10 @@ from fusekit.machine.files import write_text_atomically
 from fusekit.metrics.base import SourceMetric
 from fusekit.metrics.sets import PAPER
 from fusekit.models.base import EncoderDecoder, FusionModel
+from fusekit.models.contract import apply_rule
 from fusekit.models.shapes import crop_to, pad_to_multiple
 from fusekit.pipeline import read
 from fusekit.registry.discovery import registries
-from fusekit.rules.base import fuse_features
 from fusekit.version import code_digest
 from fusekit_bench.quality_methods import Method, loaded
 from fusekit_bench.weights import reconstruction_psnr
@@ -196,7 +196,7 @@ def fused_by_rules(network: FusionModel, units: Sequence[Array], rules: Sequence
     with torch.inference_mode():
         outputs: Iterator[Tensor] = (network.fuse(sources, rule) for rule in rules)
         # A model with a way of its own to fuse, such as a bound rule, goes that way.
-        if isinstance(network, EncoderDecoder) and type(network)._fuse is EncoderDecoder._fuse:
+        if isinstance(network, EncoderDecoder) and type(network).run is EncoderDecoder.run:
             outputs = _decoded(network, sources, rules)
         for output in outputs:
             yield output[0, 0].float().cpu().numpy()
@@ -206,7 +206,7 @@ def _decoded(network: EncoderDecoder, sources: Sequence[Tensor], rules: Sequence
     padded = [pad_to_multiple(source, network.spec.multiple) for source in sources]
     features = [network.encode(source) for source in padded]
     for rule in rules:
-        fused, _ = fuse_features(network.choose_rule(rule), features)
+        fused, *_ = apply_rule(network.choose_rule(rule), features)
         yield crop_to(network.decode(fused, padded), sources[0].shape[2:])
 
 

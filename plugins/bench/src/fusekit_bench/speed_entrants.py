@@ -17,6 +17,7 @@ from fusekit.images.image import Image
 from fusekit.models.base import EncoderDecoder, FusionModel
 from fusekit.models.describe import machine
 from fusekit.models.load import load
+from fusekit.models.shapes import crop_to, pad_to_multiple
 from fusekit.rules.base import FusionRule
 from fusekit_bench import speed_oracle
 from fusekit_bench.adapters import import_attribute
@@ -138,20 +139,22 @@ def prepare(case: Case, entrant: Entrant, images: Sequence[Image]) -> Ready:
         network = speed_oracle.published(network, entrant.choices)
         rule = speed_oracle.published_rule(rule, entrant.choices)
 
-    @torch.inference_mode()
-    def fuse() -> Tensor:
-        return network.fuse(sources, rule)
-
     ran: list[Any] = []
 
+    @torch.inference_mode()
+    def fuse() -> Tensor:
+        padded = [pad_to_multiple(source, network.spec.multiple, network.spec.padding) for source in sources]
+        fusion = network.run(padded, rule)
+        ran[:] = [dict(fusion.report[0]) if fusion.report else {}]
+        return crop_to(fusion.image, sources[0].shape[2:])
+
     def fuse_one() -> Tensor:
-        ran[:] = [run_model(network, [each[0] for each in given], rule)]
-        return torch.from_numpy(ran[0][0])[None, None]
+        found = run_model(network, [each[0] for each in given], rule)
+        ran[:] = [dict(found.report)]
+        return torch.from_numpy(found.image)[None, None]
 
     def report() -> dict[str, Any]:
-        # An image in tiles is fused by a rule made for it, whose report comes with the run.
-        of_run: dict[str, Any] = getattr(ran[0], "report", {}) if ran else {}
-        return of_run or getattr(rule, "report", dict)()
+        return dict(ran[0]) if ran else {}
 
     # What `fusekit fuse` runs may cut an image into tiles; the authors' code does not.
     as_fused = entrant.kind == "ours" and case.batch == 1 and parameter.device.type == "cpu"
@@ -171,7 +174,7 @@ def watch(ready: Ready, stopwatch: Stopwatch) -> None:
 
 def _watch_rule(rule: Any, stopwatch: Stopwatch) -> Any:
     """Watch a rule, what it gathers from tiles, and the rule that comes of it; return the rule."""
-    _watch_methods(rule, ("fuse", "fuse_with_weights", "weights"), "rule", stopwatch)
+    _watch_methods(rule, ("apply", "weigh", "weights"), "rule", stopwatch)
     survey_of = getattr(rule, "survey", None)
     if survey_of is None:
         return rule

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fusekit.extend import EncoderDecoder, Reach, WeightedRule, build_part, reach_of_parts
+from fusekit.extend import EncoderDecoder, Reach, Weighing, WeightedRule, build_part, reach_of_parts
 from fusekit_ehdran import composed, convert, plugin
 from fusekit_ehdran.compiled import CompiledForm
 from fusekit_ehdran.decoder import Decoder
@@ -75,13 +75,13 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
         form = self._inference_form(features)
         return self.decoder(features) if form is None else form.decoder(features)
 
-    def weigh(self, rule: WeightedRule, features: Sequence[Tensor]) -> Tensor:
+    def weigh(self, rule: WeightedRule, features: Sequence[Tensor]) -> Weighing:
         if self._inference_form(*features) is not None and self.backend == "triton":
-            from fusekit_ehdran.kernels.weighing import weights_of
+            from fusekit_ehdran.kernels.weighing import weighing_of
 
-            weights = weights_of(rule, features)
-            if weights is not None:
-                return weights
+            weighing = weighing_of(rule, features)
+            if weighing is not None:
+                return weighing
         return super().weigh(rule, features)
 
     def decode_sum(self, weights: Tensor, features: Sequence[Tensor], sources: Sequence[Tensor]) -> Tensor:

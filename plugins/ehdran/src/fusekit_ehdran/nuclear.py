@@ -18,7 +18,7 @@ S = softmax over the channels of a source's features; n_k = ‖S_k‖_* is the s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -36,6 +36,8 @@ _MAP_BYTES = 1 << 28
 _KEPT_BYTES = 1 << 25
 #: Bounds hold for exact numbers; rounding may lift a computed norm by this share.
 ROUNDING = 1e-5
+#: What a report says of norms that are exact but for rounding.
+EXACT = "exact"
 
 
 class Statistics(NamedTuple):
@@ -82,6 +84,11 @@ class Greatest(NamedTuple):
 
     norm: Tensor
     decomposed: int
+
+
+def report_of_greatest(decomposed: Iterable[int], how: str = EXACT) -> dict[str, Any]:
+    """Return what the record says of one image: how the norms were found, how many maps of each source for them."""
+    return {"norms": how, "decomposed_channels": [[count] for count in decomposed]}
 
 
 def nuclear_norms(features: Sequence[Tensor]) -> Tensor:

@@ -6,45 +6,36 @@ S's k-th H×W map. A source's share of the n_k is its weight. `fusekit_ehdran.nu
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from fusekit.extend import Survey, WeightedRule, normalized
-from fusekit_ehdran.nuclear import Greatest, greatest_nuclear_norms, nuclear_norms
-
-#: What a report says of norms that are exact but for rounding.
-EXACT = "exact"
+from fusekit.extend import Survey, Weighing, WeightedRule, normalized
+from fusekit_ehdran.nuclear import EXACT, Greatest, greatest_nuclear_norms, nuclear_norms, report_of_greatest
 
 
 class SoftmaxNuclearNormRule(WeightedRule):
     """Base of the family: w_i = a_i / Σ_j a_j with an activity a_i from the nuclear norms of source i."""
 
     working = 2.5
-    _how = EXACT
 
     def activity(self, norms: Tensor) -> Tensor:
         """Turn nuclear norms (N, B, C) into activities (N, B, C) or (N, B, 1)."""
         raise NotImplementedError(f"{type(self).__name__} must define activity(norms)")
 
-    def weights(self, features: Sequence[Tensor]) -> Tensor:
-        return self.weights_of(nuclear_norms(features))
+    def weigh(self, features: Sequence[Tensor]) -> Weighing:
+        return self.weighing_of(nuclear_norms(features))
 
-    def weights_of(self, norms: Tensor, how: str = EXACT) -> Tensor:
-        """Return the weights for nuclear norms (N, B, C), and report ``how`` these were computed."""
-        self._how = how
-        return normalized(self.activity(norms))[..., None, None]
+    def weighing_of(self, norms: Tensor, how: str = EXACT) -> Weighing:
+        """Return the weights for nuclear norms (N, B, C), with a report of ``how`` these were computed."""
+        weights = normalized(self.activity(norms))[..., None, None]
+        return Weighing(weights, [{"norms": how}] * norms.shape[1])
 
     def survey(self, count: int, shape: Sequence[int], memory: int) -> Survey | None:
         from fusekit_ehdran.sfnn_survey import AllNorms
 
-        return AllNorms(self, count, shape, memory) if len(shape) == 4 else None
-
-    def report(self) -> dict[str, Any]:
-        return {"norms": self._how}
+        return AllNorms(self.activity, count, shape, memory) if len(shape) == 4 else None
 
 
 class SFNN(WeightedRule):
@@ -52,35 +43,23 @@ class SFNN(WeightedRule):
 
     working = 2.5
 
-    def __init__(self) -> None:
-        self._last = threading.local()
-
     def survey(self, count: int, shape: Sequence[int], memory: int) -> Survey | None:
         from fusekit_ehdran.sfnn_survey import GreatestNorms
 
         return GreatestNorms(count, shape, memory) if len(shape) == 4 else None
 
-    def weights(self, features: Sequence[Tensor]) -> Tensor:
-        return self.weights_of(greatest_nuclear_norms(features))
+    def weigh(self, features: Sequence[Tensor]) -> Weighing:
+        return self.weighing_of(greatest_nuclear_norms(features))
 
-    def weights_of(self, greatest: Sequence[Sequence[Greatest]], how: str = EXACT) -> Tensor:
-        """Return the weights for each source's greatest norms, an image each; report ``how`` these were computed."""
-        self._last.how = how
-        self._last.decomposed = [[each.decomposed for each in source] for source in greatest]
+    def weighing_of(self, greatest: Sequence[Sequence[Greatest]], how: str = EXACT) -> Weighing:
+        """Return the weights for each source's greatest norms, an image each; report ``how`` these were computed.
+
+        The report of an image also says how many channels were decomposed for each source.
+        """
         norms = torch.stack([torch.stack([each.norm for each in source]) for source in greatest])
-        return normalized(norms.square())[..., None, None, None]
-
-    def report(self) -> dict[str, Any]:
-        """Return, of the thread's last fusion, how many channels were decomposed for each source's images."""
-        last = self._last
-        return {
-            "norms": getattr(last, "how", EXACT),
-            "decomposed_channels": getattr(last, "decomposed", None),
-        }
-
-    def report_of(self, image: int) -> dict[str, Any]:
-        report = self.report()
-        return {**report, "decomposed_channels": [[each[image]] for each in report["decomposed_channels"]]}
+        weights = normalized(norms.square())[..., None, None, None]
+        images = zip(*([each.decomposed for each in source] for source in greatest), strict=True)
+        return Weighing(weights, [report_of_greatest(image, how) for image in images])
 
 
 class SFNNMean(SoftmaxNuclearNormRule):

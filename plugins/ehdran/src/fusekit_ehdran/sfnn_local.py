@@ -16,7 +16,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusekit.extend import FusionRule, RuleError, Survey, crop_to, gaussian, normalized, pad_to_multiple, windowed
+from fusekit.extend import (
+    FusionRule,
+    RuleError,
+    RuleResult,
+    Survey,
+    crop_to,
+    gaussian,
+    normalized,
+    pad_to_multiple,
+    windowed,
+)
 
 #: Distances in pixels between the corners of a window; together they see what is 2 to 8 pixels wide.
 _SPACINGS = (1, 2, 4)
@@ -162,10 +172,7 @@ class SFNNLocal(FusionRule):
 
         return LocalSurvey(self) if len(shape) == 4 else None
 
-    def fuse(self, features: Sequence[Tensor]) -> Tensor:
-        return self.fuse_with_weights(features)[0]
-
-    def fuse_with_weights(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def apply(self, features: Sequence[Tensor]) -> RuleResult:
         """Return the fused feature and the weights (N, B, 2, H, W): of the base, then of the detail."""
         if features[0].dim() != 4:
             raise RuleError(
@@ -178,7 +185,7 @@ class SFNNLocal(FusionRule):
         fused = quiet.expand_as(exact[0]).clone()
         for weight, base, detail in zip(weights, bases, details, strict=True):
             fused.addcmul_(weight[:, :1], base).addcmul_(weight[:, 1:], detail)
-        return fused.to(features[0].dtype), weights
+        return RuleResult(fused.to(features[0].dtype), weights)
 
     def parts(self, features: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Return the background (B, C, 1, 1), and base and detail of each source (B, C, H, W)."""

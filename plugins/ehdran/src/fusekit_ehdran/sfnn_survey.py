@@ -10,18 +10,14 @@ memory, their norms are estimated from block means (`AllNorms`), and the rule re
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fusekit.extend import FixedWeights, Survey, Tile, in_parallel, normalized
-from fusekit_ehdran.nuclear import nuclear_norm
-
-if TYPE_CHECKING:
-    from fusekit_ehdran.sfnn import SoftmaxNuclearNormRule
+from fusekit_ehdran.nuclear import EXACT, nuclear_norm, report_of_greatest
 
 #: Longest side of maps that are decomposed whole where all channels are needed.
 EXACT_SIDE = 1024
@@ -112,8 +108,8 @@ class GreatestNorms(Survey):
     def rule(self) -> FixedWeights:
         greatest = torch.tensor([search.best for search in self._searches]).view(self._shape[:2])
         decomposed = torch.tensor([search.decomposed for search in self._searches]).view(self._shape[:2])
-        facts = {"norms": "exact", "decomposed_channels": decomposed.tolist()}
-        return FixedWeights(normalized(greatest.square())[..., None, None, None], facts)
+        report = [report_of_greatest(image) for image in decomposed.T.tolist()]
+        return FixedWeights(normalized(greatest.square())[..., None, None, None], report)
 
 
 class _Search:
@@ -176,15 +172,15 @@ class AllNorms(Survey):
     in which most of the error cancels.
 
     Args:
-        made_for: turns norms into weights.
+        activity: turns norms (N, B, C) into activities, whose shares are the weights.
         count: N sources.
         shape: of the features of each, (B, C, H, W).
         memory: bytes for the block means.
     """
 
-    def __init__(self, made_for: SoftmaxNuclearNormRule, count: int, shape: Sequence[int], memory: int) -> None:
+    def __init__(self, activity: Callable[[Tensor], Tensor], count: int, shape: Sequence[int], memory: int) -> None:
         batch, channels, height, width = shape
-        self._made_for = made_for
+        self._activity = activity
         self._block = -(-max(height, width) // EXACT_SIDE)
         while self._block < 64 and 4 * count * batch * channels * self._blocks(height) * self._blocks(width) > memory:
             self._block += 1
@@ -211,8 +207,8 @@ class AllNorms(Survey):
         pairs = zip(self._sums.flatten(0, 2), self._squares.flatten().tolist(), strict=True)
         norms = torch.tensor(in_parallel(self._norm, pairs)).view(count, batch, channels)
         side = self._block
-        how = "exact" if side == 1 else f"estimated: of means over {side}×{side} pixels, what is left taken for noise"
-        return FixedWeights(normalized(self._made_for.activity(norms))[..., None, None], {"norms": how})
+        how = EXACT if side == 1 else f"estimated: of means over {side}×{side} pixels, what is left taken for noise"
+        return FixedWeights(normalized(self._activity(norms))[..., None, None], [{"norms": how}] * batch)
 
     def _norm(self, of_map: tuple[Tensor, float]) -> float:
         """Return the norm of a map, of its sums over blocks (h, w) and its squared Frobenius norm."""
