@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from bench_helper import write_data
-from cli_helper import run_cli, texture, write_texture
+from helpers.cli import run_cli, texture, write_texture
 
 import fusekit
 from fusekit.errors import FusekitError, InputError, OptionError, UnknownNameError

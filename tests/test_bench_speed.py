@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cli_helper import run_cli, write_texture
+from helpers.cli import run_cli, write_texture
 from speed_helper import ADAPTER
 
 import fusekit

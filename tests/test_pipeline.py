@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cli_helper import texture, write_texture
+from helpers.cli import texture, write_texture
 
 import fusekit
 from fusekit.errors import InputError, OptionError, RuleError

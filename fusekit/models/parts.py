@@ -78,7 +78,7 @@ def build_part(kind: PartKind, name: str, options: Mapping[str, Any]) -> Any:
     with calling(component):
         try:
             part: Any = part_class(**options)
-        except TypeError as error:
+        except (TypeError, ValueError, RuntimeError) as error:
             raise OptionError(f"the {kind} {name!r} does not take these options: {error}") from error
     if not isinstance(part, nn.Module):
         raise fault(component, f"is an object of type {type(part).__name__}", "it must be a torch.nn.Module")
@@ -101,7 +101,7 @@ def build_rule(rule: str | FusionRule, options: Mapping[str, Any] | None = None)
     with calling(component):
         try:
             built: FusionRule = rule_class(**(options or {}))
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise RuleError(f"the rule {rule!r} does not take these options: {error}") from error
     if not isinstance(built, FusionRule):
         raise fault(

@@ -1,0 +1,64 @@
+"""The weights that come with the package are the pinned files, and good autoencoders."""
+
+import json
+import statistics
+
+import pytest
+from helpers.paths import SHARED
+
+import fusekit
+from fusekit.cases.folders import matched
+from fusekit.images import samples
+from fusekit.registry.discovery import registries
+from fusekit.weights.resolve import find_bundled
+from fusekit.weights.store import read_metadata
+from fusekit.weights.verify import verify_all
+from fusekit_bench.weights import reconstruction_psnr
+
+DATASETS = ["ct-mri", "spect-mri", "pet-mri"]
+SHIPPED = [f"{model}.{dataset}" for model in ("ehdran", "dilran") for dataset in DATASETS]
+
+
+def test_all_bundled_weights_are_pinned_and_intact():
+    assert {check.name: check.state for check in verify_all()} == dict.fromkeys(SHIPPED, "ok")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_card_and_a_configuration_stand_beside_the_weights(name):
+    model, _, tag = name.partition(".")
+    path = find_bundled(model, f"{tag}.safetensors")
+    assert path is not None
+    card = path.with_suffix(".md").read_text(encoding="utf-8")
+    pinned = registries().models.entry(model).details["spec"].find_weights(tag).sha256
+    assert pinned[:16] in card
+    assert "Not a medical device" in card
+    assert read_metadata(path)["model"] == model
+    config = json.loads(path.with_name("config.json").read_text(encoding="utf-8"))
+    assert config["weights"][tag]["sha256"] == pinned
+    assert config["weights"][tag]["training"]["data"]["names"] == f"splits.json#/{tag}/train"
+    assert f"({tag}.md)" in path.with_name("README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_samples_are_reconstructed(name):
+    network = fusekit.load(name, device="cpu")
+    for sample in ("ct", "mri"):
+        assert reconstruction_psnr(network, samples.path(sample)) > 35
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_test_split_is_reconstructed(name):
+    data = SHARED / "data" / "harvard"
+    if not data.is_dir():
+        pytest.skip(f"no research data at {data}; name its folder by FUSEKIT_SHARED")
+    network = fusekit.load(name, device="cpu")
+    dataset = name.partition(".")[2]
+    # The PET and MRI training images are of one brain; the test images are those of other patients.
+    folder, names = (
+        (data / "pet-mri-external", None)
+        if dataset == "pet-mri"
+        else (data / dataset, f"{data / 'splits.json'}#/{dataset}/test")
+    )
+    pairs = matched([folder / dataset.partition("-")[0], folder / "mri"], names)
+    assert len(pairs) == {"ct-mri": 38, "spect-mri": 53, "pet-mri": 20}[dataset]
+    assert statistics.fmean(reconstruction_psnr(network, path) for pair in pairs.values() for path in pair) >= 35
