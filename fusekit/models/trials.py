@@ -20,7 +20,7 @@ from fusekit.version import package_digest
 
 #: Height and width of the part of the sample that kernels are tried on: several tiles and a rest in both directions.
 #: Where kernels are interpreted, a larger one would take minutes.
-_SIZE, _INTERPRETED = (90, 150), (9, 14)
+_SIZE, _INTERPRETED = (136, 150), (9, 14)
 
 
 class HasKernels(Protocol):
