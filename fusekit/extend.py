@@ -25,7 +25,9 @@ from fusekit.images.image import Image
 from fusekit.images.tiles import Reach, Tile
 from fusekit.machine.allocator import empty_maps, keep_freed_memory
 from fusekit.machine.backends import interprets, triton_refusal
+from fusekit.machine.devices import exact_float32
 from fusekit.machine.files import write_text_atomically
+from fusekit.machine.probation import KernelTrial
 from fusekit.machine.threads import in_parallel
 from fusekit.metrics.base import (
     AllSourcesMetric,
@@ -71,6 +73,7 @@ __all__ = [
     "Image",
     "InputError",
     "Joint",
+    "KernelTrial",
     "Metric",
     "MissingExtraError",
     "Objectives",
@@ -95,6 +98,7 @@ __all__ = [
     "code_version",
     "crop_to",
     "empty_maps",
+    "exact_float32",
     "gaussian",
     "in_parallel",
     "interprets",

@@ -63,7 +63,7 @@ def run_batch(
     try:
         with torch.inference_mode(), calling(model.component, is_out_of_memory):
             runs = _run(model, tensors, rule, options or Options())
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, OSError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 
 from fusekit.errors import DeviceError, OptionError
 from fusekit.machine.backends import Choice, check_name, choose
+from fusekit.machine.probation import KernelTrial, Verdict
 from fusekit.registry.specs import ModelSpec
 
 _Forms = TypeVar("_Forms", bound="Forms")
@@ -64,7 +66,9 @@ class Forms(nn.Module):
     @property
     def backend_choice(self) -> Choice:
         """The backend, and why it is not the one that ``auto`` would rather have taken."""
-        return choose(self.asked_backend, self.device, self.dtype, self.kernels_refusal, self.spec.id)
+        return choose(
+            self.asked_backend, self.device, self.dtype, self.kernels_refusal, self._verdict_on_kernels, self.spec.id
+        )
 
     @property
     def device(self) -> torch.device:
@@ -97,6 +101,22 @@ class Forms(nn.Module):
     def kernels_refusal(self, backend: str) -> str | None:
         """Return why the model, as it is, has no kernels of ``backend`` to run, or ``None`` where it has.
 
-        Models that bring kernels override this, ask `backend` where they compute, and leave device and dtype to it.
+        Models that bring kernels override this, ask `backend` where they compute, leave device and dtype to it, and
+        name the trials of `kernel_trials`.
         """
         return f"the model has no kernels for {backend}"
+
+    def kernel_trials(self, backend: str) -> Mapping[str, KernelTrial]:
+        """Return what proves the model's kernels of ``backend`` on its device in its dtype, a trial each family.
+
+        Models that bring kernels override this; ``auto`` takes none without a trial. Each is run once, on part of the
+        embedded CT and MRI (2, 1, H, W), before the first use on a device, and what came of it is kept for that device
+        and these versions. So weights must be fixed ones, and names say what else a family depends on, such as a number
+        of channels. It is asked for with every image: compute in the trials.
+        """
+        return {}
+
+    def _verdict_on_kernels(self, backend: str, prove: bool) -> Verdict:
+        from fusekit.models.trials import verdict_on
+
+        return verdict_on(self, backend, self.device, self.dtype, prove)
