@@ -31,6 +31,7 @@ from fusekit.models.load import build_network
 from fusekit.registry.discovery import registries
 from fusekit.weights.store import save_weights
 
+pytestmark = pytest.mark.slow
 RECORD = Path(__file__).with_name("fingerprint.json")
 RULES = (
     "energy", "l1", "l1-local", "max", "mean", "min", "sum", "weighted",

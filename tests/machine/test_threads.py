@@ -67,6 +67,7 @@ def kept(**environment: str) -> str:
     ).stdout.strip()
 
 
+@pytest.mark.process
 @of_glibc
 def test_what_is_kept_can_be_released() -> None:
     code = """
@@ -88,6 +89,7 @@ print(kept >> 20, before - resident_bytes() >> 20)
     assert 80 < released <= 100
 
 
+@pytest.mark.process
 @of_glibc
 def test_what_the_user_set_of_the_allocator_stays() -> None:
     assert kept(MALLOC_TRIM_THRESHOLD_="100000") == "False"

@@ -150,6 +150,7 @@ def test_names_and_paths_are_checked_first(tmp_path: Path, output: Path) -> None
     assert "did you mean 'ehdran'" in refusal(result, output)
 
 
+@pytest.mark.process
 def test_a_refusal_is_one_line_and_exit_code_2(tmp_path: Path, output: Path) -> None:
     torch.save(Harmless(), tmp_path / "objects.pth")
     command = "from fusekit.cli.main import run; run()"

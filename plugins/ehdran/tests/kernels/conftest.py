@@ -39,12 +39,12 @@ def rounding(values: Any, before: Any, after: Any, mode: Any) -> Any:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if INSTALLED:
-        return
     skip = pytest.mark.skip(reason="triton is not installed; it is part of the extra 'dev' on Linux")
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(skip)
+            item.add_marker(pytest.mark.kernels)
+            if not INSTALLED:
+                item.add_marker(skip)
 
 
 @pytest.fixture(autouse=True)
