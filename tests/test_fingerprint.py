@@ -152,7 +152,7 @@ def write() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fused = {name: fingerprint(run()) for name, run in cases()}
-    record = {"machine": machine(), "fused": fused, "ratings": ratings()}
+    record: dict[str, Any] = {"machine": machine(), "fused": fused, "ratings": ratings()}
     lines = [
         f'{{\n"machine": {json.dumps(record["machine"])},\n"fused": {{',
         ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in fused.items()),

@@ -48,7 +48,9 @@ def template(kind: str) -> nibabel.Nifti1Image:
     path = Path(spec.origin).parent / "datasets" / "data" / name
     if not path.is_file():
         raise SystemExit(f"sample.py: this nilearn ships no {name}; install nilearn 0.11 or newer")
-    return nibabel.load(path)
+    volume = nibabel.load(path)
+    assert isinstance(volume, nibabel.Nifti1Image)
+    return volume
 
 
 def grid() -> tuple[np.ndarray, np.ndarray]:
@@ -97,7 +99,7 @@ def outward_depth(brain: np.ndarray) -> np.ndarray:
     return smooth[2 * reach : -2 * reach, 2 * reach : -2 * reach]
 
 
-def bump(angle: np.ndarray, at: float, width: float) -> np.ndarray:
+def bump(angle: np.ndarray, at: float | np.ndarray, width: float) -> np.ndarray:
     """Return a bell of height 1 around the angle ``at``; all angles in degrees."""
     difference = (angle - at + 180.0) % 360.0 - 180.0
     return np.exp(-0.5 * (difference / width) ** 2)

@@ -96,6 +96,6 @@ def test_a_snapshot_can_be_gone_back_to(rules: Registry) -> None:
 
 
 def test_a_keyword_that_the_kind_does_not_have_is_refused_with_the_nearest(rules: Registry) -> None:
-    with pytest.raises(PluginError, match="with 'sumary', which is no keyword; did you mean 'summary'"):  # codespell:ignore
-        rules.registrar("some-package")("new", "json:dumps", sumary="a rule")  # codespell:ignore sumary
+    with pytest.raises(PluginError, match="with 'summery', which is no keyword; did you mean 'summary'"):
+        rules.registrar("some-package")("new", "json:dumps", summery="a rule")
     assert "new" not in rules

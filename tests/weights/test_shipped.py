@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 from helpers.paths import SHARED
@@ -41,7 +42,7 @@ def test_a_card_and_a_configuration_stand_beside_the_weights(name):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_samples_are_reconstructed(name):
-    network = fusekit.load(name, device="cpu")
+    network: Any = fusekit.load(name, device="cpu")
     for sample in ("ct", "mri"):
         assert reconstruction_psnr(network, samples.path(sample)) > 35
 
@@ -60,7 +61,7 @@ def test_the_test_split_is_reconstructed(name):
     data = SHARED / "data" / "harvard"
     if not data.is_dir():
         pytest.skip(f"no research data at {data}; name its folder by FUSEKIT_SHARED")
-    network = fusekit.load(name, device="cpu")
+    network: Any = fusekit.load(name, device="cpu")
     model, _, dataset = name.partition(".")
     # The PET and MRI training images are of one brain; the test images are those of other patients.
     folder, names = (
