@@ -31,6 +31,7 @@ from fusekit.models.load import build_network
 from fusekit.registry.discovery import registries
 from fusekit.weights.store import save_weights
 
+pytestmark = pytest.mark.slow
 RECORD = Path(__file__).with_name("fingerprint.json")
 RULES = (
     "energy", "l1", "l1-local", "max", "mean", "min", "sum", "weighted",
@@ -151,7 +152,7 @@ def write() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fused = {name: fingerprint(run()) for name, run in cases()}
-    record = {"machine": machine(), "fused": fused, "ratings": ratings()}
+    record: dict[str, Any] = {"machine": machine(), "fused": fused, "ratings": ratings()}
     lines = [
         f'{{\n"machine": {json.dumps(record["machine"])},\n"fused": {{',
         ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in fused.items()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def model() -> FusionModel:
     return fusekit.load("ehdran", device="cpu")
 
 
-def reconstruction(model: FusionModel, pixels: np.ndarray) -> np.ndarray:
+def reconstruction(model: Any, pixels: np.ndarray) -> np.ndarray:
     """Return what ``weights=[1, 0]`` must give of an 8-bit image that uses its full range."""
     raw = model.reconstruct(torch.from_numpy(pixels.astype(np.float32) / 255)[None, None]).detach()[0, 0].numpy()
     return np.rint(output_to_unit(raw, "clamp") * 255).astype(np.uint8)
@@ -44,8 +45,8 @@ def test_paths_arrays_and_tensors_give_the_same(tmp_path: Path, model: FusionMod
     assert expected.dtype == np.uint8
     assert expected.shape == CT.shape
     assert record["model"]["name"] == "ehdran"
-    mixed = [str(paths[0]), torch.from_numpy(MRI)]
-    for sources in (paths, [str(path) for path in paths], mixed):
+    forms: list[list[Any]] = [paths, [str(path) for path in paths], [str(paths[0]), torch.from_numpy(MRI)]]
+    for sources in forms:
         np.testing.assert_array_equal(fusekit.fuse(sources, model).image, expected)
     by_name = fusekit.fuse(paths, device="cpu")
     np.testing.assert_array_equal(by_name.image, expected)
@@ -185,7 +186,7 @@ def test_arguments_that_make_no_sense(model: FusionModel) -> None:
     with pytest.raises(InputError, match="fuses 2 or more sources, and 1 were given"):
         fusekit.fuse([CT], model)
     with pytest.raises(InputError, match="give the sources as a list"):
-        fusekit.fuse(CT, model)
+        fusekit.fuse(CT, model)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="belong to load"):
         fusekit.fuse([CT, MRI], model, edge="sobel")
     with pytest.raises(OptionError, match="unknown bit depth"):

@@ -18,9 +18,9 @@ from fusekit.images.samples import NOTICE, pairs, path
 @rule_options
 def demo(pair: str, output: Path, **choices: Any) -> None:
     """Fuse an embedded sample pair by the rule l1-local, print its metrics and the path of the fused image."""
-    from fusekit import evaluate
     from fusekit.batch.run import prepare_output
     from fusekit.cli.output import print_metrics
+    from fusekit.evaluation.rate import evaluate
     from fusekit.images.formats.raster import write_image
     from fusekit.images.montage import side_by_side
     from fusekit.pipeline import fuse_loaded

@@ -207,7 +207,7 @@ def test_reading_does_not_run_ahead_of_fusing(monkeypatch: pytest.MonkeyPatch) -
     def advance(_: Job) -> None:
         fused[0] += 1
 
-    prepare = crew.prepare
+    prepare: Any = vars(crew)["prepare"]
     monkeypatch.setattr(crew, "prepare", counted)
     assert len(fuse(make_pairs(80), Watched(0.002), report=advance).done) == 80
     # At most ten wait to be fused and ten to be written, beside those in the hands of threads.

@@ -198,6 +198,7 @@ def test_an_older_output_survives_a_failure() -> None:
     assert {path: path.read_bytes() for path in old} == old
 
 
+@pytest.mark.process
 def test_no_traceback_and_exit_code_from_a_real_process() -> None:
     make_truncated_tiff()
     command = [

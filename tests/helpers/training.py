@@ -13,7 +13,7 @@ from fusekit.weights.store import read_tensors
 from fusekit_ehdran.model import EHDRAN
 from helpers.cli import texture
 
-SHORT = {"steps": 6, "batch": 2, "crop": 32, "perceptual_weight": 0.0}
+SHORT: dict[str, Any] = {"steps": 6, "batch": 2, "crop": 32, "perceptual_weight": 0.0}
 IMAGES = [torch.from_numpy(texture(seed, 48, 48, depth="float32"))[None] for seed in range(4)]
 
 

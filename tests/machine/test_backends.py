@@ -86,7 +86,7 @@ def test_the_interpreter_must_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> N
         ({"device": CPU}, "needs a CUDA device"),
     ],
 )
-def test_what_cannot_run_raises_where_it_was_asked_for(changes: dict[str, object], reason: str) -> None:
+def test_what_cannot_run_raises_where_it_was_asked_for(changes: dict[str, Any], reason: str) -> None:
     model = network(**changes)
     with pytest.raises(DeviceError, match=reason):
         model.use_backend("triton")

@@ -394,7 +394,7 @@ def test_evaluate_refuses_unusable_images(wrong, words: str) -> None:
 def test_evaluate_wants_a_list_of_sources() -> None:
     for single in ("a.png", levels(1), torch.zeros(4, 4)):
         with pytest.raises(InputError, match="list"):
-            evaluate(single, levels(1))
+            evaluate(single, levels(1))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="at least one"):
         evaluate([], levels(1))
 

@@ -4,6 +4,7 @@ import json
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -59,14 +60,16 @@ def test_a_batch_equals_its_images_one_by_one(network_class: type[FusionModel]) 
 
 @torch.inference_mode()
 def test_padding_repeats_the_border_at_the_far_end() -> None:
-    network, (a, b) = made(TinyJoint), images(2, 1, 1, 5, 7)
+    network: Any = made(TinyJoint)
+    a, b = images(2, 1, 1, 5, 7)
     padded = [F.pad(source, (0, 1, 0, 3), mode="replicate") for source in (a, b)]
     torch.testing.assert_close(network.fuse([a, b]), network.fuse_jointly(*padded)[..., :5, :7])
 
 
 @torch.inference_mode()
 def test_the_free_family_fuses_three_sources_leaf_by_leaf() -> None:
-    network, sources = made(TinyFree), images(3, 1, 1, 8, 8)
+    network: Any = made(TinyFree)
+    sources = images(3, 1, 1, 8, 8)
     features = [network.encode(source) for source in sources]
     mean = {
         "fine": sum(each["fine"] for each in features) / 3,
@@ -80,7 +83,8 @@ def test_the_free_family_fuses_three_sources_leaf_by_leaf() -> None:
 
 @torch.inference_mode()
 def test_the_free_family_takes_names_objects_and_its_own_default() -> None:
-    network, sources = made(TinyFree), images(2, 1, 1, 8, 8)
+    network: Any = made(TinyFree)
+    sources = images(2, 1, 1, 8, 8)
     assert torch.equal(network.fuse(sources), network.fuse(sources, Mean()))
     greatest = network.fuse(sources, "max")
     assert not torch.equal(network.fuse(sources), greatest)
@@ -220,7 +224,7 @@ def test_a_factory_that_makes_no_fusion_model_is_the_plugins_error() -> None:
 
 
 def test_a_loaded_model_can_be_pickled_for_worker_processes() -> None:
-    network = made(TinyJoint)
+    network: Any = made(TinyJoint)
     back = pickle.loads(pickle.dumps(network))
     assert torch.equal(back.network.weight, network.network.weight)
 
@@ -228,7 +232,7 @@ def test_a_loaded_model_can_be_pickled_for_worker_processes() -> None:
 @pytest.mark.parametrize(("field", "value"), [("rule_policy", "any"), ("normalization", "z"), ("output", "clip")])
 def test_a_spec_refuses_unknown_policies(field: str, value: str) -> None:
     with pytest.raises(PluginError, match=f"has {field} '{value}'; allowed: "):
-        ModelSpec("x", "a:B", "", default_rule="mean", **{field: value})
+        ModelSpec("x", "a:B", "", default_rule="mean", **{field: value})  # type: ignore[arg-type]
 
 
 def test_a_free_model_needs_a_default_rule() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -60,11 +61,11 @@ def test_a_file_says_itself_which_model_it_is(ehdran: Path, dilran: Path) -> Non
 
 
 def test_a_rule_by_name_or_object_becomes_the_default(ehdran: Path) -> None:
-    network = fusekit.load(ehdran, rule="sfnn-channel")
+    network: Any = fusekit.load(ehdran, rule="sfnn-channel")
     assert network.rule.name == "sfnn-channel"
     assert torch.equal(fused(network), fused(fusekit.load(ehdran, rule=network.rule)))
     assert not torch.equal(fused(network), fused(fusekit.load(ehdran)))
-    weighted = fusekit.load(ehdran, rule="weighted", rule_options={"weights": [1.0, 0.0]})
+    weighted: Any = fusekit.load(ehdran, rule="weighted", rule_options={"weights": [1.0, 0.0]})
     torch.testing.assert_close(fused(weighted), weighted.reconstruct(SOURCES[0]).detach())
 
 
@@ -75,10 +76,11 @@ def test_rule_options_that_the_rule_does_not_take_are_refused(ehdran: Path) -> N
 
 def test_another_edge_operator_warns_and_keeps_the_other_weights(ehdran: Path) -> None:
     with pytest.warns(FusekitWarning, match="trained with the edge operator 'drgo', not 'sobel'"):
-        network = fusekit.load("ehdran", weights=ehdran, edge="sobel")
+        network: Any = fusekit.load("ehdran", weights=ehdran, edge="sobel")
     assert type(network.encoder.edge).__name__ == "Sobel"
     assert "'sobel'" in network.provenance.notes[0]
-    assert torch.equal(network.encoder.shallow.weight, fusekit.load(ehdran).encoder.shallow.weight)
+    before: Any = fusekit.load(ehdran)
+    assert torch.equal(network.encoder.shallow.weight, before.encoder.shallow.weight)
 
 
 def test_a_trainable_edge_operator_without_weights_is_told_so(dilran: Path) -> None:
@@ -121,7 +123,7 @@ def test_encoder_options_reach_the_encoder(ehdran: Path) -> None:
     ],
 )
 def test_encoder_options_that_do_not_fit_are_one_clear_error(
-    ehdran: Path, options: dict[str, object], error: type[Exception], message: str
+    ehdran: Path, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         fusekit.load(ehdran, encoder_options=options)
@@ -137,7 +139,7 @@ def test_encoder_options_that_do_not_fit_are_one_clear_error(
         ({"name": "ehdran", "weights": "ct-mr"}, r"did you mean 'ct-mri'.*a folder or hub:owner/name"),
     ],
 )
-def test_near_misses_are_answered_with_suggestions(ehdran: Path, arguments: dict[str, str], message: str) -> None:
+def test_near_misses_are_answered_with_suggestions(ehdran: Path, arguments: dict[str, Any], message: str) -> None:
     if not {"weights"} & arguments.keys() and arguments["name"] == "ehdran":
         arguments = {**arguments, "weights": ehdran}
     with pytest.raises(UnknownNameError, match=message):
@@ -152,7 +154,8 @@ def test_weights_named_twice_are_refused(ehdran: Path) -> None:
 
 
 def test_weights_of_another_model_are_refused(dilran: Path) -> None:
-    for arguments in ({"name": "ehdran", "weights": dilran}, {"name": dilran, "model": "ehdran"}):
+    mistaken: list[dict[str, Any]] = [{"name": "ehdran", "weights": dilran}, {"name": dilran, "model": "ehdran"}]
+    for arguments in mistaken:
         with pytest.raises(
             WeightsError, match=r"dilran\.safetensors holds weights of the model 'dilran', not of 'ehdr"
         ):
@@ -205,7 +208,7 @@ def test_keys_that_are_not_the_models_are_named(tmp_path: Path) -> None:
 
 
 def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
-    network = EHDRAN()
+    network: Any = EHDRAN()
     with torch.no_grad():
         network.decoder.convolutions[0].bias[3] = float("nan")
     save_weights(network, tmp_path / "nan.safetensors", network.header)

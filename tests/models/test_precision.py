@@ -78,6 +78,7 @@ def test_unknown_dtypes_and_forms_are_refused() -> None:
         fusekit.load("pixel", optimize="compile")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
 @torch.inference_mode()
 def test_the_compiled_form_is_the_same_function() -> None:
@@ -88,6 +89,7 @@ def test_the_compiled_form_is_the_same_function() -> None:
     torch.testing.assert_close(model.fuse(sources), wanted, atol=2e-5, rtol=0)
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_a_missing_compiler_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "no-such-compiler"))

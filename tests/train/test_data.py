@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -98,7 +99,11 @@ def test_a_session_holds_series_out_and_says_so(series_folder: Path, tmp_path: P
 def test_one_series_is_not_trained_on_and_validated_on(series_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("2000.png\n2001.png\n10001.png\n")
     (tmp_path / "validate.txt").write_text("2002.png\n")
-    choices = {"names": tmp_path / "train.txt", "validation_names": tmp_path / "validate.txt", "device": "cpu"}
+    choices: dict[str, Any] = {
+        "names": tmp_path / "train.txt",
+        "validation_names": tmp_path / "validate.txt",
+        "device": "cpu",
+    }
     with pytest.raises(TrainingError, match=r"the series '2' is in both .* --series-pattern '\(\.\+\)'"):
         start_training([series_folder], tmp_path / "run", Recipe(**SHORT), **choices)
     each_its_own = start_training([series_folder], tmp_path / "run", Recipe(**SHORT), **choices, series_pattern="(.+)")

@@ -20,7 +20,7 @@ from fusekit.train.trainer import Trainer
 from fusekit.weights.store import read_metadata, read_tensors
 from fusekit_bench.weights import write_card
 
-TINY = {"encoder": "dran", "decoder": "conv3", "encoder_options": {"channels": 2}, "device": "cpu"}
+TINY: dict[str, Any] = {"encoder": "dran", "decoder": "conv3", "encoder_options": {"channels": 2}, "device": "cpu"}
 
 
 @pytest.fixture

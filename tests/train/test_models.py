@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -51,7 +52,7 @@ def test_a_composed_recipe_trains_and_loads(pairs: list[Path], tmp_path: Path) -
     assert run_cli(command) == (0, f"{weights}\n", "")
     config = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))
     assert (config["model"], config["encoder"], config["decoder"]) == ("composed", "dran", "conv3-linear")
-    model = fusekit.load(weights, device="cpu")
+    model: Any = fusekit.load(weights, device="cpu")
     assert model.encoder.edge.__class__.__name__ == "Sobel"
     assert model.decoder.negative_slope == 1.0
     assert (model.encoder.channels, len(model.encoder.multiscale.dilated)) == (4, 2)
@@ -80,7 +81,7 @@ def test_a_composed_recipe_trains_and_loads(pairs: list[Path], tmp_path: Path) -
     ],
 )
 def test_recipes_that_cannot_be_made(
-    choices: dict[str, object], error: type[Exception], message: str, pairs: list[Path], tmp_path: Path
+    choices: dict[str, Any], error: type[Exception], message: str, pairs: list[Path], tmp_path: Path
 ) -> None:
     with pytest.raises(error, match=message):
         start_training(pairs, tmp_path / "run", Recipe(**SHORT), device="cpu", **choices)
@@ -158,7 +159,7 @@ def test_bound_and_joint_models_train_by_their_own_objective(
     assert fusekit.fuse([texture(1), texture(2)], loaded).image.shape == (24, 20)
     assert "training_loss" in (tmp_path / "first" / "README.md").read_text(encoding="utf-8")
 
-    def stop(row: dict[str, object]) -> None:
+    def stop(row: dict[str, Any]) -> None:
         if row["step"] == 5:
             raise KeyboardInterrupt
 
