@@ -22,7 +22,7 @@ from fusekit.images.ranges import from_unit, to_unit
 from fusekit.images.tiles import Reach, Tile, even_sides, tiles
 from fusekit.machine.memory import CPU_MEMORY, budget_of
 from fusekit.models.base import EncoderDecoder, FusionModel
-from fusekit.options import Options, parse_memory, parse_tile
+from fusekit.options import FuseOptions, parse_memory, parse_tile
 from fusekit.rules.base import FixedWeights, FusionRule, Survey
 
 MODELS = ("ehdran", "dilran", "pixel")
@@ -40,7 +40,7 @@ def pair(height: int, width: int, count: int = 2) -> list[np.ndarray]:
 
 
 def run(model: FusionModel, units: list[np.ndarray], rule: str | FusionRule | None, **options: object) -> Run:
-    return run_model(model, units, model.choose_rule(rule), Options(**options))
+    return run_model(model, units, model.choose_rule(rule), FuseOptions(**options))
 
 
 def assert_same(tiled: Run, whole: Run) -> None:
@@ -87,7 +87,7 @@ def test_sizes_and_sides(models: dict[str, FusionModel], size: tuple[int, int], 
 
 
 def test_the_plain_form_is_tiled_too() -> None:
-    model, units = fusekit.load("ehdran", device="cpu", optimize=False), pair(40, 37)
+    model, units = fusekit.load("ehdran", device="cpu", form="plain"), pair(40, 37)
     assert_same(run(model, units, "l1-local", tile=17), run(model, units, "l1-local"))
 
 
@@ -109,7 +109,7 @@ def test_a_joint_model_is_tiled(models: dict[str, FusionModel], size: tuple[int,
 def test_a_pixel_changes_the_output_as_far_as_declared() -> None:
     for name in ("ehdran", "dilran"):
         # In double precision, and without the algorithms whose rounding spreads over a block.
-        model = fusekit.load(name, device="cpu", optimize=False).double()
+        model = fusekit.load(name, device="cpu", form="plain").double()
         reach = model.reach
         assert reach is not None
         image = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(1)).double()
@@ -183,14 +183,14 @@ def test_amounts_of_memory(given: str | int | None, expected: int | None) -> Non
 @pytest.mark.parametrize("given", ["", "much", "-1GiB", "0", 0, "2 PiB", "GiB", "0.1"])
 def test_what_is_no_amount_of_memory(given: str | int) -> None:
     with pytest.raises(OptionError, match="not an amount of memory; give it as 2GiB"):
-        Options(memory=given)
+        FuseOptions(memory=given)
 
 
 def test_choices_of_tiles() -> None:
     assert [parse_tile(each) for each in ("auto", "off", "64", 512)] == ["auto", "off", 64, 512]
     for given in ("on", "15", 3, "-64", "1.5"):
         with pytest.raises(OptionError, match="auto, off, or a side of 16 pixels or more"):
-            Options(tile=given)
+            FuseOptions(tile=given)
 
 
 def planned(model: FusionModel, rule: str | None, size: tuple[int, int], memory: str) -> Plan | NotTiled | None:
@@ -426,7 +426,7 @@ def test_from_python(models: dict[str, FusionModel]) -> None:
 
 def test_no_rule_is_the_models_own(models: dict[str, FusionModel]) -> None:
     units = pair(50, 60)
-    tiled = run_model(models["ehdran"], units, None, Options(tile=32))
+    tiled = run_model(models["ehdran"], units, None, FuseOptions(tile=32))
     assert_same(tiled, run_model(models["ehdran"], units, None))
     assert tiled.report["norms"] == "exact"
 

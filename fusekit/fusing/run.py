@@ -16,7 +16,7 @@ from fusekit.fusing.tiled import fuse_tiled
 from fusekit.images.image import Array
 from fusekit.models.base import FusionModel
 from fusekit.models.shapes import crop_to, pad_to_multiple
-from fusekit.options import Options, parse_memory, parse_tile
+from fusekit.options import FuseOptions, parse_memory, parse_tile
 from fusekit.rules.base import FusionRule
 
 
@@ -38,7 +38,7 @@ class Run(NamedTuple):
 
 
 def run_model(
-    model: FusionModel, units: Sequence[Array], rule: FusionRule | None, options: Options | None = None
+    model: FusionModel, units: Sequence[Array], rule: FusionRule | None, options: FuseOptions | None = None
 ) -> Run:
     """Run the network on luminances (H, W) in [0, 1], whole or in tiles.
 
@@ -50,14 +50,14 @@ def run_model(
 
 
 def run_batch(
-    model: FusionModel, sets: Sequence[Sequence[Array]], rule: FusionRule | None, options: Options | None = None
+    model: FusionModel, sets: Sequence[Sequence[Array]], rule: FusionRule | None, options: FuseOptions | None = None
 ) -> list[Run]:
     """Do as `run_model` for several sets of as many sources of one size, in one call of the network."""
     device, dtype = model.device, model.dtype
     tensors = [_on(device, _stacked(units)).to(dtype) for units in zip(*sets, strict=True)]
     try:
         with torch.inference_mode():
-            runs = _run(model, tensors, model.choose_rule(rule), options or Options())
+            runs = _run(model, tensors, model.choose_rule(rule), options or FuseOptions())
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "memory" not in str(error):
             raise
@@ -83,7 +83,7 @@ def _on(device: torch.device, tensor: Tensor) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
-def _run(model: FusionModel, sources: Sequence[Tensor], rule: FusionRule | None, options: Options) -> list[Run]:
+def _run(model: FusionModel, sources: Sequence[Tensor], rule: FusionRule | None, options: FuseOptions) -> list[Run]:
     """Fuse tensors (B, 1, H, W) whole or in tiles."""
     padded = [pad_to_multiple(source, model.spec.multiple) for source in sources]
     plan = make_plan(model, rule, padded, parse_tile(options.tile), parse_memory(options.memory))
