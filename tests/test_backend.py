@@ -110,7 +110,7 @@ def test_load_and_the_command_line_refuse(tmp_path: Path) -> None:
 
 
 def test_the_record_names_what_ran() -> None:
-    fused = fusekit.fuse([np.eye(8, dtype=np.float32)] * 2, "ehdran", "max", backend="auto", device="cpu")
+    fused = fusekit.fuse([np.eye(8, dtype=np.float32)] * 2, "ehdran", rule="max", backend="auto", device="cpu")
     assert (fused.record["backend"], fused.record["backend_fallback"]) == ("torch", None)
 
 

@@ -133,7 +133,7 @@ def ratings() -> dict[str, dict[str, Any]]:
     names = [entry.name for entry in registries().metrics if not entry.details.get("optional")]
     for pair in (("ct", "mri"), ("pet", "mri")):
         sources = [part(name) for name in pair]
-        fused = fusekit.fuse(sources, "pixel", "mean").image
+        fused = fusekit.fuse(sources, "pixel", rule="mean").image
         found["-".join(pair)] = {
             name: dict(rating) for name, rating in evaluate_detailed(sources, fused, names).items()
         }

@@ -419,9 +419,9 @@ def _pixels(path: Path) -> np.ndarray:
 
 def test_from_python(models: dict[str, FusionModel]) -> None:
     sources = [texture(1, 80, 60), texture(2, 80, 60)]
-    fused = fusekit.fuse(sources, models["ehdran"], "max", tile=32)
+    fused = fusekit.fuse(sources, models["ehdran"], rule="max", tile=32)
     assert fused.record["tiles"]["number"] == 6
-    assert np.abs(fused.image.astype(int) - fusekit.fuse(sources, models["ehdran"], "max").image).max() <= 1
+    assert np.abs(fused.image.astype(int) - fusekit.fuse(sources, models["ehdran"], rule="max").image).max() <= 1
 
 
 def test_no_rule_is_the_models_own(models: dict[str, FusionModel]) -> None:

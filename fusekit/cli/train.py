@@ -45,6 +45,6 @@ def train(folders: tuple[Path, ...], output: Path, **choices: Any) -> None:
             quality = f", reconstruction {row['psnr']:.1f} dB" if "psnr" in row else ""
             progress.show(row["step"], row["phase"], f"loss {row['loss']:.2e}{quality}")
 
-        weights = trainer.run(log_every=run.log_every, save_every=run.save_every, report=report)
+        weights = trainer.run(report=report)
     if trainer.processes.is_main:
         click.echo(weights)

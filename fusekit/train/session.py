@@ -65,6 +65,8 @@ def start_training(data: TrainingData, parts: Parts, recipe: Recipe, run: Traini
         validation_files=held_out,
         device=run.device,
         tensorboard=run.log == "tensorboard",
+        save_every=run.save_every,
+        log_every=run.log_every,
     )
 
 
