@@ -57,7 +57,7 @@ def test_sizes_and_sides(models: dict[str, FusionModel], size: tuple[int, int], 
 
 
 def test_the_plain_form_is_tiled_too() -> None:
-    model, units = fusekit.load("ehdran", device="cpu", optimize=False), pair(40, 37)
+    model, units = fusekit.load("ehdran", device="cpu", form="plain"), pair(40, 37)
     assert_same(run(model, units, "l1-local", tile=17), run(model, units, "l1-local"))
 
 
@@ -79,7 +79,7 @@ def test_a_joint_model_is_tiled(models: dict[str, FusionModel], size: tuple[int,
 def test_a_pixel_changes_the_output_as_far_as_declared() -> None:
     for name in ("ehdran", "dilran"):
         # In double precision, and without the algorithms whose rounding spreads over a block.
-        model: Any = fusekit.load(name, device="cpu", optimize=False).double()
+        model: Any = fusekit.load(name, device="cpu", form="plain").double()
         reach = model.reach
         assert reach is not None
         image = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(1)).double()
@@ -278,9 +278,9 @@ def _pixels(path: Path) -> np.ndarray:
 
 def test_from_python(models: dict[str, FusionModel]) -> None:
     sources = [texture(1, 80, 60), texture(2, 80, 60)]
-    fused = fusekit.fuse(sources, models["ehdran"], "max", tile=32)
+    fused = fusekit.fuse(sources, models["ehdran"], rule="max", tile=32)
     assert fused.record["tiles"]["number"] == 6
-    assert np.abs(fused.image.astype(int) - fusekit.fuse(sources, models["ehdran"], "max").image).max() <= 1
+    assert np.abs(fused.image.astype(int) - fusekit.fuse(sources, models["ehdran"], rule="max").image).max() <= 1
 
 
 def test_no_rule_is_the_models_own(models: dict[str, FusionModel]) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from fusekit.fusing.run import Run, run_model
 from fusekit.models.base import FusionModel
-from fusekit.options import Options
+from fusekit.options import FuseOptions
 from fusekit.rules.base import FusionRule
 from helpers.cli import texture
 
@@ -19,7 +19,7 @@ def pair(height: int, width: int, count: int = 2) -> list[np.ndarray]:
 
 
 def run(model: FusionModel, units: list[np.ndarray], rule: str | FusionRule | None, **options: Any) -> Run:
-    return run_model(model, units, model.choose_rule(rule), Options(**options))
+    return run_model(model, units, model.choose_rule(rule), FuseOptions(**options))
 
 
 def assert_same(tiled: Run, whole: Run) -> None:

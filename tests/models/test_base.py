@@ -88,8 +88,7 @@ def test_the_free_family_takes_names_objects_and_its_own_default() -> None:
     assert torch.equal(network.fuse(sources), network.fuse(sources, Mean()))
     greatest = network.fuse(sources, "max")
     assert not torch.equal(network.fuse(sources), greatest)
-    network.rule = build_rule("max")
-    assert torch.equal(network.fuse(sources), greatest)
+    assert torch.equal(network.fuse(sources, build_rule("max")), greatest)
 
 
 def test_trees_or_shapes_that_differ_cannot_be_fused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +163,7 @@ def test_a_saved_model_comes_back_bit_by_bit(network_class: type[FusionModel], t
         network_class.from_pretrained(str(tmp_path)),
         fusekit.load(tmp_path),
         fusekit.load(tmp_path / "model.safetensors"),
-        fusekit.load(tmp_path / "model.safetensors", model=network.spec.id),
+        fusekit.load(network.spec.id, weights=tmp_path / "model.safetensors"),
         fusekit.load(network.spec.id, weights=tmp_path),
     ):
         assert type(back) is network_class
@@ -203,13 +202,15 @@ def test_a_model_without_weights_asks_for_them() -> None:
         fusekit.load("tiny-joint")
 
 
-def test_loading_with_a_rule_follows_the_policy(tmp_path: Path) -> None:
+def test_rules_and_parts_follow_the_policy(tmp_path: Path) -> None:
     for each in FAMILIES:
         made(each).save_pretrained(tmp_path / each.spec.id)
-    assert fusekit.load(tmp_path / "tiny-free", rule="max").rule.name == "max"
+    assert fusekit.load(tmp_path / "tiny-free").choose_rule("max").name == "max"
     for name in ("tiny-bound", "tiny-joint"):
         with pytest.raises(RuleError, match="leave the rule out"):
-            fusekit.load(tmp_path / name, rule="max")
+            fusekit.load(tmp_path / name).choose_rule("max")
+        with pytest.raises(RuleError, match="options of a rule"):
+            fusekit.load(tmp_path / name).choose_rule(None, {"radius": 2})
         with pytest.raises(OptionError, match="no exchangeable encoder"):
             fusekit.load(tmp_path / name, edge="sobel")
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from helpers.cli import run_cli, texture, write_texture
 from helpers.models import TinyBound, TinyFree, TinyJoint, registered_families
-from helpers.training import SHORT, log_rows, same_tensors
+from helpers.training import SHORT, log_rows, same_tensors, training
 from torch import Tensor
 
 import fusekit
@@ -20,7 +20,6 @@ from fusekit.models.base import BoundRule, FusionModel
 from fusekit.registry.discovery import registries
 from fusekit.train.data import find_examples, load_examples, sample_batch
 from fusekit.train.recipe import Recipe
-from fusekit.train.session import start_training
 from fusekit.train.trainer import Trainer
 
 
@@ -84,7 +83,7 @@ def test_recipes_that_cannot_be_made(
     choices: dict[str, Any], error: type[Exception], message: str, pairs: list[Path], tmp_path: Path
 ) -> None:
     with pytest.raises(error, match=message):
-        start_training(pairs, tmp_path / "run", Recipe(**SHORT), device="cpu", **choices)
+        training(pairs, tmp_path / "run", Recipe(**SHORT), device="cpu", **choices)
     assert not (tmp_path / "run").exists()
 
 
@@ -101,7 +100,7 @@ def test_an_encoder_that_hides_its_channels(tmp_path: Path, pairs: list[Path]) -
     encoders.registrar("a-test")("silent", f"{__name__}:Silent")
     try:
         with pytest.raises(PluginError, match=r"'silent' does not say how many .* Silent must set self\.channels"):
-            start_training(pairs, tmp_path, Recipe(**SHORT), encoder="silent", decoder="conv3")
+            training(pairs, tmp_path, Recipe(**SHORT), encoder="silent", decoder="conv3")
     finally:
         encoders.restore(before)
 
@@ -143,9 +142,7 @@ def test_bound_and_joint_models_train_by_their_own_objective(
     recipe = Recipe(**{**SHORT, "steps": 8, "rate": 0.01, "settle": 0.0})
 
     def trainer(folder: str) -> Trainer:
-        return start_training(
-            pairs, tmp_path / folder, recipe, model=model.spec.id, validation_series=["2"], device="cpu"
-        )
+        return training(pairs, tmp_path / folder, recipe, model=model.spec.id, validation_series=["2"], device="cpu")
 
     assert len(trainer("first").examples) == 4
     weights = trainer("first").run(log_every=1, save_every=2)
@@ -186,12 +183,12 @@ def test_a_model_without_an_objective_says_so(tmp_path: Path) -> None:
 
 def test_a_model_without_weights_has_nothing_to_train(pairs: list[Path], tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="the model 'laplacian-pyramid' has no weights to train"):
-        start_training(pairs, tmp_path, Recipe(**SHORT), model="laplacian-pyramid", device="cpu")
+        training(pairs, tmp_path, Recipe(**SHORT), model="laplacian-pyramid", device="cpu")
 
 
 def test_crops_that_the_model_cannot_take(pairs: list[Path], tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="a multiple of 8, not 20; choose --crop 24"):
-        start_training(pairs, tmp_path, Recipe(**{**SHORT, "crop": 20}), model="tiny-free", device="cpu")
+        training(pairs, tmp_path, Recipe(**{**SHORT, "crop": 20}), model="tiny-free", device="cpu")
 
 
 def test_the_hook_for_a_cheaper_form_is_what_training_calls(tmp_path: Path) -> None:
