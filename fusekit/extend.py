@@ -6,6 +6,8 @@ no longer does what it did, raises its first number; a new one raises its second
 
 from __future__ import annotations
 
+from fusekit.batch.executor import CaseFuser, Executor, Outcome, Work
+from fusekit.cases.case import Case
 from fusekit.edges.base import EdgeOperator, GradientOperator
 from fusekit.errors import (
     DeviceError,
@@ -46,11 +48,14 @@ from fusekit.version import code_version, plugin_api_version
 __all__ = [
     "AllSourcesMetric",
     "BoundRule",
+    "Case",
+    "CaseFuser",
     "Decoder",
     "DeviceError",
     "EdgeOperator",
     "Encoder",
     "EncoderDecoder",
+    "Executor",
     "FixedWeights",
     "FusedMetric",
     "FusekitError",
@@ -65,6 +70,7 @@ __all__ = [
     "MissingExtraError",
     "Objectives",
     "OptionError",
+    "Outcome",
     "OutputError",
     "PluginError",
     "Reach",
@@ -77,6 +83,7 @@ __all__ = [
     "TrainingError",
     "WeightedRule",
     "WeightsError",
+    "Work",
     "build_part",
     "build_rule",
     "code_version",

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from cli_helper import SHARED, Outcome, run_cli, truncate, write_texture
 
-from fusekit.batch.run import find_jobs
+from fusekit.batch.run import find_cases
 from fusekit.errors import InputError
 from fusekit.images.formats.raster import read_image
 
@@ -173,11 +173,11 @@ def test_the_test_pairs_of_the_shared_data() -> None:
     if not harvard.is_dir():
         pytest.skip("the shared data are not here; FUSEKIT_SHARED names their folder")
     folders = [harvard / "ct-mri" / name for name in ("ct", "mri")]
-    jobs = find_jobs(folders, OUT, f"{harvard / 'splits.json'}#/ct-mri/test")
-    assert len(jobs) == 38
-    assert all(path is not None and path.stem == job.name for job in jobs for path in job.sources)
+    cases = find_cases(folders, OUT, f"{harvard / 'splits.json'}#/ct-mri/test")
+    assert len(cases) == 38
+    assert all(path is not None and path.stem == case.name for case in cases for path in case.sources)
     with pytest.raises(InputError, match="has no part"):
-        find_jobs(folders, OUT, f"{harvard / 'splits.json'}#/ct-mri/absent")
+        find_cases(folders, OUT, f"{harvard / 'splits.json'}#/ct-mri/absent")
 
 
 # --- interruption ------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from fusekit.cli.start import uncollected, wait_passively
 from fusekit.errors import InputError, OptionError
 
 if TYPE_CHECKING:
-    from fusekit.cases.case import Job
+    from fusekit.cases.case import Case
     from fusekit.options import Options
 
 
@@ -84,18 +84,18 @@ def _fuse_files(sources: tuple[Path, ...], output: Path, options: Options, choic
 def _fuse_folders(
     folders: tuple[Path, ...], output: Path, names: str | None, options: Options, choices: dict[str, Any]
 ) -> None:
-    from fusekit.batch.run import find_jobs, fuse_jobs, prepare_output
+    from fusekit.batch.run import find_cases, fuse_cases, prepare_output
 
-    jobs = find_jobs(folders, output, names)
+    cases = find_cases(folders, output, names)
     prepare_output(output, folders)
     model = load_chosen(choices)
-    with ProgressBar("fusing", len(jobs)) as progress:
+    with ProgressBar("fusing", len(cases)) as progress:
 
-        def advance(_: Job) -> None:
+        def advance(_: Case) -> None:
             progress.advance(f"{progress.speed:.1f} images/s" if progress.speed else "")
 
-        summary = fuse_jobs(
-            jobs,
+        summary = fuse_cases(
+            cases,
             model,
             options,
             record=not choices["no_record"],

@@ -70,6 +70,7 @@ def load(
         WeightsError: the weights cannot be found or read, or belong to another model.
         RuleError, OptionError, DeviceError: a choice that this model or machine cannot serve.
     """
+    loaded_by = {key: value for key, value in locals().items() if not key.startswith("rule")}
     check_name(backend)
     spec, found, header = locate(str(name), model, weights)
     target_device = resolve_device(device)
@@ -91,7 +92,7 @@ def load(
 
         target_dtype, reason = fastest_precision(network)
         network.to(dtype=target_dtype)
-    network.provenance = Provenance(network.config, found, notes, reason)
+    network.provenance = Provenance(network.config, found, notes, reason, loaded_by)
     return network
 
 

@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fusekit.cases.splits import SERIES_PATTERN, Files, check_apart, hold_out
+from fusekit.cases.case import Case
+from fusekit.cases.splits import SERIES_PATTERN, check_apart, hold_out
 from fusekit.errors import OptionError, TrainingError
 from fusekit.metrics.vgg import describe_perceptual, load_perceptual
 from fusekit.models.base import FusionModel
 from fusekit.models.load import build_network, with_choices
 from fusekit.registry.discovery import registries
 from fusekit.registry.specs import ModelSpec
-from fusekit.train.data import describe, find_examples, load_examples
+from fusekit.train.data import describe, find_cases, load_cases
 from fusekit.train.recipe import Recipe
 from fusekit.train.trainer import Trainer
 
@@ -64,18 +65,19 @@ def start_training(
         TrainingError: images are missing, or trained and validated images or series overlap.
     """
     network = _construct(recipe.seed, model, encoder, decoder, edge, encoder_options, decoder_options)
-    examples = find_examples(folders, names, together=network.trains_on_sources)
-    held_out: list[Files] = []
+    together = network.trains_on_sources
+    cases = find_cases(folders, names, together=together, pattern=series_pattern)
+    held_out: list[Case] = []
     if validation_series and validation_names is not None:
         raise TrainingError("validation takes either names or series, not both; leave one out")
     if validation_series:
-        examples, held_out = hold_out(examples, validation_series, series_pattern)
+        cases, held_out = hold_out(cases, validation_series)
     elif validation_names is not None:
-        held_out = find_examples(folders, validation_names, together=network.trains_on_sources)
-    check_apart(examples, held_out, series_pattern)
-    about: dict[str, Any] = {"data": describe(examples, names, series_pattern)}
+        held_out = find_cases(folders, validation_names, together=together, pattern=series_pattern)
+    check_apart(cases, held_out)
+    about: dict[str, Any] = {"data": describe(cases, names)}
     if held_out:
-        about["validation"] = describe(held_out, validation_names, series_pattern)
+        about["validation"] = describe(held_out, validation_names)
     if validation_series:
         about["validation"]["series"] = list(validation_series)
     if series_pattern != SERIES_PATTERN:
@@ -85,14 +87,14 @@ def start_training(
         features, about["perceptual"] = load_perceptual(perceptual), describe_perceptual(perceptual)
     return Trainer(
         network,
-        load_examples(examples, network.spec.normalization),
+        load_cases(cases, network.spec.normalization),
         recipe,
         output,
-        validation=load_examples(held_out, network.spec.normalization),
+        validation=load_cases(held_out, network.spec.normalization),
         perceptual=features,
         about=about,
-        files=examples,
-        validation_files=held_out,
+        cases=cases,
+        validation_cases=held_out,
         device=device,
         tensorboard=tensorboard,
     )
