@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from fusekit.batch.executor import CaseFuser, Executor, Outcome, Work
 from fusekit.cases.case import Case
+from fusekit.cases.splits import Split
 from fusekit.edges.base import EdgeOperator, GradientOperator
 from fusekit.errors import (
     DeviceError,
@@ -23,6 +24,7 @@ from fusekit.errors import (
     WeightsError,
     one_line,
 )
+from fusekit.evaluation.tasks import Score, Scores, Task
 from fusekit.images.image import Image
 from fusekit.images.tiles import Reach, Tile
 from fusekit.machine.allocator import empty_maps, keep_freed_memory
@@ -75,9 +77,13 @@ __all__ = [
     "PluginError",
     "Reach",
     "RuleError",
+    "Score",
+    "Scores",
     "SharedWorkMetric",
     "SourceMetric",
+    "Split",
     "Survey",
+    "Task",
     "Tile",
     "TogetherMetric",
     "TrainingError",

@@ -4,12 +4,49 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from fusekit.cases.case import Case
 from fusekit.errors import InputError, OptionError, TrainingError
 
 #: A file name without extension is its series, perhaps ``_`` or ``-``, and three digits of slice.
 SERIES_PATTERN = r"(.+?)[_-]?\d{3}"
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which cases something is fitted on, chosen by, and tested on.
+
+    Attributes:
+        train: names of cases.
+        test: names of cases, of other series.
+        validation: names of cases to choose by, of other series than either.
+    """
+
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    validation: tuple[str, ...] = ()
+
+    def check(self, cases: Iterable[Case]) -> None:
+        """Check that the split is one of these cases, and that no series is on two sides.
+
+        Raises:
+            InputError: there is nothing to test on, no such case, or a series on two sides.
+        """
+        if not self.test:
+            raise InputError("the split has no case to test on; name some under test")
+        series = {case.name: case.series for case in cases}
+        seen: dict[str, tuple[str, str]] = {}
+        for side in ("train", "validation", "test"):
+            for name in getattr(self, side):
+                if name not in series:
+                    raise InputError(f"the split names {name!r} under {side}, which is none of the cases; leave it out")
+                other, its_side = seen.setdefault(series[name], (name, side))
+                if its_side != side:
+                    raise InputError(
+                        f"the series {series[name]!r} is on two sides of the split, {other!r} under {its_side} and "
+                        f"{name!r} under {side}; keep a patient on one side, or figures would be of what was fitted on"
+                    )
 
 
 def series_of(name: str, pattern: str = SERIES_PATTERN, *, whose: str = "") -> str:

@@ -50,7 +50,7 @@ def load(
     """Return a fusion model in evaluation mode, ready on its device.
 
     Args:
-        name: a model (``"ehdran"``), a model with weights (``"ehdran.ct-mri"``), a folder of ``save_pretrained``, a
+        name: a model (``"ehdran"``), a model with weights (``"ehdran.ct-mri"``), a folder of ``model.save``, a
             safetensors file, or ``"hub:owner/name[@revision]"``.
         model: the model that a file belongs to, where its header does not say.
         weights: other weights than the default: a tag, a file, a folder or a hub address.

@@ -14,9 +14,9 @@ from fusekit.errors import (
 )
 from fusekit.registry.discovery import registries
 from fusekit.registry.specs import ModelSpec
+from fusekit.weights.hub import CONFIG, download
 from fusekit.weights.resolve import (
     ResolvedWeights,
-    download,
     from_hub,
     from_path,
     is_hub_address,
@@ -46,8 +46,10 @@ def locate(
         return spec, found, _header_config(found, spec)
     if is_hub_address(name):
         repository, revision = parse_hub_address(name)
-        config = _read_config(download(repository, "config.json", revision))
-        return spec_of(_model_of(config, name)), from_hub(name), _without_model(config)
+        # Weights of the same commit, though the branch may move on between the two.
+        path, commit = download(repository, CONFIG, revision)
+        config = _read_config(path)
+        return spec_of(_model_of(config, name)), from_hub(f"hub:{repository}@{commit}"), _without_model(config)
     path = Path(name)
     if path.exists() or path.suffix == ".safetensors" or len(path.parts) > 1:
         found = from_path(path)
