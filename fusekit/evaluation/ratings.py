@@ -11,7 +11,7 @@ from pathlib import Path
 from fusekit.cases.case import Case
 from fusekit.cases.folders import images_in, matched
 from fusekit.cases.splits import series_of
-from fusekit.errors import FusekitError, InputError, one_line
+from fusekit.errors import InputError, one_line
 from fusekit.evaluation.rate import Rating, evaluate_detailed, metric_names
 from fusekit.evaluation.significance import holm, randomization_test
 from fusekit.registry.discovery import registries
@@ -168,7 +168,8 @@ def _rate_image(comparison: Comparison, image: str) -> None:
             rows[method] = evaluate_detailed(
                 comparison.cases[image].files, comparison.fused[method][image], comparison.metrics
             )
-        except FusekitError as error:
+        # A metric of a plugin may raise anything; the other images go on.
+        except (Exception, SystemExit) as error:
             comparison.failed[image] = one_line(error)
             return
     for method, row in rows.items():
