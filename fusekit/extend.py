@@ -6,6 +6,9 @@ no longer does what it did, raises its first number; a new one raises its second
 
 from __future__ import annotations
 
+from fusekit.batch.executor import CaseFuser, Executor, Outcome, Work
+from fusekit.cases.case import Case
+from fusekit.cases.splits import Split
 from fusekit.edges.base import EdgeOperator, GradientOperator
 from fusekit.errors import (
     DeviceError,
@@ -21,6 +24,7 @@ from fusekit.errors import (
     WeightsError,
     one_line,
 )
+from fusekit.evaluation.tasks import Score, Scores, Task
 from fusekit.images.image import Image
 from fusekit.images.tiles import Reach, Tile
 from fusekit.machine.allocator import empty_maps, keep_freed_memory
@@ -58,11 +62,14 @@ from fusekit.version import code_version, plugin_api_version
 __all__ = [
     "AllSourcesMetric",
     "BoundRule",
+    "Case",
+    "CaseFuser",
     "Decoder",
     "DeviceError",
     "EdgeOperator",
     "Encoder",
     "EncoderDecoder",
+    "Executor",
     "FixedWeights",
     "FusedMetric",
     "FusekitError",
@@ -78,20 +85,26 @@ __all__ = [
     "MissingExtraError",
     "Objectives",
     "OptionError",
+    "Outcome",
     "OutputError",
     "PluginError",
     "Reach",
     "RuleError",
     "RuleResult",
+    "Score",
+    "Scores",
     "SharedWorkMetric",
     "SourceMetric",
+    "Split",
     "Survey",
+    "Task",
     "Tile",
     "TogetherMetric",
     "TrainingError",
     "Weighing",
     "WeightedRule",
     "WeightsError",
+    "Work",
     "build_metric",
     "build_part",
     "build_rule",

@@ -1,28 +1,21 @@
-"""Folders of images: matched by name, fused by a crew of threads, resumable, and past what cannot be fused."""
+"""Folders of images: matched by name, fused by an executor, resumable, and past what cannot be fused."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from fusekit.batch.capacity import Shares
-from fusekit.batch.executor import Outcome
-from fusekit.batch.threads import Crew
-from fusekit.cases.case import Job
+from fusekit.batch.executor import CaseFuser, Outcome, Work, execute
+from fusekit.cases.case import Case
 from fusekit.cases.folders import matched
 from fusekit.cases.roles import check_roles, numbered
-from fusekit.errors import InputError, OutputError, UnknownNameError
+from fusekit.errors import InputError, OutputError
 from fusekit.machine.files import can_create_in, remove_stale_partials
 from fusekit.models.base import FusionModel
-from fusekit.models.describe import machine
 from fusekit.models.load import loaded_model
 from fusekit.options import DEFAULT_MODEL, FuseOptions, LoadOptions, RunOptions, as_asked, overridden
-from fusekit.record import read_record, settings
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -51,7 +44,7 @@ class Summary:
     run: dict[str, Any] = field(default_factory=dict)
 
     def add(self, name: str, outcome: Outcome) -> None:
-        """Add what became of a job."""
+        """Add what became of a case."""
         if outcome.kind == "failed":
             self.failed[name] = outcome.reason
         else:
@@ -69,14 +62,13 @@ class Summary:
         return f"{output}: {', '.join(part for part in parts if not part.startswith('0 ')) or 'nothing to do'}"
 
 
-def find_jobs(folders: Sequence[Path], output: Path, names: str | Path | None = None) -> list[Job]:
+def find_cases(folders: Sequence[Path], output: Path, names: str | Path | None = None) -> list[Case]:
     """Match the images of ``folders`` by name; each output is called as its first source."""
-    jobs = []
-    for name, sources in matched(folders, names).items():
-        present = next((path for path in sources if path is not None), None)
-        file_name = present.name if present is not None else name
-        jobs.append(Job(name, sources, output / file_name))
-    return jobs
+    cases = []
+    for case in matched(folders, names):
+        present = next((path for path in case.sources if path is not None), None)
+        cases.append(replace(case, output=output / (present.name if present is not None else case.name)))
+    return cases
 
 
 def prepare_output(output: Path, folders: Sequence[Path]) -> None:
@@ -115,7 +107,7 @@ def fuse_folders(
         choices: fields of `FuseOptions` and `RunOptions`, which overrule ``options`` and ``run``, and of `LoadOptions`.
 
     Returns:
-        what was fused, skipped and failed, with reasons; a set that cannot be fused is no exception here.
+        what was fused, skipped and failed, with reasons; a case that cannot be fused is no exception here.
 
     Raises:
         FusekitError: folders, output folder, names, model or options cannot be used.
@@ -126,55 +118,38 @@ def fuse_folders(
     if len(paths) < 2:
         raise InputError("fusing needs two or more folders")
     options = replace(options, roles=numbered(options.roles, paths))
-    jobs = find_jobs(paths, target, run.names)
+    cases = find_cases(paths, target, run.names)
     prepare_output(target, paths)
-    return fuse_jobs(jobs, loaded_model(model, choices), options, run)
+    return fuse_cases(cases, loaded_model(model, choices), options, run)
 
 
-def fuse_jobs(
-    jobs: Sequence[Job], model: FusionModel, options: FuseOptions | None = None, run: RunOptions | None = None
+def fuse_cases(
+    cases: Sequence[Case], model: FusionModel, options: FuseOptions | None = None, run: RunOptions | None = None
 ) -> Summary:
-    """Fuse every job, go on past those that fail, and stop in good order when interrupted.
+    """Fuse every case, go on past those that fail, and stop in good order when interrupted.
 
     Args:
-        jobs: from `find_jobs`.
+        cases: from `find_cases`.
         model: loaded.
         options: how to fuse; roles by number.
-        run: how to go through the jobs; their names are chosen already.
+        run: how to go through the cases; their names are chosen already.
 
     Returns:
-        the summary, in the order of ``jobs``.
+        the summary, in the order of ``cases``.
 
     Raises:
         RuleError: the model cannot use the rule.
         UnknownNameError: there is no such executor.
+        InputError: two cases are to be written to one file.
+        PluginError: the executor of a plugin failed, or did not account for every case.
     """
     options, run = options or FuseOptions(), run or RunOptions()
-    if run.executor != "threads":
-        raise UnknownNameError("executor", run.executor, ["threads"])
     check_roles(model.spec, options.roles)
-    ours = settings(model, model.choose_rule(options.rule, options.rule_options), options)
-
-    def skip(output: Path) -> Outcome | None:
-        if run.overwrite or not output.exists():
-            return None
-        return Outcome("skipped", other_settings=not _same_settings(output, ours))
-
-    shares = Shares.of(torch.device(machine(model)["device"]), run.workers)
-    crew = Crew(jobs, model, options, shares, record=run.record, skip=skip, report=run.report)
-    summary = Summary(run=as_asked(run))
-    try:
-        crew.run()
-    except KeyboardInterrupt:
-        summary.interrupted = True
-    for index, job in enumerate(jobs):
-        if index in crew.outcomes:
-            summary.add(job.name, crew.outcomes[index])
+    rule = model.choose_rule(options.rule, options.rule_options)
+    fuser = CaseFuser(model, rule, options, run.record, run.overwrite)
+    outcomes, interrupted = execute(run.executor, Work(tuple(cases), fuser, run.workers), run.report)
+    summary = Summary(run=as_asked(run), interrupted=interrupted)
+    for case in cases:
+        if case in outcomes:
+            summary.add(case.name, outcomes[case])
     return summary
-
-
-def _same_settings(output: Path, ours: dict[str, Any]) -> bool:
-    """Return whether the record beside ``output`` shows these settings; an output without record passes."""
-    theirs = read_record(output)
-    # Through JSON and back, as theirs came: tuples become lists.
-    return theirs is None or all(theirs.get(key) == value for key, value in json.loads(json.dumps(ours)).items())

@@ -16,7 +16,7 @@ from fusekit.errors import InputError, OptionError
 from fusekit.options import BIT_DEPTHS, FuseOptions, LoadOptions, RunOptions, chosen_names
 
 if TYPE_CHECKING:
-    from fusekit.cases.case import Job
+    from fusekit.cases.case import Case
 
 
 @click.command(short_help="Fuse images, or folders of them.")
@@ -97,20 +97,20 @@ def _fuse_folders(
     run: RunOptions,
     as_json: bool,
 ) -> None:
-    from fusekit.batch.run import find_jobs, fuse_jobs, prepare_output
+    from fusekit.batch.run import find_cases, fuse_cases, prepare_output
     from fusekit.cases.roles import numbered
     from fusekit.models.load import load
 
     options = replace(options, roles=numbered(options.roles, folders))
-    jobs = find_jobs(folders, output, run.names)
+    cases = find_cases(folders, output, run.names)
     prepare_output(output, folders)
     network = load(model, loading)
-    with ProgressBar("fusing", len(jobs)) as progress:
+    with ProgressBar("fusing", len(cases)) as progress:
 
-        def advance(_: Job) -> None:
+        def advance(_: Case) -> None:
             progress.advance(f"{progress.speed:.1f} images/s" if progress.speed else "")
 
-        summary = fuse_jobs(jobs, network, options, replace(run, report=advance))
+        summary = fuse_cases(cases, network, options, replace(run, report=advance))
     if as_json:
         click.echo(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False))
     else:

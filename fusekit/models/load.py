@@ -43,7 +43,7 @@ def load(name: str | Path, options: LoadOptions | None = None, **choices: Unpack
     """Return a fusion model in evaluation mode, ready on its device.
 
     Args:
-        name: a model (``"ehdran"``), a model with weights (``"ehdran.ct-mri"``), a folder of ``save_pretrained``, a
+        name: a model (``"ehdran"``), a model with weights (``"ehdran.ct-mri"``), a folder of ``model.save``, a
             safetensors file that says its model, or ``"hub:owner/name[@revision]"``. For weights that do not say their
             model it is the model, and they are the choice ``weights``.
         options: how to load.
@@ -77,7 +77,7 @@ def load(name: str | Path, options: LoadOptions | None = None, **choices: Unpack
 
         dtype, reason = fastest_precision(network)
         network.to(dtype=dtype)
-    network.provenance = Provenance(network.config, found, notes, reason, asked)
+    network.provenance = Provenance(network.config, found, notes, reason, str(name), asked)
     return network
 
 

@@ -14,9 +14,9 @@ from fusekit.errors import (
 )
 from fusekit.registry.discovery import registries
 from fusekit.registry.specs import ModelSpec
+from fusekit.weights.hub import CONFIG, download
 from fusekit.weights.resolve import (
     ResolvedWeights,
-    download,
     from_hub,
     from_path,
     is_hub_address,
@@ -44,8 +44,10 @@ def locate(name: str, weights: str | Path | None) -> tuple[ModelSpec, ResolvedWe
         )
     if is_hub_address(name):
         repository, revision = parse_hub_address(name)
-        config = _read_config(download(repository, "config.json", revision))
-        return spec_of(_model_of(config, name)), from_hub(name), _without_model(config)
+        # Weights of the same commit, though the branch may move on between the two.
+        file, commit = download(repository, CONFIG, revision)
+        config = _read_config(file)
+        return spec_of(_model_of(config, name)), from_hub(f"hub:{repository}@{commit}"), _without_model(config)
     if is_file:
         found = from_path(path)
         config = _config_of_file(found.path)

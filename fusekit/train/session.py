@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fusekit.cases.splits import SERIES_PATTERN, Files, check_apart, hold_out
+from fusekit.cases.case import Case
+from fusekit.cases.splits import SERIES_PATTERN, check_apart, hold_out
 from fusekit.errors import OptionError
 from fusekit.metrics.vgg import describe_perceptual, load_perceptual
 from fusekit.models.base import FusionModel
@@ -12,7 +13,7 @@ from fusekit.models.load import build_network, with_choices
 from fusekit.options import DEFAULT_MODEL
 from fusekit.registry.discovery import registries
 from fusekit.registry.specs import ModelSpec
-from fusekit.train.data import describe, find_examples, load_examples
+from fusekit.train.data import describe, find_cases, load_cases
 from fusekit.train.options import Parts, TrainingData, TrainingRun
 from fusekit.train.recipe import Recipe
 from fusekit.train.trainer import Trainer
@@ -36,33 +37,34 @@ def start_training(data: TrainingData, parts: Parts, recipe: Recipe, run: Traini
     if parts.perceptual is not None and not recipe.perceptual_weight:
         raise OptionError("a perceptual network has no effect at a weight of 0; leave out --perceptual, or weigh it")
     network = _construct(parts, recipe.seed)
-    examples = find_examples(data.folders, data.names, together=network.trains_on_sources)
-    held_out: list[Files] = []
+    together, pattern = network.trains_on_sources, data.series_pattern
+    cases = find_cases(data.folders, data.names, together=together, pattern=pattern)
+    held_out: list[Case] = []
     if data.validation_series:
-        examples, held_out = hold_out(examples, data.validation_series, data.series_pattern)
+        cases, held_out = hold_out(cases, data.validation_series)
     elif data.validation_names is not None:
-        held_out = find_examples(data.folders, data.validation_names, together=network.trains_on_sources)
-    check_apart(examples, held_out, data.series_pattern)
-    about: dict[str, Any] = {"data": describe(examples, data.names, data.series_pattern)}
+        held_out = find_cases(data.folders, data.validation_names, together=together, pattern=pattern)
+    check_apart(cases, held_out)
+    about: dict[str, Any] = {"data": describe(cases, data.names)}
     if held_out:
-        about["validation"] = describe(held_out, data.validation_names, data.series_pattern)
+        about["validation"] = describe(held_out, data.validation_names)
     if data.validation_series:
         about["validation"]["series"] = list(data.validation_series)
-    if data.series_pattern != SERIES_PATTERN:
-        about["series_pattern"] = data.series_pattern
+    if pattern != SERIES_PATTERN:
+        about["series_pattern"] = pattern
     features = None
     if parts.perceptual is not None:
         features, about["perceptual"] = load_perceptual(parts.perceptual), describe_perceptual(parts.perceptual)
     return Trainer(
         network,
-        load_examples(examples, network.spec.normalization),
+        load_cases(cases, network.spec.normalization),
         recipe,
         run.output,
-        validation=load_examples(held_out, network.spec.normalization),
+        validation=load_cases(held_out, network.spec.normalization),
         perceptual=features,
         about=about,
-        files=examples,
-        validation_files=held_out,
+        cases=cases,
+        validation_cases=held_out,
         device=run.device,
         tensorboard=run.log == "tensorboard",
         save_every=run.save_every,

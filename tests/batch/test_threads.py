@@ -16,12 +16,12 @@ from helpers.cli import run_cli, texture, truncate, write_texture
 from torch import Tensor
 
 import fusekit
-from fusekit.batch import threads as crew
+from fusekit.batch import threads
 from fusekit.batch.capacity import Shares
 from fusekit.batch.executor import Outcome
-from fusekit.batch.run import Summary, find_jobs, fuse_jobs
-from fusekit.cases.case import Job
-from fusekit.errors import InputError, OptionError
+from fusekit.batch.run import Summary, find_cases, fuse_cases
+from fusekit.cases.case import Case
+from fusekit.errors import InputError, OptionError, PluginError
 from fusekit.images.formats.raster import read_image, write_image
 from fusekit.machine.memory import available_bytes, resident_bytes
 from fusekit.models.base import FusionModel, Joint
@@ -73,16 +73,16 @@ def model() -> FusionModel:
     return fusekit.load("ehdran", device="cpu")
 
 
-def make_pairs(count: int, size: int = 16) -> list[Job]:
+def make_pairs(count: int, size: int = 16) -> list[Case]:
     for number in range(count):
         write_texture(CT / f"{number:03}.png", number, size, size)
         write_texture(MRI / f"{number:03}.png", 500 + number, size, size)
-    return find_jobs([CT, MRI], OUT)
+    return find_cases([CT, MRI], OUT)
 
 
-def fuse(jobs: Sequence[Job], model: FusionModel, **choices: Any) -> Summary:
+def fuse(cases: Sequence[Case], model: FusionModel, **choices: Any) -> Summary:
     OUT.mkdir(exist_ok=True)
-    return fuse_jobs(jobs, model, run=RunOptions(**choices))
+    return fuse_cases(cases, model, run=RunOptions(**choices))
 
 
 def share(monkeypatch: pytest.MonkeyPatch, **values: int) -> None:
@@ -100,13 +100,13 @@ def test_results_are_those_of_one_at_a_time(model: FusionModel) -> None:
     for folder, seed in ((CT, 1), (MRI, 2)):
         write_image(folder / "004.png", texture(seed, 21, 18, depth="uint16"))
         write_texture(folder / "005.png", seed, 24, 40)
-    jobs = find_jobs([CT, MRI], OUT)
-    assert fuse(jobs, model, workers=3).done == [job.name for job in jobs]
-    for job in jobs:
-        alone = fusekit.fuse([path for path in job.sources if path], model)
-        together = read_image(job.output)
+    cases = find_cases([CT, MRI], OUT)
+    assert fuse(cases, model, workers=3).done == [case.name for case in cases]
+    for case in cases:
+        alone = fusekit.fuse([path for path in case.sources if path], model)
+        together = read_image(case.target)
         np.testing.assert_array_equal(together.pixels, alone.image)
-        record = json.loads(Path(f"{job.output}.json").read_text(encoding="utf-8"))
+        record = json.loads(Path(f"{case.target}.json").read_text(encoding="utf-8"))
         seconds = record["seconds"]
         assert seconds["total"] >= seconds["fuse"] > 0
         assert seconds["total"] >= seconds["read"] > 0
@@ -119,20 +119,20 @@ def test_results_are_those_of_one_at_a_time(model: FusionModel) -> None:
 
 def test_sets_of_one_size_share_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     share(monkeypatch, at_once=1, together=4 * 2 * 256)
-    jobs = make_pairs(9)
+    cases = make_pairs(9)
     for folder in (CT, MRI):
         write_texture(folder / "005.png", 3, 18, 16)
     watched = Watched()
-    assert len(fuse(jobs, watched).done) == 9
+    assert len(fuse(cases, watched).done) == 9
     assert watched.batches == [4, 1, 1, 3]
 
 
 def test_a_set_that_fails_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     share(monkeypatch, at_once=2, together=8 * 2 * 256)
-    jobs = make_pairs(8)
+    cases = make_pairs(8)
     write_image(CT / "002.png", np.full((16, 16), 255, np.uint8))
     truncate(MRI / "006.png")
-    summary = fuse(jobs, Watched())
+    summary = fuse(cases, Watched())
     assert summary.done == ["000", "001", "003", "004", "005", "007"]
     assert list(summary.failed) == ["002", "006"]
     assert summary.failed["002"] == "too bright; choose another"
@@ -144,23 +144,23 @@ def test_names_that_end_alike_do_not_meet(monkeypatch: pytest.MonkeyPatch) -> No
     for number in range(8):
         for folder in (CT, MRI):
             write_texture(folder / f"{number}-{'x' * 60}.png", number, 16, 16)
-    summary = fuse(find_jobs([CT, MRI], OUT), Watched())
+    summary = fuse(find_cases([CT, MRI], OUT), Watched())
     assert len(summary.done) == 8
     for number in range(8):
         np.testing.assert_array_equal(read_image(OUT / f"{number}-{'x' * 60}.png").pixels, texture(number, 16, 16))
 
 
-def test_the_summary_is_in_the_order_of_the_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_summary_is_in_the_order_of_the_cases(monkeypatch: pytest.MonkeyPatch) -> None:
     share(monkeypatch)
-    jobs = make_pairs(12)
+    cases = make_pairs(12)
     told: list[str] = []
     for name in ("001", "007"):
         OUT.mkdir(exist_ok=True)
         write_texture(OUT / f"{name}.png", 1)
-    summary = fuse(jobs, Watched(0.002), report=lambda job: told.append(job.name))
-    assert summary.done == [job.name for job in jobs if job.name not in ("001", "007")]
+    summary = fuse(cases, Watched(0.002), report=lambda case: told.append(case.name))
+    assert summary.done == [case.name for case in cases if case.name not in ("001", "007")]
     assert summary.skipped == ["001", "007"]
-    assert sorted(told) == [job.name for job in jobs]
+    assert sorted(told) == [case.name for case in cases]
 
 
 # --- sharing the machine -----------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ def test_calls_run_at_once_with_their_share_of_threads(monkeypatch: pytest.Monke
     ("pairs", "together", "threads"),
     [(1, 1, [4]), (2, 1, [2, 2]), (3, 1, [2, 2, 4]), (5, 2, [2, 2, 4])],
 )
-def test_the_last_turn_has_all_threads(
+def test_the_last_round_has_all_threads(
     pairs: int, together: int, threads: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     share(monkeypatch, at_once=2, together=together * 2 * 256)
@@ -195,7 +195,7 @@ def test_a_set_beyond_the_budget_runs_alone_with_all_threads(monkeypatch: pytest
 
 def test_reading_does_not_run_ahead_of_fusing(monkeypatch: pytest.MonkeyPatch) -> None:
     share(monkeypatch, at_once=1)
-    monkeypatch.setattr(crew, "_WAITING_PIXELS", 10 * 2 * 256)
+    monkeypatch.setattr(threads, "_WAITING_PIXELS", 10 * 2 * 256)
     read, fused, lead = [0], [0], [0]
 
     def counted(*arguments: Any) -> Any:
@@ -203,11 +203,11 @@ def test_reading_does_not_run_ahead_of_fusing(monkeypatch: pytest.MonkeyPatch) -
         lead[0] = max(lead[0], read[0] - fused[0])
         return prepare(*arguments)
 
-    def advance(_: Job) -> None:
+    def advance(_: Case) -> None:
         fused[0] += 1
 
-    prepare: Any = vars(crew)["prepare"]
-    monkeypatch.setattr(crew, "prepare", counted)
+    prepare: Any = vars(threads)["prepare"]
+    monkeypatch.setattr(threads, "prepare", counted)
     assert len(fuse(make_pairs(80), Watched(0.002), report=advance).done) == 80
     # At most ten wait to be fused and ten to be written, beside those in the hands of threads.
     assert 5 < lead[0] < 30
@@ -216,8 +216,8 @@ def test_reading_does_not_run_ahead_of_fusing(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(("seconds", "wanted"), [(-1.0, 6), (1e9, 0)])
 def test_freed_memory_is_released_once_in_a_while(seconds: float, wanted: int, monkeypatch: pytest.MonkeyPatch) -> None:
     released: list[bool] = []
-    monkeypatch.setattr(crew, "_SECONDS_BETWEEN_RELEASES", seconds)
-    monkeypatch.setattr(crew, "release_freed_memory", lambda: released.append(True))
+    monkeypatch.setattr(threads, "_SECONDS_BETWEEN_RELEASES", seconds)
+    monkeypatch.setattr(threads, "release_freed_memory", lambda: released.append(True))
     fuse(make_pairs(6), Watched())
     assert len(released) == wanted
 
@@ -238,34 +238,60 @@ def test_shares_of_a_cpu() -> None:
 
 def test_an_interrupted_run_tells_of_all_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     share(monkeypatch)
-    jobs = make_pairs(60)
+    cases = make_pairs(60)
     told: list[str] = []
 
-    def report(job: Job) -> None:
-        told.append(job.name)
+    def report(case: Case) -> None:
+        told.append(case.name)
         if len(told) == 3:
             raise KeyboardInterrupt
 
-    summary = fuse(jobs, Watched(0.005), report=report)
+    summary = fuse(cases, Watched(0.005), report=report)
     assert summary.interrupted
     assert {path.stem for path in OUT.glob("*.png")} == set(summary.done)
     assert 3 <= len(summary.done) < 60
     assert not [path for path in OUT.iterdir() if path.name.startswith(".")]
-    summary = fuse(jobs, Watched())
+    summary = fuse(cases, Watched())
     assert len(summary.done) + len(summary.skipped) == 60
 
 
-def test_what_no_set_is_to_blame_for_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: Any) -> Any:
-        raise ZeroDivisionError("a mistake")
+@pytest.mark.parametrize("error", [ZeroDivisionError("a mistake"), SystemExit("a mistake"), AssertionError()])
+@pytest.mark.parametrize("together", [1, 4])
+def test_whatever_a_case_raises_is_its_failure(
+    error: BaseException, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share(monkeypatch, together=together * 2 * 256)
+    cases = make_pairs(6)
+    write_image(CT / "002.png", np.full((16, 16), 255, np.uint8))
 
-    monkeypatch.setattr(crew, "run_batch", broken)
-    with pytest.raises(ZeroDivisionError, match="a mistake"):
+    class Broken(Watched):
+        def fuse_jointly(self, *sources: Tensor) -> Tensor:
+            if any(image.min() > 0.9 for image in sources[0]):
+                raise error
+            return torch.stack(sources).mean(0)
+
+    summary = fuse(cases, Broken())
+    assert summary.done == ["000", "001", "003", "004", "005"]
+    assert list(summary.failed) == ["002"]
+    assert type(error).__name__ in summary.failed["002"]
+
+
+def test_what_no_case_is_to_blame_for_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Shares, "threads", lambda *_: 1 / 0)
+    with pytest.raises(PluginError, match="the executor 'threads' of fusekit-imaging failed: ZeroDivisionError"):
         fuse(make_pairs(20), Watched())
     assert not list(OUT.iterdir())
 
 
-def test_outcomes_are_true_of_skipped_jobs() -> None:
+def test_what_the_report_raises_is_the_users() -> None:
+    def report(_: Case) -> None:
+        raise ZeroDivisionError("a mistake of the user")
+
+    with pytest.raises(ZeroDivisionError, match="a mistake of the user"):
+        fuse(make_pairs(3), Watched(), report=report)
+
+
+def test_outcomes_are_true_of_skipped_cases() -> None:
     summary = Summary()
     summary.add("a", Outcome("skipped", other_settings=True))
     assert (summary.skipped, summary.other_settings) == (["a"], ["a"])

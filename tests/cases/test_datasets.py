@@ -11,6 +11,7 @@ from helpers.cli import write_texture
 from helpers.datasets import FACTS, write_data
 from helpers.paths import SHARED
 
+from fusekit.cases.case import Case
 from fusekit.cases.datasets import choose, read_datasets
 from fusekit.errors import InputError, UnknownNameError
 
@@ -18,10 +19,11 @@ from fusekit.errors import InputError, UnknownNameError
 def test_pairs_follow_the_lists(tmp_path: Path) -> None:
     dataset = read_datasets(write_data(tmp_path))["tiny"]
     assert dataset.training_names() == ["1000", "1001", "1002", "2000", "2001", "2002"]
-    assert dataset.test_pairs() == {
-        name: [tmp_path / "pet" / f"{name}.png", tmp_path / "mri" / f"{name}.png"] for name in ("3000", "3001", "3002")
-    }
-    assert len(dataset.all_pairs()) == 9
+    assert dataset.test_cases() == [
+        Case(name, (tmp_path / "pet" / f"{name}.png", tmp_path / "mri" / f"{name}.png"), ("PET", "MRI"), "3")
+        for name in ("3000", "3001", "3002")
+    ]
+    assert len(dataset.all_cases()) == 9
     assert dataset.source_names == ("PET", "MRI")
     assert dataset.series_of("12003") == "12"
 
@@ -32,7 +34,8 @@ def test_a_test_set_kept_apart(tmp_path: Path) -> None:
         # The name is that of a trained pair; another folder is another patient.
         write_texture(root / "outside" / folder / "1000.png", 1)
     dataset = read_datasets(root)["tiny"]
-    assert dataset.test_pairs() == {"1000": [root / "outside" / folder / "1000.png" for folder in ("pet", "mri")]}
+    (case,) = dataset.test_cases()
+    assert case.files == tuple(root / "outside" / folder / "1000.png" for folder in ("pet", "mri"))
     assert dataset.source_names == ("pet", "mri")
 
 
@@ -47,7 +50,7 @@ def test_a_leak_is_refused(tmp_path: Path, train: list[str], test: list[str], se
     root = write_data(tmp_path, series=series)
     (root / "lists.json").write_text(json.dumps({"train": train, "test": test}))
     with pytest.raises(InputError, match=f"has '{leaked}' in both its training and its test list"):
-        read_datasets(root)["tiny"].test_pairs()
+        read_datasets(root)["tiny"].test_cases()
 
 
 @pytest.mark.parametrize(
@@ -78,12 +81,12 @@ def test_other_faults_are_named(tmp_path: Path) -> None:
             read_datasets(tmp_path, tmp_path / "other.json")
     dataset = read_datasets(write_data(tmp_path, test=None))["tiny"]
     with pytest.raises(InputError, match="states no test set"):
-        dataset.test_pairs()
+        dataset.test_cases()
     with pytest.raises(InputError, match="has not the form"):
         dataset.series_of("brain")
     (tmp_path / "mri" / "3001.png").unlink()
     with pytest.raises(InputError, match=r"lists '3001', which .*mri lacks"):
-        read_datasets(write_data_lists(tmp_path))["tiny"].test_pairs()
+        read_datasets(write_data_lists(tmp_path))["tiny"].test_cases()
 
 
 def write_data_lists(root: Path) -> Path:
@@ -106,5 +109,5 @@ def test_the_harvard_slices_are_described_without_a_leak() -> None:
     if not root.is_dir():
         pytest.skip("the Harvard slices are not here; FUSEKIT_SHARED names the folder of the research data")
     datasets = read_datasets(root)
-    counts = {name: (len(each.training_names()), len(each.test_pairs())) for name, each in datasets.items()}
+    counts = {name: (len(each.training_names()), len(each.test_cases())) for name, each in datasets.items()}
     assert counts == {"ct-mri": (111, 38), "spect-mri": (239, 53), "pet-mri": (269, 20)}

@@ -10,7 +10,7 @@ from helpers.cli import run_cli, write_texture
 from helpers.pairs import MRI, NAMES, OUT, assert_refused, fuse_pairs, make_pairs, outputs, with_records
 from helpers.paths import SHARED
 
-from fusekit.batch.run import find_jobs
+from fusekit.batch.run import find_cases
 from fusekit.errors import InputError
 
 
@@ -67,8 +67,8 @@ def test_the_test_pairs_of_the_shared_data() -> None:
     if not harvard.is_dir():
         pytest.skip("the shared data are not here; FUSEKIT_SHARED names their folder")
     folders = [harvard / "ct-mri" / name for name in ("ct", "mri")]
-    jobs = find_jobs(folders, OUT, f"{harvard / 'splits.json'}#/ct-mri/test")
-    assert len(jobs) == 38
-    assert all(path is not None and path.stem == job.name for job in jobs for path in job.sources)
+    cases = find_cases(folders, OUT, f"{harvard / 'splits.json'}#/ct-mri/test")
+    assert len(cases) == 38
+    assert all(path is not None and path.stem == case.name for case in cases for path in case.sources)
     with pytest.raises(InputError, match="has no part"):
-        find_jobs(folders, OUT, f"{harvard / 'splits.json'}#/ct-mri/absent")
+        find_cases(folders, OUT, f"{harvard / 'splits.json'}#/ct-mri/absent")

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from helpers.cli import run_cli
 
-from fusekit.errors import InputError
+from fusekit.errors import InputError, PluginError
 from fusekit.evaluation.page import cases, difference_map, to_html
 from fusekit.evaluation.rate import evaluate
 from fusekit.evaluation.ratings import compare
 from fusekit.evaluation.significance import holm, randomization_test
 from fusekit.images.formats.raster import write_image
+from fusekit.metrics.base import FusedMetric
+from fusekit.registry.discovery import registries
 
 METRICS = ["psnr", "en", "ssim"]
 
@@ -167,3 +169,33 @@ def test_command_errors(folders):
         assert (code, out) == (2, "")
         assert err.count("\n") == 1
         assert message in err
+
+
+class Fragile(FusedMetric):
+    """The mean of the fused image; it breaks when it is called for the third time."""
+
+    direction = "higher"
+    broken = 0
+
+    def measure(self, fused):
+        type(self).broken += 1
+        if self.broken == 3:
+            raise ZeroDivisionError("too frail")
+        return fused.mean((1, 2, 3))
+
+
+def test_what_a_metric_raises_is_the_failure_of_its_image(folders, monkeypatch):
+    registry = registries().metrics
+    before = registry.snapshot()
+    registry.registrar("strange")("fragile", f"{__name__}:Fragile")
+    load = registry.load
+    monkeypatch.setattr(registry, "load", lambda name: Fragile if name == "fragile" else load(name))
+    try:
+        comparison = compare([folders / "a", folders / "b"], {"good": folders / "good"}, ["fragile", "psnr"])
+        assert comparison.failed == {"2": "the metric 'fragile' of strange failed: ZeroDivisionError: too frail"}
+        assert comparison.images == ["0", "1", "3", "4", "5"]
+        monkeypatch.setattr(Fragile, "broken", 2)
+        with pytest.raises(PluginError, match="the metric 'fragile' of strange failed"):
+            evaluate([folders / "a" / "0.png"], folders / "good" / "0.png", ["fragile"])
+    finally:
+        registry.restore(before)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -12,18 +14,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REVISIONS = ("main", "v1", COMMIT)
+TOKEN = "hf_of_the_lab"
 
 
 class Hub(ThreadingHTTPServer):
-    """Serves ``/{owner}/{name}/resolve/{revision}/{file}`` from a folder, and remembers what was asked."""
+    """Serves ``/{owner}/{name}/resolve/{revision}/{file}`` from a folder, and takes commits by who has `TOKEN`.
+
+    Attributes:
+        asked: paths of what was asked, in order.
+        said: what was posted to each path, as JSON; of a commit its lines.
+    """
 
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.folder = folder
         self.asked: list[str] = []
+        self.said: dict[str, Any] = {}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -55,8 +65,52 @@ class Handler(BaseHTTPRequestHandler):
             if with_body:
                 self.wfile.write(content)
 
-    def refuse(self, code: str) -> None:
-        self.send_response(404)
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}"
+
+    def do_POST(self) -> None:
+        self.server.asked.append(self.path)
+        given = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        said = [json.loads(line) for line in given.splitlines()] if given else []
+        self.server.said[self.path] = said
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            self.refuse("Unauthorized", 401)
+        elif self.path == "/api/repos/create":
+            owner, name = said[0].get("organization", "lab"), said[0]["name"]
+            (self.server.folder / owner / name).mkdir(parents=True, exist_ok=True)
+            self.tell({"url": f"{self.address}/{owner}/{name}"})
+        elif "/preupload/" in self.path:
+            self.tell(
+                {
+                    "files": [
+                        {"path": each["path"], "uploadMode": "regular", "shouldIgnore": False}
+                        for each in said[0]["files"]
+                    ]
+                }
+            )
+        elif "/commit/" in self.path:
+            owner, name = self.path.split("/")[3:5]
+            for line in said:
+                if line["key"] == "file":
+                    content = base64.b64decode(line["value"]["content"])
+                    (self.server.folder / owner / name / line["value"]["path"]).write_bytes(content)
+            self.tell(
+                {"success": True, "commitOid": COMMIT, "commitUrl": f"{self.address}/{owner}/{name}/commit/{COMMIT}"}
+            )
+        else:
+            self.tell({})
+
+    def tell(self, answer: dict[str, Any]) -> None:
+        content = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def refuse(self, code: str, status: int = 404) -> None:
+        self.send_response(status)
         self.send_header("X-Error-Code", code)
         self.send_header("X-Repo-Commit", COMMIT)
         self.send_header("Content-Length", "0")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import fusekit
-from fusekit import ModelSpec
+from fusekit import ModelSpec, WeightsSpec
 from fusekit.errors import InputError, OptionError, PluginError, RuleError, WeightsError
 from fusekit.models.base import FusionModel
 from fusekit.models.parts import build_rule
@@ -153,15 +154,13 @@ def test_a_model_of_no_family_says_so() -> None:
 @torch.inference_mode()
 def test_a_saved_model_comes_back_bit_by_bit(network_class: type[FusionModel], tmp_path: Path) -> None:
     network, sources = made(network_class), images(2, 2, 1, 9, 13)
-    network.save_pretrained(tmp_path)
-    written = {path.name for path in tmp_path.iterdir()}
-    assert {"model.safetensors", "config.json"} <= written <= {"model.safetensors", "config.json", "README.md"}
+    network.save(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"model.safetensors", "config.json"}
     assert json.loads((tmp_path / "config.json").read_text())["model"] == network.spec.id
     wanted = network.fuse(sources)
     for back in (
-        network_class.from_pretrained(tmp_path),
-        network_class.from_pretrained(str(tmp_path)),
         fusekit.load(tmp_path),
+        fusekit.load(str(tmp_path)),
         fusekit.load(tmp_path / "model.safetensors"),
         fusekit.load(network.spec.id, weights=tmp_path / "model.safetensors"),
         fusekit.load(network.spec.id, weights=tmp_path),
@@ -172,10 +171,17 @@ def test_a_saved_model_comes_back_bit_by_bit(network_class: type[FusionModel], t
 
 
 def test_the_constructor_arguments_travel_with_the_weights(tmp_path: Path) -> None:
-    TinyFree(width=5).save_pretrained(tmp_path)
-    assert json.loads((tmp_path / "config.json").read_text()) == {"model": "tiny-free", "width": 5}
-    assert TinyFree.from_pretrained(tmp_path).fine.out_channels == 5
-    assert fusekit.load(tmp_path).fine.out_channels == 5
+    TinyFree(width=5).save(tmp_path / "new")
+    assert json.loads((tmp_path / "new" / "config.json").read_text()) == {"model": "tiny-free", "width": 5}
+    assert fusekit.load(tmp_path / "new").fine.out_channels == 5
+
+
+def test_a_model_remembers_what_it_was_constructed_with() -> None:
+    assert (TinyFree(5).config, TinyFree().config) == ({"width": 5}, {"width": 3})
+    network = TinyFree(width=5)
+    network.config["width"] = 6
+    for each in (network, copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
+        assert each.header == {"model": "tiny-free", "config": {"width": 5}}
 
 
 def test_what_a_trainer_says_of_its_run_is_no_constructor_argument(tmp_path: Path) -> None:
@@ -188,11 +194,9 @@ def test_what_a_trainer_says_of_its_run_is_no_constructor_argument(tmp_path: Pat
 
 def test_a_folder_with_pickled_weights_only_is_refused(tmp_path: Path) -> None:
     network = made(TinyJoint)
-    network.save_pretrained(tmp_path)
+    network.save(tmp_path)
     (tmp_path / "model.safetensors").unlink()
     torch.save(network.state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(WeightsError, match=r"holds no model\.safetensors"):
-        TinyJoint.from_pretrained(tmp_path)
     with pytest.raises(WeightsError, match=r"holds no model\.safetensors"):
         fusekit.load(tmp_path)
 
@@ -204,7 +208,7 @@ def test_a_model_without_weights_asks_for_them() -> None:
 
 def test_rules_and_parts_follow_the_policy(tmp_path: Path) -> None:
     for each in FAMILIES:
-        made(each).save_pretrained(tmp_path / each.spec.id)
+        made(each).save(tmp_path / each.spec.id)
     assert fusekit.load(tmp_path / "tiny-free").choose_rule("max").name == "max"
     for name in ("tiny-bound", "tiny-joint"):
         with pytest.raises(RuleError, match="leave the rule out"):
@@ -239,3 +243,16 @@ def test_a_spec_refuses_unknown_policies(field: str, value: str) -> None:
 def test_a_free_model_needs_a_default_rule() -> None:
     with pytest.raises(PluginError, match="names no default_rule"):
         ModelSpec("x", "a:B", "")
+
+
+@pytest.mark.parametrize(
+    ("revision", "sha256", "message"),
+    [
+        ("", "1" * 64, "name no revision; give the commit"),
+        ("v1", "", "with sha256 ''; give the 64 hexadecimal digits of f"),
+    ],
+)
+def test_weights_on_the_hub_are_pinned(revision: str, sha256: str, message: str) -> None:
+    with pytest.raises(PluginError, match=rf"the weights 't' are on the hub \(lab/x\).* {message}"):
+        WeightsSpec("t", "f", sha256, hub="lab/x", revision=revision)
+    assert WeightsSpec("t", "f").revision == ""

@@ -11,8 +11,9 @@ import torch
 from helpers.cli import write_texture
 from helpers.training import IMAGES, SHORT, training
 
+from fusekit.cases.case import Case
 from fusekit.errors import TrainingError
-from fusekit.train.data import describe, find_examples, find_images, load_images, sample_batch
+from fusekit.train.data import describe, find_cases, find_images, load_images, sample_batch
 from fusekit.train.recipe import Recipe
 
 
@@ -44,8 +45,9 @@ def test_images_names_and_digest(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("2.png\n0.png\n")
     chosen = find_images([tmp_path / "images"], tmp_path / "names.txt")
     assert chosen == [paths[2], paths[0]]
-    alone = [(path,) for path in chosen]
-    assert find_examples([tmp_path / "images"], tmp_path / "names.txt") == alone
+    alone = find_cases([tmp_path / "images"], tmp_path / "names.txt")
+    assert [case.files for case in alone] == [(path,) for path in chosen]
+    assert alone[0] == Case("2", (paths[2],), ("images",), "2")
     assert describe(alone) != describe(alone[::-1])
     assert describe(alone, f"{tmp_path}/list.json#/a")["names"] == "list.json#/a"
     assert str(tmp_path) not in json.dumps(describe(alone, tmp_path / "names.txt"))

@@ -15,10 +15,11 @@ from helpers.training import SHORT, log_rows, same_tensors, training
 from torch import Tensor
 
 import fusekit
+from fusekit.cases.case import Case
 from fusekit.errors import FusekitWarning, OptionError, PluginError, TrainingError, UnknownNameError
 from fusekit.models.base import BoundRule, FusionModel
 from fusekit.registry.discovery import registries
-from fusekit.train.data import find_examples, load_examples, sample_batch
+from fusekit.train.data import find_cases, load_cases, sample_batch
 from fusekit.train.recipe import Recipe
 from fusekit.train.trainer import Trainer
 
@@ -117,22 +118,22 @@ def test_sources_are_cut_at_one_place() -> None:
 
 
 def test_sources_are_matched_by_name(pairs: list[Path], tmp_path: Path) -> None:
-    examples = find_examples(pairs, together=True)
-    assert len(examples) == 6
-    assert all(ct.name == mri.name and ct.parent.name == "ct" for ct, mri in examples)
+    cases = find_cases(pairs, together=True)
+    assert len(cases) == 6
+    assert all(ct.name == mri.name and ct.parent.name == "ct" for ct, mri in (case.files for case in cases))
     (tmp_path / "names.txt").write_text("2001.png\n")
-    assert find_examples(pairs, tmp_path / "names.txt", together=True) == [
-        (pairs[0] / "2001.png", pairs[1] / "2001.png")
+    assert find_cases(pairs, tmp_path / "names.txt", together=True) == [
+        Case("2001", (pairs[0] / "2001.png", pairs[1] / "2001.png"), ("ct", "mri"), "2")
     ]
-    assert len(find_examples(pairs, tmp_path / "names.txt")) == 2
+    assert len(find_cases(pairs, tmp_path / "names.txt")) == 2
     (tmp_path / "names.txt").write_text("2001.png\n3007.png\n")
     with pytest.raises(TrainingError, match="lists '3007', which is not in all of the folders"):
-        find_examples(pairs, tmp_path / "names.txt", together=True)
+        find_cases(pairs, tmp_path / "names.txt", together=True)
     with pytest.raises(TrainingError, match="give a folder for each"):
-        find_examples(pairs[:1], together=True)
+        find_cases(pairs[:1], together=True)
     write_texture(pairs[1] / "1000.png", 1, 40, 40)
     with pytest.raises(TrainingError, match=r"1000\.png is 40×40 and .*1000\.png is 40×36; .* on one grid"):
-        load_examples(find_examples(pairs, together=True), "unit")
+        load_cases(find_cases(pairs, together=True), "unit")
 
 
 @pytest.mark.parametrize("model", [TinyBound, TinyJoint])

@@ -212,5 +212,5 @@ def test_verify_knows_weights_of_the_hub_and_without_a_digest() -> None:
 
 
 def test_weights_on_the_hub_are_not_fetched_to_be_verified() -> None:
-    weights = replace(plugin.EHDRAN.weights[0], file="elsewhere.safetensors", hub="lab/ehdran")
+    weights = replace(plugin.EHDRAN.weights[0], file="elsewhere.safetensors", hub="lab/ehdran", revision="v1")
     assert verify(plugin.EHDRAN, weights).state == "on the hub"

@@ -69,14 +69,14 @@ def test_the_test_split_is_reconstructed(name):
         if dataset == "pet-mri"
         else (data / dataset, f"{data / 'splits.json'}#/{dataset}/test")
     )
-    pairs = matched([folder / dataset.partition("-")[0], folder / "mri"], names)
-    assert len(pairs) == {"ct-mri": 38, "spect-mri": 53, "pet-mri": 20}[dataset]
+    cases = matched([folder / dataset.partition("-")[0], folder / "mri"], names)
+    assert len(cases) == {"ct-mri": 38, "spect-mri": 53, "pet-mri": 20}[dataset]
     figures = reconstruction_of_the_card(model, dataset)
     assert figures.keys() == {dataset.partition("-")[0], "mri"}
     for mean, least, count in figures.values():
         assert mean >= 35
         assert least <= mean
-        assert count == len(pairs)
-    for pair in list(pairs.values())[::5]:
-        for path in pair:
+        assert count == len(cases)
+    for case in cases[::5]:
+        for path in case.files:
             assert reconstruction_psnr(network, path) >= figures[path.parent.name][1] - 0.01, path.name

@@ -23,8 +23,8 @@ import torch
 
 import fusekit
 from fusekit.batch.capacity import Shares
-from fusekit.batch.run import find_jobs, fuse_jobs, prepare_output
-from fusekit.cases.case import Job
+from fusekit.batch.run import find_cases, fuse_cases, prepare_output
+from fusekit.cases.case import Case
 from fusekit.errors import OptionError
 from fusekit.images.formats.raster import write_image
 from fusekit.machine.memory import resident_bytes
@@ -65,7 +65,7 @@ class Request:
         rounds: turns of each way.
         size: height and width of the pairs.
         model, rule, device, dtype: as in `fusekit.fuse`.
-        workers: as in `fusekit.RunOptions`.
+        workers: as in `fusekit.options.RunOptions`.
     """
 
     pairs: int = 1000
@@ -179,25 +179,25 @@ class _Ways:
         self._request, self._model, self._progress = request, model, progress
         self._output = folder / "raced"
         prepare_output(self._output, [])
-        self._jobs = find_jobs([folder / side for side in _SIDES], self._output)[: request.race]
+        self._cases = find_cases([folder / side for side in _SIDES], self._output)[: request.race]
 
     def turn(self, name: str) -> _Turn:
         """Fuse the pairs of a turn in one way."""
-        jobs = self._jobs[: pairs_of(self._request, name)]
+        cases = self._cases[: pairs_of(self._request, name)]
         busy, started = _processor_seconds(), time.perf_counter()
         if name == "folder":
-            self._folder(jobs)
+            self._folder(cases)
         else:
             with torch_threads(1 if name == "core" else torch.get_num_threads()):
-                for job in jobs:
-                    self._one(name, [str(path) for path in job.sources], job.output)
+                for case in cases:
+                    self._one(name, [str(path) for path in case.files], case.target)
                     self._progress()
-        return _Turn(len(jobs), time.perf_counter() - started, _processor_seconds() - busy)
+        return _Turn(len(cases), time.perf_counter() - started, _processor_seconds() - busy)
 
-    def _folder(self, jobs: Sequence[Job]) -> None:
+    def _folder(self, cases: Sequence[Case]) -> None:
         run = RunOptions(overwrite=True, workers=self._request.workers, report=lambda _: self._progress())
-        done = fuse_jobs(jobs, self._model, FuseOptions(rule=self._request.rule), run)
-        assert len(done.done) == len(jobs), done.failed
+        done = fuse_cases(cases, self._model, FuseOptions(rule=self._request.rule), run)
+        assert len(done.done) == len(cases), done.failed
 
     def _one(self, name: str, sources: list[str], output: Path) -> None:
         request = self._request
@@ -268,13 +268,13 @@ def _fuse_watched(job: Mapping[str, Any]) -> None:
     folder = Path(job["folder"])
     output = folder / "fused"
     prepare_output(output, [])
-    jobs = find_jobs([folder / side for side in _SIDES], output)[: request.pairs]
+    cases = find_cases([folder / side for side in _SIDES], output)[: request.pairs]
 
-    def tell(_: Job) -> None:
+    def tell(_: Case) -> None:
         print(resident_bytes() or 0, flush=True)
 
     run = RunOptions(workers=request.workers, report=tell)
-    fuse_jobs(jobs, request.load(), FuseOptions(rule=request.rule), run)
+    fuse_cases(cases, request.load(), FuseOptions(rule=request.rule), run)
 
 
 def markdown(found: Mapping[str, Any], command: str) -> str:

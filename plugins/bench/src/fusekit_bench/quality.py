@@ -154,15 +154,15 @@ def _add(
     remove_stale_partials(folder)
     jobs = [
         Job(
-            name,
-            tuple(paths),
-            sha256_of_all(paths),
+            case.name,
+            case.files,
+            sha256_of_all(case.files),
             methods,
             tuple(table.measures),
-            folder / f"{name}.json",
+            folder / f"{case.name}.json",
             request.device,
         )
-        for name, paths in replicate.pairs.items()
+        for case in replicate.cases
     ]
     known = {job.name: cached(job) for job in jobs}
     todo = [job for job in jobs if missing(job, known[job.name])]
@@ -178,7 +178,7 @@ def _add(
         }
         row.facts[replicate.label] = {**_facts(method, request.device), "commit": table.commit, "data": data}
         row.facts[replicate.label]["training"] = replicate.facts.get(method.name)
-        row.pairs = replicate.pairs
+        row.cases = replicate.cases
 
 
 def _facts(method: Method, device: str) -> dict[str, Any]:

@@ -123,11 +123,12 @@ def draw_grid(table: Table, rows: list[Row], path: Path, device: str) -> None:
         MissingExtraError: matplotlib is not installed.
     """
     shown = telling(rows, table.ranked or table.measures[:3])
-    names = spread(sorted(rows[0].pairs), _PAIRS)
+    cases = {case.name: case for case in rows[0].cases}
+    names = spread(sorted(cases), _PAIRS)
     columns = len(rows[0].dataset.source_names) + len(shown)
     figure = _figure(1.6 * columns, 1.95 * len(names))
     for line, name in zip(figure.subplots(len(names), columns, squeeze=False), names, strict=True):
-        paths = rows[0].pairs[name]
+        paths = cases[name].files
         for axes, role, source in zip(line, rows[0].dataset.source_names, paths, strict=False):
             _show(axes, read_image(source).pixels, role, name)
         for axes, row in zip(line[len(paths) :], shown, strict=True):

@@ -49,7 +49,7 @@ def score_weights(
     if not isinstance(network, EncoderDecoder):
         raise OptionError(f"the model {model!r} does not reconstruct single images")
     found = matched(folders, names)
-    pairs = [[path for path in paths if path is not None] for paths in found.values() if all(paths)]
+    pairs = [case.files for case in found if case.complete]
     if names is not None and len(pairs) < len(found):
         raise InputError(f"{names} lists pairs that are not in all of the folders")
     weights = network.provenance.weights if network.provenance else None
