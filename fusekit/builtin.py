@@ -48,6 +48,12 @@ def register_edge_operators(register: Callable[..., None]) -> None:
 
 
 @hookimpl
+def register_executors(register: Callable[..., None]) -> None:
+    register("serial", "fusekit.batch.executor:SerialExecutor", summary="one case after the other, for debugging")
+    register("threads", "fusekit.batch.threads:ThreadsExecutor", summary="threads that read, fuse and write at once")
+
+
+@hookimpl
 def register_metrics(register: Callable[..., None]) -> None:
     for facts in METRICS:
         register(

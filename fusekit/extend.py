@@ -6,6 +6,9 @@ no longer does what it did, raises its first number; a new one raises its second
 
 from __future__ import annotations
 
+from fusekit.batch.executor import CaseFuser, Executor, Outcome, Work
+from fusekit.cases.case import Case
+from fusekit.cases.splits import Split
 from fusekit.edges.base import EdgeOperator, GradientOperator
 from fusekit.errors import (
     DeviceError,
@@ -21,11 +24,14 @@ from fusekit.errors import (
     WeightsError,
     one_line,
 )
+from fusekit.evaluation.tasks import Score, Scores, Task
 from fusekit.images.image import Image
 from fusekit.images.tiles import Reach, Tile
 from fusekit.machine.allocator import empty_maps, keep_freed_memory
 from fusekit.machine.backends import interprets, triton_refusal
+from fusekit.machine.devices import exact_float32
 from fusekit.machine.files import write_text_atomically
+from fusekit.machine.probation import KernelTrial
 from fusekit.machine.threads import in_parallel
 from fusekit.metrics.base import (
     AllSourcesMetric,
@@ -56,11 +62,14 @@ from fusekit.version import code_version, plugin_api_version
 __all__ = [
     "AllSourcesMetric",
     "BoundRule",
+    "Case",
+    "CaseFuser",
     "Decoder",
     "DeviceError",
     "EdgeOperator",
     "Encoder",
     "EncoderDecoder",
+    "Executor",
     "FixedWeights",
     "FusedMetric",
     "FusekitError",
@@ -71,30 +80,38 @@ __all__ = [
     "Image",
     "InputError",
     "Joint",
+    "KernelTrial",
     "Metric",
     "MissingExtraError",
     "Objectives",
     "OptionError",
+    "Outcome",
     "OutputError",
     "PluginError",
     "Reach",
     "RuleError",
     "RuleResult",
+    "Score",
+    "Scores",
     "SharedWorkMetric",
     "SourceMetric",
+    "Split",
     "Survey",
+    "Task",
     "Tile",
     "TogetherMetric",
     "TrainingError",
     "Weighing",
     "WeightedRule",
     "WeightsError",
+    "Work",
     "build_metric",
     "build_part",
     "build_rule",
     "code_version",
     "crop_to",
     "empty_maps",
+    "exact_float32",
     "gaussian",
     "in_parallel",
     "interprets",

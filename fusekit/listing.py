@@ -7,7 +7,7 @@ from typing import Any
 from fusekit.registry.discovery import registries
 from fusekit.registry.registry import Registry
 
-KINDS = ("models", "encoders", "decoders", "edges", "rules", "metrics", "weights", "plugins")
+KINDS = ("models", "encoders", "decoders", "edges", "rules", "metrics", "executors", "tasks", "weights", "plugins")
 
 
 def list_models() -> list[dict[str, Any]]:
@@ -64,6 +64,16 @@ def list_metrics() -> list[dict[str, Any]]:
     ]
 
 
+def list_executors() -> list[dict[str, Any]]:
+    """Return the registered executors of batches, each with ``name``, ``summary``, ``owner`` and ``citation``."""
+    return _rows(registries().executors)
+
+
+def list_tasks() -> list[dict[str, Any]]:
+    """Return the registered downstream tasks, each with ``name``, ``summary``, ``owner`` and ``citation``."""
+    return _rows(registries().tasks)
+
+
 def list_weights() -> list[dict[str, Any]]:
     """Return all weights that models name: ``name``, ``summary``, ``owner``, ``where``, ``licence`` and ``sha256``."""
     from fusekit.weights.resolve import find_bundled
@@ -112,6 +122,8 @@ def listing(kind: str) -> list[dict[str, Any]]:
         "edges": list_edges,
         "rules": list_rules,
         "metrics": list_metrics,
+        "executors": list_executors,
+        "tasks": list_tasks,
         "weights": list_weights,
         "plugins": list_plugins,
     }

@@ -47,3 +47,20 @@ def code_digest(module: str, *, alone: bool = False) -> str:
     for file in files:
         digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()[:16]
+
+
+@functools.cache
+def package_digest(module: str) -> str:
+    """Return a digest of all code of the top-level package that an imported module belongs to, folders within included.
+
+    A module outside any package, as in a notebook, counts alone.
+    """
+    name = module.partition(".")[0]
+    folders = [Path(each) for each in getattr(sys.modules.get(name), "__path__", ())]
+    if not folders:
+        return code_digest(module, alone=True)
+    digest = hashlib.sha256(name.encode())
+    for folder in folders:
+        for file in sorted(folder.rglob("*.py")):
+            digest.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
+    return digest.hexdigest()[:16]

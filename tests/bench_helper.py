@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cli_helper import write_texture
+from helpers.cli import write_texture
 
 FACTS: dict[str, Any] = {
     "title": "Tiny",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.paths import SHARED
 
 from fusekit_bench.calibration import Triples
 
@@ -18,8 +19,7 @@ torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 @pytest.fixture(scope="session")
 def golden() -> Path:
-    beside = Path(__file__).resolve().parents[1].parent / "shared"
-    folder = Path(os.environ.get("FUSEKIT_SHARED") or beside) / "golden" / "metrics"
+    folder = SHARED / "golden" / "metrics"
     if not (folder / "values.json").is_file():
         pytest.skip("the golden metric values are not here; FUSEKIT_SHARED names their folder")
     return folder

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_helper import run_cli
+from helpers.cli import run_cli
 
 from fusekit.images.formats.raster import read_image
 from fusekit.machine.memory import resident_bytes

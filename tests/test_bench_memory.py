@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_helper import run_cli, write_texture
+from helpers.cli import run_cli, write_texture
 
 from fusekit.errors import InputError, OptionError
 from fusekit_bench.memory import _run, markdown, measure_memory

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from bench_helper import write_data
-from cli_helper import run_cli
+from helpers.cli import run_cli
 
 import fusekit
 from fusekit.cases.datasets import Dataset, read_datasets

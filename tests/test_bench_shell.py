@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_helper import run_cli
+from helpers.cli import run_cli
 
 from fusekit.cli.start import uncollected
 from fusekit.images import samples

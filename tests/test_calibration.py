@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_helper import run_cli, texture, write_texture
+from helpers.cli import run_cli, texture, write_texture
 
 from fusekit.errors import InputError
 from fusekit.registry.discovery import BUILTIN_OWNER, registries

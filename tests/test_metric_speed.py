@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cli_helper import run_cli, write_texture
-from metric_helper import load, noise
+from helpers.cli import run_cli, write_texture
+from helpers.metrics import load, noise
 
 from fusekit.errors import InputError, OptionError, UnknownNameError
 from fusekit.evaluation.rate import metric_names

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.paths import ROOT
 from PIL import Image
 
 from fusekit.images import samples
 
 pytest.importorskip("hatchling", reason="building wheels needs hatchling")
+pytestmark = [pytest.mark.slow, pytest.mark.process]
 
-ROOT = Path(__file__).resolve().parents[1]
 HALF_RULE = """
     from fusekit.extend import FusionRule, RuleResult
 

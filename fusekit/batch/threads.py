@@ -1,9 +1,9 @@
-"""A crew of threads for folder mode: they read the next sets, fuse, and write the last ones, all at the same time.
+"""The executor of threads: they read the next cases, fuse, and write the last ones, all at the same time.
 
-    jobs → read ahead → sets of one size together → fuse, several at a time → write → outcomes
+    cases → read ahead → sets of one size together → fuse, several at a time → write → outcomes
 
 Every queue between them is bounded, so memory depends on the size of the sets and not on how many there are. The main
-thread deals out the work and reports; outcomes are kept by a job's place in the list, so a summary does not depend on
+thread deals out the work and reports; outcomes are kept by a case's place in the list, so a summary does not depend on
 who was quicker. Which sets share one call of the network depends on their order and sizes alone, never on time.
 
 On a CPU each call of the network has few threads and several calls run at once: a small image does not keep many
@@ -19,29 +19,27 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from fusekit.batch.capacity import Shares
-from fusekit.batch.executor import Outcome
-from fusekit.cases.case import Job
-from fusekit.errors import FusekitError, InputError, one_line
+from fusekit.batch.executor import Executor, Outcome, Work, failed
+from fusekit.cases.case import Case
 from fusekit.fusing.run import Run, run_batch, run_model
 from fusekit.images.image import Array
 from fusekit.machine.allocator import release_freed_memory
-from fusekit.models.base import FusionModel
-from fusekit.options import Options
 from fusekit.pipeline import Fused, Prepared, finish, prepare
 
 _MOST_TOGETHER = 32
 _WAITING_PIXELS = 1 << 22
 _SECONDS_BETWEEN_RELEASES = 5.0
+#: What is the failure of a case: a model of a plugin may raise anything, SystemExit included.
+_FAILURES = (Exception, SystemExit)
 
 
 class _Set(NamedTuple):
-    """A job whose sources are read, with the seconds that took."""
+    """A case whose sources are read, with the seconds that took."""
 
     place: int
     prepared: Prepared
@@ -57,40 +55,32 @@ class _Set(NamedTuple):
         return sum(unit.size for unit in self.prepared.units)
 
 
-class Crew:
-    """Fuses jobs with several threads.
+class ThreadsExecutor(Executor):
+    """Fuses cases with several threads, and several cases of one size in one call of the network."""
+
+    def run(self, work: Work, report: Callable[[Case, Outcome], None]) -> list[Outcome]:
+        return _Scheduler(work, Shares.of(work.fuse_case.model.device, work.workers), report).run()
+
+
+class _Scheduler:
+    """Deals out the cases of one run to threads.
 
     Args:
-        jobs: to be fused.
-        model: loaded; several threads call it at once.
-        options: of the pipeline.
+        work: the cases, and what fuses them.
         shares: of the machine.
-        record: whether to write records.
-        skip: tells of an output whether the job is to be left out, and how that counts.
-        report: called in the main thread after each job.
-
-    Attributes:
-        outcomes: by a job's place in the list; complete after `run`, and true of the files there at any time.
+        report: called in the main thread after each case.
     """
 
-    def __init__(
-        self,
-        jobs: Sequence[Job],
-        model: FusionModel,
-        options: Options,
-        shares: Shares,
-        *,
-        record: bool,
-        skip: Callable[[Path], Outcome | None],
-        report: Callable[[Job], None] | None,
-    ) -> None:
-        self.outcomes: dict[int, Outcome] = {}
-        self._jobs, self._model, self._options, self._shares = jobs, model, options, shares
-        self._record, self._skip, self._report = record, skip, report
-        self._rule = model.choose_rule(None)
+    def __init__(self, work: Work, shares: Shares, report: Callable[[Case, Outcome], None]) -> None:
+        self._cases, self._shares, self._report = work.cases, shares, report
+        self._fuser = work.fuse_case
+        self._model, self._rule, self._options = self._fuser.model, self._fuser.rule, self._fuser.options
+        # By a case's place in the list; true of the files that are there at any time.
+        self._outcomes: dict[int, Outcome] = {}
         # Threads say here what the main thread is to do next.
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._reported = self._started = self._reading = self._calls_begun = 0
+        self._reported: set[int] = set()
+        self._started = self._reading = self._calls_begun = 0
         self._arrived: dict[int, _Set | None] = {}
         self._next_in_order = 0
         self._ready: deque[_Set] = deque()
@@ -100,22 +90,27 @@ class Crew:
         self._released = time.monotonic()
         self._unwritten: dict[int, int] = {}
 
-    def run(self) -> None:
-        """Work off all jobs.
+    def run(self) -> list[Outcome]:
+        """Work off all cases and return their outcomes.
 
         Raises:
-            KeyboardInterrupt: the user stopped it; what was being fused is finished and written first.
+            KeyboardInterrupt: the user stopped it; what was being fused is finished, written and reported first.
         """
         threads = torch.get_num_threads()
         try:
             with self._threads():
-                while self._reported < len(self._jobs):
+                while len(self._reported) < len(self._cases):
                     self._read_ahead()
                     self._fuse_ready()
                     self._events.get()()
+        except KeyboardInterrupt:
+            for place in sorted(self._outcomes.keys() - self._reported):
+                self._tell(place)
+            raise
         finally:
             # Threads that begin later take the number that was set last, whoever set it.
             torch.set_num_threads(threads)
+        return [self._outcomes[place] for place in range(len(self._cases))]
 
     @contextmanager
     def _threads(self) -> Iterator[None]:
@@ -141,7 +136,7 @@ class Crew:
         """Start to read more, unless enough is read that waits for being fused."""
         most = 2 * (self._shares.at_once + _MOST_TOGETHER)
         pixels = self._waiting_pixels
-        while self._started < len(self._jobs):
+        while self._started < len(self._cases):
             waiting = self._reading + len(self._arrived) + len(self._ready)
             if waiting >= most or (waiting >= self._shares.movers and waiting * self._typical_pixels >= pixels):
                 return
@@ -160,16 +155,16 @@ class Crew:
             pixels = sum(each.pixels for each in sets)
             if self._calls and sum(self._calls) + pixels > self._shares.budget:
                 return
-            threads = self._shares.threads(pixels, self._of_this_turn(len(sets)))
+            threads = self._shares.threads(pixels, self._of_this_round(len(sets)))
             for _ in sets:
                 self._ready.popleft()
             self._calls.append(pixels)
             self._calls_begun += 1
             self._fusers.submit(self._guarded, self._fuse, sets, pixels, threads)
 
-    def _of_this_turn(self, together: int) -> int:
-        """Return how many calls run at once with the one that begins now: fewer in the last turn, with more threads."""
-        unread = len(self._jobs) - self._started + self._reading
+    def _of_this_round(self, together: int) -> int:
+        """Return how many calls run at once with the one that begins: in the last round fewer, with more threads."""
+        unread = len(self._cases) - self._started + self._reading
         left = unread + sum(each is not None for each in self._arrived.values()) + len(self._ready)
         before = self._calls_begun % self._shares.at_once
         return min(self._shares.at_once, before + -(-left // together))
@@ -183,29 +178,29 @@ class Crew:
                 return sets
             sets.append(each)
         full = bool(sets) and (len(sets) + 1) * sets[0].pixels > self._shares.together
-        more = self._next_in_order < len(self._jobs)
+        more = self._next_in_order < len(self._cases)
         return sets if full or len(sets) == _MOST_TOGETHER or not more else []
 
     def _guarded(self, work: Callable[..., None], *arguments: Any) -> None:
-        """Work in a thread; what no job is to blame for is raised in the main thread."""
+        """Work in a thread; what no case is to blame for is raised in the main thread."""
         try:
             work(*arguments)
         except BaseException as error:
             self._events.put(partial(_raise, error))
 
     def _read(self, index: int) -> None:
-        job, found = self._jobs[index], None
+        case, found = self._cases[index], None
         started = time.perf_counter()
         try:
-            skipped = self._skip(job.output)
-            if skipped is None:
-                self._model.check_count(len(job.sources))
-                prepared = prepare(_all_sources(job), self._model, self._options)
+            outcome = self._fuser.skipped(case)
+            if outcome is None:
+                self._model.check_count(len(case.sources))
+                prepared = prepare(case.files, self._model, self._options)
                 found = _Set(index, prepared, time.perf_counter() - started)
-        except FusekitError as error:
-            skipped = Outcome("failed", one_line(error))
-        if skipped is not None:
-            self._finished(index, skipped)
+        except _FAILURES as error:
+            outcome = failed(error)
+        if outcome is not None:
+            self._finished(index, outcome)
         self._events.put(partial(self._has_read, index, found))
 
     def _has_read(self, index: int, found: _Set | None) -> None:
@@ -224,8 +219,8 @@ class Crew:
         started = time.perf_counter()
         units = [each.prepared.units for each in sets]
         try:
-            found: list[Run | FusekitError] = [*run_batch(self._model, units, self._rule, self._options)]
-        except FusekitError as error:
+            found: list[Run | BaseException] = [*run_batch(self._model, units, self._rule, self._options)]
+        except _FAILURES as error:
             found = [error] if len(sets) == 1 else [self._fuse_alone(each) for each in units]
         seconds = (time.perf_counter() - started) / len(sets)
         # A rule tells the thread that fused what it did, so the record is made here.
@@ -234,60 +229,47 @@ class Crew:
         for each, outcome in zip(sets, fused, strict=True):
             self._writers.submit(self._guarded, self._write, each.place, outcome)
 
-    def _fuse_alone(self, units: Sequence[Array]) -> Run | FusekitError:
+    def _fuse_alone(self, units: Sequence[Array]) -> Run | BaseException:
         """Fuse one set of several that could not be fused together."""
         try:
             return run_model(self._model, units, self._rule, self._options)
-        except FusekitError as error:
+        except _FAILURES as error:
             return error
 
-    def _finish(self, each: _Set, result: Run | FusekitError, seconds: float) -> Fused | FusekitError:
-        if isinstance(result, FusekitError):
+    def _finish(self, each: _Set, result: Run | BaseException, seconds: float) -> Fused | BaseException:
+        if isinstance(result, BaseException):
             return result
         try:
             took = {"read": each.read, "fuse": seconds}
             return finish(each.prepared, self._model, self._rule, self._options, result, took)
-        except FusekitError as error:
+        except _FAILURES as error:
             return error
 
     def _has_fused(self, sets: list[_Set], pixels: int) -> None:
         self._calls.remove(pixels)
         self._unwritten.update((each.place, each.pixels) for each in sets)
 
-    def _write(self, place: int, fused: Fused | FusekitError) -> None:
+    def _write(self, place: int, fused: Fused | BaseException) -> None:
         try:
-            if isinstance(fused, FusekitError):
+            if isinstance(fused, BaseException):
                 raise fused
-            fused.save(self._jobs[place].output, record=self._record)
-        except FusekitError as error:
-            self._finished(place, Outcome("failed", one_line(error)))
+            fused.save(self._cases[place].target, record=self._fuser.record)
+        except _FAILURES as error:
+            self._finished(place, failed(error))
         else:
             self._finished(place, Outcome("done"))
 
     def _finished(self, index: int, outcome: Outcome) -> None:
-        self.outcomes[index] = outcome
+        self._outcomes[index] = outcome
         self._events.put(partial(self._tell, index))
 
     def _tell(self, index: int) -> None:
         if time.monotonic() - self._released > _SECONDS_BETWEEN_RELEASES:
             release_freed_memory()
             self._released = time.monotonic()
-        self._reported += 1
+        self._reported.add(index)
         self._unwritten.pop(index, None)
-        if self._report is not None:
-            self._report(self._jobs[index])
-
-
-def _all_sources(job: Job) -> list[Path]:
-    """Return the sources of a job.
-
-    Raises:
-        InputError: a folder lacks one.
-    """
-    lacking = [index for index, path in enumerate(job.sources, start=1) if path is None]
-    if lacking:
-        raise InputError(f"missing from folder {', '.join(map(str, lacking))} of {len(job.sources)}")
-    return [path for path in job.sources if path is not None]
+        self._report(self._cases[index], self._outcomes[index])
 
 
 def _raise(error: BaseException) -> None:

@@ -1,4 +1,4 @@
-"""Datasets of a bench as data: which folders hold the sources, and which pairs are for training and for testing.
+"""Datasets of a bench as data: which folders hold the sources, and which cases are for training and for testing.
 
 The format stands in ``docs/quality.md``; ``harvard.json`` beside this file describes the slices that the paper used.
 """
@@ -12,11 +12,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from fusekit.cases.case import Case
 from fusekit.cases.folders import matched, read_names
+from fusekit.cases.splits import series_of
 from fusekit.errors import InputError, UnknownNameError
 
-#: Image name → one path a source.
-Pairs = dict[str, list[Path]]
 _BUILT_IN = Path(__file__).with_name("harvard.json")
 
 
@@ -32,11 +32,12 @@ class Dataset:
         roles: what each folder shows, such as ``CT``; the folders' own names by default.
         train: list of names for training, as `fusekit.cases.folders.read_names` takes it; all images by default.
         test: list of names for testing.
-        test_folders: other folders that the test pairs lie in, for a test set kept apart; all of their pairs where
+        test_folders: other folders that the test cases lie in, for a test set kept apart; all of their cases where
             ``test`` is not given.
-        series: regular expression whose first group is a name's series, that is, its patient; empty if unknown.
+        series: regular expression whose first group is a name's series, that is, its patient; empty if unknown,
+            and then every image is a series of its own.
         weights: tag of the weights that models bring for this data.
-        draw: number of test pairs of a random draw, for the protocol ``paper``.
+        draw: number of test cases of a random draw, for the protocol ``paper``.
         paper: table of the paper to show beside.
     """
 
@@ -63,64 +64,60 @@ class Dataset:
         return [self.root / folder for folder in self.folders]
 
     def training_names(self) -> list[str]:
-        """Return the names of the pairs for training, without extension."""
+        """Return the names of the cases for training, without extension."""
         if self.train:
             return [Path(name).stem for name in read_names(str(self.root / self.train))]
-        return list(self.all_pairs())
+        return [case.name for case in self.all_cases()]
 
-    def all_pairs(self) -> Pairs:
-        """Return every pair of the folders to train on, whatever the split says."""
-        return _complete(self.training_folders(), None)
+    def all_cases(self) -> list[Case]:
+        """Return every complete case of the folders to train on, whatever the split says."""
+        return self._complete(self.training_folders(), None)
 
-    def test_pairs(self) -> Pairs:
-        """Return the pairs for testing.
+    def test_cases(self) -> list[Case]:
+        """Return the cases for testing.
 
         Raises:
-            InputError: the dataset states none, a pair is incomplete, or a series is also trained on.
+            InputError: the dataset states none, a case is incomplete, or a series is also trained on.
         """
         if not self.test and not self.test_folders:
             raise InputError(f"the dataset {self.name!r} states no test set; give it 'test' or 'test_folders'")
         folders = [self.root / folder for folder in self.test_folders or self.folders]
-        pairs = _complete(folders, str(self.root / self.test) if self.test else None)
+        cases = self._complete(folders, str(self.root / self.test) if self.test else None)
         if not self.test_folders:
-            self._check_leak(list(pairs))
-        return pairs
+            self._check_leak(cases)
+        return cases
 
     def series_of(self, name: str) -> str:
-        """Return the series that an image name belongs to.
+        """Return the series that an image name belongs to: as the dataset's pattern says, or of its own without one.
 
         Raises:
-            InputError: the name does not match the dataset's pattern.
+            InputError: the name does not match the dataset's pattern; in ``test_folders`` names may have other forms.
         """
-        found = re.fullmatch(self.series, name)
-        if found is None:
-            raise InputError(f"the image name {name!r} of the dataset {self.name!r} has not the form {self.series!r}")
-        return found.group(1)
+        whose = "" if self.test_folders else f"the dataset {self.name!r}"
+        return series_of(name, self.series, whose=whose) if self.series else name
 
-    def _check_leak(self, test: Sequence[str]) -> None:
-        """Raise `InputError` if a pair, or a series where these are known, is trained on and tested on."""
+    def _complete(self, folders: Sequence[Path], names: str | None) -> list[Case]:
+        """Match folders and keep the complete cases; each listed one must be complete."""
+        found = matched(folders, names, roles=self.source_names, series=self.series_of)
+        for case in found:
+            if names is not None and not case.complete:
+                lacking = folders[case.sources.index(None)]
+                raise InputError(
+                    f"{names} lists {case.name!r}, which {lacking} lacks; correct the list or add the image"
+                )
+        return [case for case in found if case.complete]
+
+    def _check_leak(self, test: Sequence[Case]) -> None:
+        """Raise `InputError` if a case, or a series where these are known, is trained on and tested on."""
         train = self.training_names()
-        both = sorted(set(train) & set(test))
-        if not both and self.series:
-            both = sorted({self.series_of(name) for name in train} & {self.series_of(name) for name in test})
+        both = sorted(set(train) & {case.name for case in test})
+        if not both:
+            both = sorted({self.series_of(name) for name in train} & {case.series for case in test})
         if both:
             raise InputError(
                 f"the dataset {self.name!r} has {both[0]!r} in both its training and its test list; "
                 "correct the lists, or figures would be of images that were trained on"
             )
-
-
-def _complete(folders: Sequence[Path], names: str | None) -> Pairs:
-    """Match folders and keep the complete pairs; each listed one must be complete."""
-    pairs = {}
-    for name, paths in matched(folders, names).items():
-        present = [path for path in paths if path is not None]
-        if len(present) == len(paths):
-            pairs[name] = present
-        elif names is not None:
-            lacking = folders[paths.index(None)]
-            raise InputError(f"{names} lists {name!r}, which {lacking} lacks; correct the list or add the image")
-    return pairs
 
 
 def read_datasets(root: Path, description: Path | None = None) -> dict[str, Dataset]:

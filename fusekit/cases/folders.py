@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from fusekit.cases.case import Case
+from fusekit.cases.splits import series_of
 from fusekit.errors import InputError
 from fusekit.images.formats.raster import EXTENSIONS
 
@@ -29,15 +31,23 @@ def images_in(folder: Path) -> dict[str, Path]:
     return found
 
 
-def matched(folders: Sequence[Path], names: str | Path | None = None) -> dict[str, list[Path | None]]:
+def matched(
+    folders: Sequence[Path],
+    names: str | Path | None = None,
+    *,
+    roles: Sequence[str] = (),
+    series: Callable[[str], str] = series_of,
+) -> list[Case]:
     """Match the images of several folders by file name without extension.
 
     Args:
         folders: two or more.
-        names: a list as `read_names` takes it; only these are matched, and each must be in some folder.
+        names: a list as `read_names` takes it; only these are matched, in this order.
+        roles: what each folder shows; by default their names.
+        series: returns the series of a name.
 
     Returns:
-        for each name one path a folder, ``None`` where a folder lacks it.
+        one case a name, with a source a folder, ``None`` where a folder lacks it; in alphabetical order without names.
 
     Raises:
         InputError: a folder is missing, or nothing matches.
@@ -47,8 +57,9 @@ def matched(folders: Sequence[Path], names: str | Path | None = None) -> dict[st
         stems = sorted(set().union(*listings))
     else:
         stems = list(dict.fromkeys(Path(name).stem for name in read_names(names)))
-    found = {stem: [listing.get(stem) for listing in listings] for stem in stems}
-    if not any(all(paths) for paths in found.values()):
+    shown = tuple(roles) or tuple(folder.name for folder in folders)
+    found = [Case(stem, tuple(listing.get(stem) for listing in listings), shown, series(stem)) for stem in stems]
+    if not any(case.complete for case in found):
         raise InputError(
             f"no file name is in all of {', '.join(str(folder) for folder in folders)}; pairs are matched by file name"
         )

@@ -1,72 +1,115 @@
-"""Which series (patient) a file belongs to, so that no patient is trained on and validated on."""
+"""Which series (patient) an image belongs to, so that no patient is trained on and validated on."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import TypeAlias
+from dataclasses import dataclass
 
-from fusekit.errors import TrainingError
-
-#: The files of one example: a single image, or the registered sources of one slice.
-Files: TypeAlias = tuple[Path, ...]
+from fusekit.cases.case import Case
+from fusekit.errors import InputError, OptionError, TrainingError
 
 #: A file name without extension is its series, perhaps ``_`` or ``-``, and three digits of slice.
 SERIES_PATTERN = r"(.+?)[_-]?\d{3}"
 
 
-def series_of(path: Path, pattern: str = SERIES_PATTERN) -> str:
-    """Return the series (patient) of a file: group 1 of ``pattern``, or the whole name if that does not match.
+@dataclass(frozen=True)
+class Split:
+    """Which cases something is fitted on, chosen by, and tested on.
+
+    Attributes:
+        train: names of cases.
+        test: names of cases, of other series.
+        validation: names of cases to choose by, of other series than either.
+    """
+
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    validation: tuple[str, ...] = ()
+
+    def check(self, cases: Iterable[Case]) -> None:
+        """Check that the split is one of these cases, and that no series is on two sides.
+
+        Raises:
+            InputError: there is nothing to test on, no such case, or a series on two sides.
+        """
+        if not self.test:
+            raise InputError("the split has no case to test on; name some under test")
+        series = {case.name: case.series for case in cases}
+        seen: dict[str, tuple[str, str]] = {}
+        for side in ("train", "validation", "test"):
+            for name in getattr(self, side):
+                if name not in series:
+                    raise InputError(f"the split names {name!r} under {side}, which is none of the cases; leave it out")
+                other, its_side = seen.setdefault(series[name], (name, side))
+                if its_side != side:
+                    raise InputError(
+                        f"the series {series[name]!r} is on two sides of the split, {other!r} under {its_side} and "
+                        f"{name!r} under {side}; keep a patient on one side, or figures would be of what was fitted on"
+                    )
+
+
+def series_of(name: str, pattern: str = SERIES_PATTERN, *, whose: str = "") -> str:
+    """Return the series (patient) of an image: group 1 of ``pattern``, which the whole name must match.
+
+    Args:
+        name: file name without extension.
+        pattern: regular expression with a group around the series.
+        whose: what promises names of this form, for messages, such as ``the dataset 'ct-mri'``; where nothing does, an
+            image whose name has another form is a series of its own.
 
     Raises:
-        TrainingError: the pattern is not a regular expression with a group.
+        OptionError: the pattern is not a regular expression with a group.
+        InputError: the name has not the form that was promised.
     """
     try:
-        found = re.fullmatch(pattern, path.stem)
-        return str(found.group(1)) if found else path.stem
+        found = re.fullmatch(pattern, name)
+        if found is not None:
+            return str(found.group(1))
     except (re.error, IndexError) as error:
-        raise TrainingError(
+        raise OptionError(
             f"the series pattern {pattern!r} is not a regular expression with one group around the series: {error}"
         ) from error
+    if whose:
+        raise InputError(f"the image name {name!r} of {whose} has not the form {pattern!r}")
+    return name
 
 
-def all_series(examples: Iterable[Files], pattern: str = SERIES_PATTERN) -> list[str]:
-    """Return the series of all files, each once, sorted by length and name so that ``2`` stands before ``10``."""
-    found = {series_of(path, pattern) for files in examples for path in files}
-    return sorted(found, key=lambda series: (len(series), series))
+def all_series(cases: Iterable[Case]) -> list[str]:
+    """Return the series of all cases, each once, sorted by length and name so that ``2`` stands before ``10``."""
+    return sorted({case.series for case in cases}, key=lambda series: (len(series), series))
 
 
-def hold_out(
-    examples: Sequence[Files], series: Sequence[str], pattern: str = SERIES_PATTERN
-) -> tuple[list[Files], list[Files]]:
-    """Split examples into those to train on and those of ``series``, to validate on.
+def hold_out(cases: Sequence[Case], series: Sequence[str]) -> tuple[list[Case], list[Case]]:
+    """Split cases into those to train on and those of ``series``, to validate on.
 
     Raises:
-        TrainingError: no example is of one of the series, or none is left to train on.
+        TrainingError: no case is of one of the series, or none is left to train on.
     """
-    known = all_series(examples, pattern)
+    known = all_series(cases)
     unknown = [each for each in series if each not in known]
     if unknown:
         raise TrainingError(f"no image is of the series {unknown[0]!r} to validate on; series: {', '.join(known)}")
-    held_out = [files for files in examples if series_of(files[0], pattern) in series]
-    training = [files for files in examples if series_of(files[0], pattern) not in series]
+    held_out = [case for case in cases if case.series in series]
+    training = [case for case in cases if case.series not in series]
     if not training:
         raise TrainingError("all series are held out for validation; leave some to train on")
     return training, held_out
 
 
-def check_apart(training: Sequence[Files], held_out: Sequence[Files], pattern: str = SERIES_PATTERN) -> None:
+def check_apart(training: Sequence[Case], held_out: Sequence[Case]) -> None:
     """Refuse to validate on images, or on other slices of series, that are trained on.
 
     Raises:
         TrainingError: an image or a series is on both sides.
     """
-    both = sorted({path for files in training for path in files} & {path for files in held_out for path in files})
+    both = sorted(
+        {path for case in training for path in case.files} & {path for case in held_out for path in case.files}
+    )
     if both:
         raise TrainingError(f"{both[0]} is in both the training and the validation list; validate on unseen images")
-    validated = all_series(held_out, pattern)
-    shared = [series for series in all_series(training, pattern) if series in validated]
+    validated = all_series(held_out)
+    shared = [series for series in all_series(training) if series in validated]
     if shared:
         raise TrainingError(
             f"the series {shared[0]!r} is in both the training and the validation images; validate on series that are "

@@ -7,12 +7,15 @@ import platform
 import warnings
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fusekit.errors import FusekitWarning, one_line
 from fusekit.registry.discovery import registries
+
+if TYPE_CHECKING:
+    from fusekit.machine.probation import Verdict
 
 _DISTRIBUTIONS = ("fusekit-imaging", "torch", "numpy", "pluggy", "click", "rich", "safetensors", "huggingface-hub")
 _MORE = ("pillow", "tifffile", "imagecodecs", "triton")
@@ -29,7 +32,7 @@ def doctor(tracebacks: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(findings, indent=2, ensure_ascii=False))
         return
-    for title in ("versions", "devices", "plugins", "weights", "caches"):
+    for title in ("versions", "devices", "kernels", "plugins", "weights", "caches"):
         click.secho(title, bold=True)
         for name, value in findings[title].items():
             click.echo(f"  {name:<24} {value}")
@@ -43,7 +46,7 @@ def doctor(tracebacks: bool, as_json: bool) -> None:
 
 
 def diagnose() -> dict[str, Any]:
-    """Return ``versions``, ``devices``, ``plugins``, ``weights``, ``caches``, ``problems`` and ``tracebacks``."""
+    """Return what is found, by title, with ``problems`` and ``tracebacks``; each title but these maps names to text."""
     with warnings.catch_warnings():
         # What a warning would say of a plugin stands among the problems.
         warnings.simplefilter("ignore", FusekitWarning)
@@ -56,6 +59,7 @@ def diagnose() -> dict[str, Any]:
     return {
         "versions": _versions(problems),
         "devices": _devices(),
+        "kernels": _kernels(),
         "plugins": {
             report.name: f"{report.distribution} {report.version} {'LEFT OUT' if report.error else 'ok'}"
             for report in reports
@@ -96,6 +100,29 @@ def _devices() -> dict[str, str]:
     return found
 
 
+def _kernels() -> dict[str, str]:
+    """Return what came of the trials of kernels with the versions that are installed, the latest of each."""
+    from fusekit.machine.probation import current, kept
+
+    found, others = {}, 0
+    for key, verdict in kept():
+        name = ", ".join(str(key.get(part)) for part in ("model", "dtype", "device"))
+        if not current(key):
+            others += 1
+        elif name not in found:
+            found[name] = f"{verdict.when}, {_outcome(verdict)}"
+    if others:
+        found["other versions"] = f"{others} verdicts, which do not count here"
+    return found or {"none proved yet": "a model that has kernels proves them when it first runs on a GPU"}
+
+
+def _outcome(verdict: Verdict) -> str:
+    """Return on one line what came of the trials: each family's difference, or what failed."""
+    if not verdict.verified:
+        return f"LEFT OUT: {verdict.reason}"
+    return "verified: " + ", ".join(f"{name} {each.difference:.1e}" for name, each in verdict.families.items())
+
+
 def _weights(problems: list[str]) -> dict[str, str]:
     from fusekit.weights.resolve import bundled_folders
     from fusekit.weights.verify import verify_all
@@ -111,12 +138,20 @@ def _weights(problems: list[str]) -> dict[str, str]:
 
 
 def _caches() -> dict[str, str]:
+    from fusekit.machine.probation import verdicts_folder
+
+    found = {"verdicts on kernels": _folder(verdicts_folder())}
     try:
         from huggingface_hub.constants import HF_HUB_CACHE
     except ImportError as error:
-        return {"hugging face hub": one_line(error)}
-    cache = Path(HF_HUB_CACHE)
-    return {"hugging face hub": f"{cache}{'' if cache.is_dir() else ' (not there yet)'}"}
+        return {**found, "hugging face hub": one_line(error)}
+    return {**found, "hugging face hub": _folder(Path(HF_HUB_CACHE))}
+
+
+def _folder(path: Path | None) -> str:
+    if path is None:
+        return "none: there is no home folder"
+    return f"{path}{'' if path.is_dir() else ' (not there yet)'}"
 
 
 def _shared_packages() -> list[str]:

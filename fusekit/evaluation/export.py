@@ -37,7 +37,7 @@ def to_csv(comparison: Comparison) -> str:
     """Return a row an image and method: the metrics, and behind them each source's and the worse one's values."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    count = len(next(iter(comparison.sources.values())))
+    count = len(next(iter(comparison.cases.values())).sources)
     parts = [f"source {index}" for index in range(1, count + 1)] + ["worse"]
     writer.writerow(
         ["image", "method", *comparison.metrics, *(f"{m} ({part})" for m in comparison.metrics for part in parts)]

@@ -115,7 +115,7 @@ def _plot(comparison: Comparison, metric: str) -> str:
 
 def _case(comparison: Comparison, image: str) -> str:
     """Return one image's sources, results and difference maps, a row a method."""
-    sources = [read_image(path) for path in comparison.sources[image]]
+    sources = [read_image(path) for path in comparison.cases[image].files]
     blocks = [f"<h3>{html.escape(image)}</h3><div class=row>"]
     blocks += [_figure(_eight_bit(each), f"source {index}") for index, each in enumerate(sources, start=1)]
     blocks.append("</div>")

@@ -16,6 +16,7 @@ from fusekit.images.formats.raster import read_image
 from fusekit.images.image import Array, Image, from_pixels, full_scale
 from fusekit.metrics.base import Metric
 from fusekit.metrics.build import build_metric
+from fusekit.registry.contract import calling, registered
 
 #: A path, an array (H, W) or (H, W, 3), or a tensor (H, W), (1, H, W) or (1, 1, H, W).
 ImageLike = str | Path | Array | Tensor
@@ -56,7 +57,7 @@ def evaluate(
     Raises:
         InputError: an image cannot be read or used, or the sizes differ.
         UnknownNameError: there is no such metric.
-        PluginError: a plugin's metric cannot be imported.
+        PluginError: a plugin's metric cannot be imported, or fails.
     """
     return {name: rating["value"] for name, rating in evaluate_detailed(sources, fused, metrics).items()}
 
@@ -80,7 +81,7 @@ def evaluate_detailed(
             )
     tensors = [_to_tensor(image) for image in images]
     with torch.no_grad():
-        return {name: _rate(metric, tensors, _to_tensor(result)) for name, metric in chosen.items()}
+        return {name: _rate(name, metric, tensors, _to_tensor(result)) for name, metric in chosen.items()}
 
 
 def read_luminance(given: ImageLike, role: str = "the image") -> Tensor:
@@ -120,13 +121,17 @@ def _build_metrics(names: str | Sequence[str] | None) -> dict[str, Metric]:
     return {name: build_metric(name) for name in metric_names(names)}
 
 
-def _rate(metric: Metric, sources: list[Tensor], fused: Tensor) -> Rating:
-    value, values = metric.rate(sources, fused)
-    return {
-        "value": float(value),
-        "per_source": None if values is None else [float(each) for each in values],
-        "worst": None if values is None else float(metric.worst_of(values)),
-    }
+def _rate(name: str, metric: Metric, sources: list[Tensor], fused: Tensor) -> Rating:
+    """Return what the metric called ``name`` says; what a plugin's raises becomes an error that names it."""
+    from fusekit.registry.discovery import registries
+
+    with calling(registered(registries().metrics, name)):
+        value, values = metric.rate(sources, fused)
+        return {
+            "value": float(value),
+            "per_source": None if values is None else [float(each) for each in values],
+            "worst": None if values is None else float(metric.worst_of(values)),
+        }
 
 
 def _read(given: ImageLike, role: str) -> Image:

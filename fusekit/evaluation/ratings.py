@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fusekit.cases.case import Case
 from fusekit.cases.folders import images_in, matched
-from fusekit.errors import FusekitError, InputError, one_line
+from fusekit.cases.splits import series_of
+from fusekit.errors import InputError, one_line
 from fusekit.evaluation.rate import Rating, evaluate_detailed, metric_names
 from fusekit.evaluation.significance import holm, randomization_test
 from fusekit.registry.discovery import registries
@@ -21,14 +23,14 @@ class Comparison:
 
     Attributes:
         metrics: ids, in the order asked for.
-        sources: image name → paths of its sources.
+        cases: image name → the case, whose sources it is rated against.
         fused: method → image name → path of the fused image.
         ratings: method → image name → metric → rating. All methods have the same images.
         failed: image name → what is wrong with it; such images are left out for all methods.
     """
 
     metrics: list[str]
-    sources: dict[str, list[Path]]
+    cases: dict[str, Case]
     fused: dict[str, dict[str, Path]]
     ratings: dict[str, dict[str, dict[str, Rating]]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
@@ -124,10 +126,12 @@ def compare(
     chosen = metric_names(metrics)
     if kinds == {False}:
         name = next(iter(fused.values())).stem
-        comparison = Comparison(chosen, {name: list(sources)}, {method: {name: path} for method, path in fused.items()})
+        roles = tuple(path.parent.name for path in sources)
+        case = Case(name, tuple(sources), roles, series_of(name))
+        comparison = Comparison(chosen, {name: case}, {method: {name: path} for method, path in fused.items()})
     else:
         comparison = _of_folders(sources, fused, chosen, names)
-    for image in list(comparison.sources):
+    for image in list(comparison.cases):
         _rate_image(comparison, image)
         if report is not None:
             report(image)
@@ -140,22 +144,18 @@ def compare(
 def _of_folders(
     sources: Sequence[Path], fused: Mapping[str, Path], metrics: list[str], names: str | None
 ) -> Comparison:
-    pairs = {
-        name: [path for path in paths if path is not None]
-        for name, paths in matched(sources, names).items()
-        if all(paths)
-    }
+    cases = {case.name: case for case in matched(sources, names) if case.complete}
     listings = {method: images_in(folder) for method, folder in fused.items()}
-    common = [name for name in pairs if all(name in listing for listing in listings.values())]
-    if names is not None and len(common) < len(pairs):
-        missing = next(name for name in pairs if name not in common)
+    common = [name for name in cases if all(name in listing for listing in listings.values())]
+    if names is not None and len(common) < len(cases):
+        missing = next(name for name in cases if name not in common)
         lacking = next(method for method, listing in listings.items() if missing not in listing)
         raise InputError(f"{names} lists {missing}, which {fused[lacking]} lacks; fuse it first")
     if not common:
         raise InputError("no file name is in all of the source and fused folders; images are matched by file name")
     return Comparison(
         metrics,
-        {name: pairs[name] for name in common},
+        {name: cases[name] for name in common},
         {method: {name: listing[name] for name in common} for method, listing in listings.items()},
     )
 
@@ -166,9 +166,10 @@ def _rate_image(comparison: Comparison, image: str) -> None:
     for method in comparison.methods:
         try:
             rows[method] = evaluate_detailed(
-                comparison.sources[image], comparison.fused[method][image], comparison.metrics
+                comparison.cases[image].files, comparison.fused[method][image], comparison.metrics
             )
-        except FusekitError as error:
+        # A metric of a plugin may raise anything; the other images go on.
+        except (Exception, SystemExit) as error:
             comparison.failed[image] = one_line(error)
             return
     for method, row in rows.items():

@@ -1,7 +1,8 @@
 """Which backend computes a model: ``torch`` or ``triton``, decided here and nowhere else.
 
 A backend serves a model on a device in a dtype, or it says why not. One that was asked for and cannot serve is an
-error with that reason; ``auto`` takes what serves, torch at worst, and the record names what ran and why.
+error with that reason; ``auto`` takes what serves and has proved itself there (`fusekit.machine.probation`), torch at
+worst, which it says once. The record names what ran and why.
 """
 
 from __future__ import annotations
@@ -9,17 +10,20 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 
-from fusekit.errors import DeviceError, OptionError
+from fusekit.errors import DeviceError, FusekitWarning, OptionError
+from fusekit.machine.probation import Verdict
 
 BACKENDS = ("auto", "torch", "triton")
 #: The oldest GPUs with bfloat16 matrix products: Ampere.
 LEAST_CAPABILITY = (8, 0)
 _DTYPES = (torch.float32, torch.bfloat16)
+_said: set[str] = set()
 
 
 class Choice(NamedTuple):
@@ -28,10 +32,12 @@ class Choice(NamedTuple):
     Attributes:
         backend: ``torch`` or ``triton``.
         fallback: the reason, or ``None`` where the choice was the first one.
+        verdict: on the kernels; ``None`` where they were out of the question.
     """
 
     backend: str
     fallback: str | None = None
+    verdict: Verdict | None = None
 
 
 def check_name(backend: str) -> None:
@@ -41,28 +47,62 @@ def check_name(backend: str) -> None:
 
 
 def choose(
-    asked: str, device: torch.device, dtype: torch.dtype, refusal: Callable[[str], str | None], name: str
+    asked: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    refusal: Callable[[str], str | None],
+    verdict: Callable[[str, bool], Verdict],
+    name: str,
 ) -> Choice:
     """Return the backend that computes a model on a device in a dtype.
+
+    Kernels that were asked for run, proved or not, with one warning where they are not; ``auto`` proves them at first
+    use. Where it then takes torch on account of the machine or of the proof, one warning says so; what the model is,
+    or was asked to run as, is no news to the user.
 
     Args:
         asked: ``auto``, ``torch`` or ``triton``.
         device: where the model is.
         dtype: of its parameters.
         refusal: says of a backend why the model, as it is, has no kernels for it, or ``None`` where it has.
+        verdict: of a backend's kernels; its second argument is whether to prove them where nothing is known.
         name: what messages call the model.
 
     Raises:
         DeviceError: the backend that was asked for cannot serve; the message says why.
     """
-    if asked == "torch" or (asked == "auto" and device.type != "cuda"):
+    if asked == "torch" or (asked == "auto" and not prefers_kernels(device)):
         return Choice("torch")
-    reason = refusal("triton") or triton_refusal(device, dtype)
-    if reason is None:
-        return Choice("triton")
+    found: Verdict | None = None
+    of_model = refusal("triton")
+    reason = of_model or triton_refusal(device, dtype)
     if asked == "triton":
-        raise DeviceError(f"the backend 'triton' cannot run {name!r}: {reason}; or choose auto or torch")
-    return Choice("torch", reason)
+        if reason is not None:
+            raise DeviceError(f"the backend 'triton' cannot run {name!r}: {reason}; or choose auto or torch")
+        found = verdict("triton", False)
+        if not found.verified:
+            _say_once(f"the backend 'triton' was asked for and computes {name!r}, though {found.reason}")
+        return Choice("triton", None, found)
+    if reason is None:
+        found = verdict("triton", True)
+        if found.verified:
+            return Choice("triton", None, found)
+        reason = found.reason
+    if of_model is None:
+        _say_once(f"torch computes {name!r} on {device}, and not the backend 'triton': {reason}")
+    return Choice("torch", reason, found)
+
+
+def prefers_kernels(device: torch.device) -> bool:
+    """Return whether ``auto`` would rather take kernels on such a device: on GPUs, as the CPU only interprets them."""
+    return device.type == "cuda"
+
+
+def _say_once(line: str) -> None:
+    """Warn, once in a process: a model asks for its backend with every image."""
+    if line not in _said:
+        _said.add(line)
+        warnings.warn(line, FusekitWarning, stacklevel=4)
 
 
 def triton_refusal(device: torch.device, dtype: torch.dtype) -> str | None:

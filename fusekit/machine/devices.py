@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import platform
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
 import torch
 
 from fusekit.errors import DeviceError
@@ -29,9 +29,45 @@ def device_name(device: torch.device) -> str:
     """Return the maker's name of a CUDA device, or of the processor."""
     if device.type != "cuda":
         return processor_name()
-    import torch
-
     return torch.cuda.get_device_name(device)
+
+
+@functools.cache
+def driver_version() -> str:
+    """Return the version of NVIDIA's driver, or that of the CUDA which it serves where it does not say its own."""
+    try:
+        text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
+    except OSError:
+        text = ""
+    match = re.search(r"\b\d{3}\.\d+(\.\d+)*\b", text)
+    if match is not None:
+        return match[0]
+    # Torch names it privately.
+    served = getattr(torch._C, "_cuda_getDriverVersion", None)
+    return "unknown" if served is None else f"CUDA {served()}"
+
+
+@contextlib.contextmanager
+def exact_float32() -> Iterator[None]:
+    """Within the context, keep float32 products and convolutions on GPUs from being rounded to TensorFloat32.
+
+    What the program around has set comes back afterwards; torch refuses to read its older switches where the program
+    has used the newer ones.
+    """
+    switches: list[tuple[object, str, object]] = [
+        (torch.backends.cuda.matmul, "fp32_precision", "ieee"),
+        (getattr(torch.backends.cudnn, "conv", None), "fp32_precision", "ieee"),
+    ]
+    if not all(hasattr(owner, name) for owner, name, _ in switches):
+        switches = [(owner, "allow_tf32", False) for owner in (torch.backends.cuda.matmul, torch.backends.cudnn)]
+    before = [getattr(owner, name) for owner, name, _ in switches]
+    try:
+        for owner, name, exact in switches:
+            setattr(owner, name, exact)
+        yield
+    finally:
+        for (owner, name, _), value in zip(switches, before, strict=True):
+            setattr(owner, name, value)
 
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -30,6 +30,22 @@ def sha256_of_all(paths: Iterable[Path]) -> str:
     return hashlib.sha256("".join(sha256_of(path) for path in paths).encode()).hexdigest()
 
 
+def cache_folder() -> Path | None:
+    """Return the user's folder for what fusekit can make again, which need not be there.
+
+    ``FUSEKIT_CACHE`` names it; otherwise it is ``fusekit`` in ``XDG_CACHE_HOME`` or in ``~/.cache``, and ``None``
+    where the user has no home.
+    """
+    ours, base = os.environ.get("FUSEKIT_CACHE"), Path(os.environ.get("XDG_CACHE_HOME") or "")
+    if ours:
+        return Path(ours)
+    try:
+        # By the XDG specification a relative path counts as none.
+        return (base if base.is_absolute() else Path.home() / ".cache") / "fusekit"
+    except RuntimeError:
+        return None
+
+
 @contextlib.contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
     """Give a temporary path beside ``target`` that takes its place if the block ends well, and vanishes otherwise.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 from pathlib import Path
 
 import torch
@@ -11,6 +13,17 @@ import torch
 CPU_MEMORY = 2 << 30
 #: Share of a CUDA device's free memory that it may take.
 CUDA_SHARE = 0.5
+
+#: What torch's allocators, CUDA and its libraries say where memory ran out. Many other errors speak of memory too:
+#: illegal accesses to it, memory formats, and kernels that want more shared memory than a GPU has.
+_OUT_OF_MEMORY = re.compile(
+    r"\bout of memory\b(?! bounds)"
+    r"|DefaultCPUAllocator: (can't allocate|not enough) memory"
+    r"|not enough memory: you tried to allocate"
+    r"|\bstd::bad_alloc\b"
+    r"|\bCU[A-Z]+_(STATUS_)?(INTERNAL_ERROR_(HOST|DEVICE)_)?ALLOC(ATION)?_FAILED\b",
+    re.IGNORECASE,
+)
 
 
 def available_bytes() -> int:
@@ -45,5 +58,13 @@ def budget_of(device: torch.device, memory: int | None) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory did not suffice."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)
+    """Return whether an error says that memory ran out, of the machine or of a device, and nothing else.
+
+    ``MemoryError`` and torch's own type say so by themselves. Where torch and the libraries below it raise a plain
+    ``RuntimeError``, its message decides; an illegal memory access or a memory format is no lack of memory.
+    """
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from fusekit.errors import TrainingError, UnknownNameError
 from fusekit.machine.files import sha256_of
 from fusekit.weights.convert import read_checkpoint
-from fusekit.weights.resolve import download, from_hub, is_hub_address
+from fusekit.weights.hub import WEIGHTS, download
+from fusekit.weights.resolve import from_hub, is_hub_address
 
 #: Names for ``--perceptual``, and timm's repositories of these networks, trained on ImageNet, on the Hugging Face Hub.
 HUB = {name: f"timm/{name}.tv_in1k" for name in ("vgg16_bn", "vgg16", "vgg19_bn", "vgg19")}
@@ -157,7 +158,7 @@ def find_perceptual(source: str | Path) -> Path:
     """
     text = str(source)
     if text in HUB:
-        return download(HUB[text], "model.safetensors", "main")
+        return download(HUB[text], WEIGHTS, "main").path
     if is_hub_address(text):
         return from_hub(text).path
     path = Path(source)

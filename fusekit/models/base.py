@@ -15,17 +15,17 @@ A model takes and gives plain float tensors; files, colour, ranges and records a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.profiler import record_function
 
-from fusekit.errors import RuleError, TrainingError, WeightsError
+from fusekit.errors import RuleError, TrainingError
 from fusekit.images.tiles import Reach
+from fusekit.models.configuration import Configured
 from fusekit.models.contract import apply_rule, check_features, check_image, checked_weighing, unchanged
 from fusekit.models.forms import Forms
 from fusekit.models.objectives import Objectives, Terms
@@ -36,15 +36,12 @@ from fusekit.registry.contract import Component, component_of
 from fusekit.registry.discovery import registries
 from fusekit.registry.specs import ModelSpec
 from fusekit.rules.base import FusionRule, Reports, Weighing, WeightedRule, weighted_sum
-from fusekit.weights.hub import OnHub
 
 #: What an encoder returns: a tensor (B, C, *S), or a list, tuple or dict of such.
 Features: TypeAlias = Any
 RuleLike: TypeAlias = "str | FusionRule | None"
 #: What profilers see of the stages of a fusion.
 ENCODE, RULE, DECODE = "fusekit.encode", "fusekit.rule", "fusekit.decode"
-
-_Model = TypeVar("_Model", bound="FusionModel")
 
 
 class Fusion(NamedTuple):
@@ -61,11 +58,11 @@ class Fusion(NamedTuple):
     report: Reports = ()
 
 
-class FusionModel(OnHub, Forms):
+class FusionModel(Configured, Forms):
     """A model that fuses two or more registered single-channel images into one.
 
-    ``save_pretrained(folder)`` writes ``model.safetensors`` and ``config.json``; ``from_pretrained(folder or hub id)``
-    reads them. Pickled checkpoints are never read here: ``fusekit weights convert`` turns them into safetensors.
+    ``save(folder)`` writes ``model.safetensors`` and ``config.json``, and `fusekit.load` reads them. Pickled
+    checkpoints are never read: ``fusekit weights convert`` turns them into safetensors.
     """
 
     #: Set by each class; `fusekit.load` replaces it on the instance by the spec that was registered.
@@ -157,78 +154,25 @@ class FusionModel(OnHub, Forms):
         return dict(state)
 
     @property
-    def config(self) -> dict[str, Any]:
-        """The keyword arguments that this model was constructed with, as far as JSON can hold them."""
-        given = getattr(self, "_hub_mixin_config", None)
-        return dict(given) if isinstance(given, dict) else {}
-
-    @property
     def header(self) -> dict[str, Any]:
         """What the header of a weights file says: the model and its configuration."""
         return {"model": self.spec.id, "config": self.config}
 
-    def _save_pretrained(self, save_directory: Path) -> None:
-        """Write weights and configuration; the mixin calls this from ``save_pretrained``."""
-        from fusekit.weights.store import save_weights
+    def save(self, folder: str | Path) -> None:
+        """Write ``model.safetensors`` and ``config.json`` into a folder, which `fusekit.load` reads."""
+        from fusekit.weights.hub import save_folder
 
-        save_weights(self, save_directory / "model.safetensors", self.header)
-        config = {"model": self.spec.id, **self.config}
-        (save_directory / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-
-    @classmethod
-    def _from_pretrained(
-        cls: type[_Model],
-        *,
-        model_id: str,
-        revision: str | None,
-        cache_dir: str | Path | None,
-        force_download: bool,
-        local_files_only: bool,
-        token: str | bool | None,
-        map_location: str = "cpu",
-        strict: bool = True,
-        **model_kwargs: Any,
-    ) -> _Model:
-        """Build the model and read its safetensors; the mixin calls this from ``from_pretrained``."""
-        from huggingface_hub import hf_hub_download
-
-        from fusekit.weights.store import read_weights
-
-        model_kwargs.pop("config", None)
-        model = cls(**model_kwargs)
-        if Path(model_id).is_dir():
-            path = Path(model_id) / "model.safetensors"
-            if not path.is_file():
-                raise WeightsError(f"{model_id} holds no model.safetensors; convert pickled weights first")
-        else:
-            path = Path(
-                hf_hub_download(
-                    model_id,
-                    "model.safetensors",
-                    revision=revision,
-                    cache_dir=cache_dir,
-                    force_download=force_download,
-                    local_files_only=local_files_only,
-                    token=token,
-                )
-            )
-        read_weights(model, path, model.spec.id, strict=strict)
-        model.to(map_location)
-        return model.eval()
+        save_folder(self, Path(folder), self.header)
 
 
 class EncoderDecoder(FusionModel):
     """Free-rule family: ``encode`` every source, let any rule fuse the features, ``decode``.
 
     Subclasses set ``self.encoder`` and ``self.decoder``, or override `encode` and `decode`.
-
-    Attributes:
-        rule: rule used where `fuse` names none; ``None`` means ``spec.default_rule``.
     """
 
     encoder: nn.Module
     decoder: nn.Module
-    rule: FusionRule | None = None
     trains_on_sources = False
 
     def encode(self, x: Tensor) -> Features:
@@ -305,11 +249,7 @@ class EncoderDecoder(FusionModel):
         return Fusion(image, found, report)
 
     def choose_rule(self, rule: RuleLike, options: Mapping[str, Any] | None = None) -> FusionRule:
-        if rule is not None:
-            return build_rule(rule, options)
-        if self.rule is not None and not options:
-            return self.rule
-        return build_rule(self.spec.default_rule, options)
+        return build_rule(self.spec.default_rule if rule is None else rule, options)
 
 
 class BoundRule(EncoderDecoder):
@@ -342,7 +282,7 @@ class BoundRule(EncoderDecoder):
     def choose_rule(self, rule: RuleLike, options: Mapping[str, Any] | None = None) -> None:  # type: ignore[override]
         if options or (rule is not None and rule != self.spec.default_rule):
             raise RuleError(
-                f"the model {self.spec.id!r} has a fusion network of its own and cannot use the rule {_name(rule)!r}; "
+                f"the model {self.spec.id!r} has a fusion network of its own and cannot use {_name(rule)}; "
                 "leave the rule out"
             )
 
@@ -364,9 +304,11 @@ class Joint(FusionModel):
         if rule is not None or options:
             raise RuleError(
                 f"the model {self.spec.id!r} sees all sources in one network, so there are no separate features "
-                f"for the rule {_name(rule)!r} to act on; leave the rule out"
+                f"for {_name(rule)} to act on; leave the rule out"
             )
 
 
 def _name(rule: RuleLike) -> str:
-    return rule if isinstance(rule, str) else type(rule).__name__
+    if rule is None:
+        return "options of a rule"
+    return f"the rule {(rule if isinstance(rule, str) else type(rule).__name__)!r}"

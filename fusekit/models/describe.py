@@ -18,16 +18,18 @@ from fusekit.version import __version__
 def machine(model: FusionModel) -> dict[str, Any]:
     """Return ``device``, ``device_name``, ``dtype``, ``form`` and ``backend`` of where and how a model computes.
 
-    ``backend_fallback`` says why a GPU runs torch where ``auto`` would have taken kernels, and is ``null`` elsewhere.
+    ``backend_fallback`` says why a GPU runs torch where ``auto`` would have taken kernels, and ``backend_verdict`` what
+    came of the kernels' trials; both are ``null`` elsewhere.
     """
-    backend, fallback = model.backend_choice
+    choice = model.backend_choice
     return {
         "device": str(model.device),
         "device_name": device_name(model.device),
         "dtype": str(model.dtype).removeprefix("torch."),
         "dtype_reason": model.provenance.dtype_reason if model.provenance is not None else None,
-        "backend": backend,
-        "backend_fallback": fallback,
+        "backend": choice.backend,
+        "backend_fallback": choice.fallback,
+        "backend_verdict": None if choice.verdict is None else choice.verdict.as_dict(),
         "form": model.form,
     }
 

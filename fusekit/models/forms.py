@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 
 from fusekit.errors import DeviceError, OptionError
 from fusekit.machine.backends import Choice, check_name, choose
+from fusekit.machine.probation import KernelTrial, Verdict
 from fusekit.registry.specs import ModelSpec
 
 _Forms = TypeVar("_Forms", bound="Forms")
@@ -18,7 +20,7 @@ class Forms(nn.Module):
     """What every `FusionModel` can be asked to run as; a model with more than plain modules overrides parts of it."""
 
     spec: ModelSpec
-    #: Forms that the model has; the last but ``compile`` is the fastest that needs nothing else. See `optimize`.
+    #: Forms that the model has; the last but ``compile`` is the fastest that needs nothing else. See `use_form`.
     forms: tuple[str, ...] = ("plain",)
     #: The form asked for, of `forms`, or ``fastest``.
     asked_form: str = "plain"
@@ -30,30 +32,24 @@ class Forms(nn.Module):
         """What runs where no gradients are asked for: ``plain``, or the name of a faster form of the same function."""
         return "plain"
 
-    @property
-    def optimized(self) -> bool:
-        """Whether another form than the plain modules was asked for."""
-        return self.asked_form != "plain"
-
-    def optimize(self: _Forms, form: bool | str = True) -> _Forms:
-        """Let the model run its inference form, if it has one, or with ``False`` no longer; return the model.
+    def use_form(self: _Forms, form: str) -> _Forms:
+        """Let the model run a form of its own, the same function but for rounding; return the model.
 
         The modules that hold the weights stay as they are: parameters, state dict, saving and moving are not touched.
         Models that have such a form name it in `forms`, override `form`, and look at `asked_form` where they compute.
-        The form is the same function but for rounding, follows later changes of the weights, and does not run in
-        training mode or where gradients are asked for.
+        A form follows later changes of the weights, and does not run in training mode or where gradients are asked for.
 
         Args:
-            form: ``True`` for the fastest that needs no compiler, ``False`` or ``plain`` for the plain modules, or the
-                name of one, as ``composed`` or ``compile`` (by torch.compile).
+            form: ``fastest`` (that needs no compiler), ``plain`` for the modules as they are written, or the name of
+                another one of `forms`, as ``composed`` or ``compile`` (by torch.compile).
 
         Raises:
             OptionError: the model has no form of that name.
         """
-        asked = {True: "fastest", False: "plain"}[form] if isinstance(form, bool) else form
-        if asked not in ("fastest", *self.forms):
-            raise OptionError(f"the model {self.spec.id!r} has no form {asked!r}; choose {', '.join(self.forms)}")
-        self.asked_form = asked
+        if form not in ("fastest", *self.forms):
+            known = ", ".join(("fastest", *self.forms))
+            raise OptionError(f"the model {self.spec.id!r} has no form {form!r}; choose {known}")
+        self.asked_form = form
         return self
 
     @property
@@ -64,7 +60,9 @@ class Forms(nn.Module):
     @property
     def backend_choice(self) -> Choice:
         """The backend, and why it is not the one that ``auto`` would rather have taken."""
-        return choose(self.asked_backend, self.device, self.dtype, self.kernels_refusal, self.spec.id)
+        return choose(
+            self.asked_backend, self.device, self.dtype, self.kernels_refusal, self._verdict_on_kernels, self.spec.id
+        )
 
     @property
     def device(self) -> torch.device:
@@ -97,6 +95,22 @@ class Forms(nn.Module):
     def kernels_refusal(self, backend: str) -> str | None:
         """Return why the model, as it is, has no kernels of ``backend`` to run, or ``None`` where it has.
 
-        Models that bring kernels override this, ask `backend` where they compute, and leave device and dtype to it.
+        Models that bring kernels override this, ask `backend` where they compute, leave device and dtype to it, and
+        name the trials of `kernel_trials`.
         """
         return f"the model has no kernels for {backend}"
+
+    def kernel_trials(self, backend: str) -> Mapping[str, KernelTrial]:
+        """Return what proves the model's kernels of ``backend`` on its device in its dtype, a trial each family.
+
+        Models that bring kernels override this; ``auto`` takes none without a trial. Each is run once, on part of the
+        embedded CT and MRI (2, 1, H, W), before the first use on a device, and what came of it is kept for that device
+        and these versions. So weights must be fixed ones, and names say what else a family depends on, such as a number
+        of channels. It is asked for with every image: compute in the trials.
+        """
+        return {}
+
+    def _verdict_on_kernels(self, backend: str, prove: bool) -> Verdict:
+        from fusekit.models.trials import verdict_on
+
+        return verdict_on(self, backend, self.device, self.dtype, prove)

@@ -78,7 +78,7 @@ def build_part(kind: PartKind, name: str, options: Mapping[str, Any]) -> Any:
     with calling(component):
         try:
             part: Any = part_class(**options)
-        except TypeError as error:
+        except (TypeError, ValueError, RuntimeError) as error:
             raise OptionError(f"the {kind} {name!r} does not take these options: {error}") from error
     if not isinstance(part, nn.Module):
         raise fault(component, f"is an object of type {type(part).__name__}", "it must be a torch.nn.Module")
@@ -92,16 +92,19 @@ def build_rule(rule: str | FusionRule, options: Mapping[str, Any] | None = None)
 
     Raises:
         UnknownNameError: no rule has that name.
-        RuleError: the rule does not take these options.
+        RuleError: the rule does not take these options, or is an object, which has its own.
     """
     if isinstance(rule, FusionRule):
+        if options:
+            called = rule.name or type(rule).__name__
+            raise RuleError(f"the rule {called!r} is given as an object, which has its own options; leave others out")
         return rule
     rules = registries().fusion_rules
     component, rule_class = registered(rules, rule), rules.load(rule)
     with calling(component):
         try:
             built: FusionRule = rule_class(**(options or {}))
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise RuleError(f"the rule {rule!r} does not take these options: {error}") from error
     if not isinstance(built, FusionRule):
         raise fault(

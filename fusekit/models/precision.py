@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fusekit.images import samples
-from fusekit.images.formats.raster import read_image
-from fusekit.images.ranges import luminance_of, output_to_unit, source_range, to_unit
+from fusekit.images.ranges import output_to_unit
 from fusekit.models.base import FusionModel
+from fusekit.models.trials import sample_pair
 
 #: Peak signal-to-noise ratio in dB, on a data range of 1, that a fused image must keep against float32.
 LEAST_PSNR = 50.0
@@ -69,8 +68,8 @@ def bfloat16_psnr(model: FusionModel) -> float:
     """Return how near, in dB, the embedded images fused in bfloat16 are to their fusion in float32."""
     parameter = next(model.parameters())
     least = model.spec.n_sources[0]
-    sources = [torch.from_numpy(_probe(model, name)).to(parameter.device) for name in ("ct", "mri")]
-    sources = [sources[index % 2][None, None] for index in range(max(least, 2))]
+    pair = sample_pair(model.spec.normalization, (_SIDE, _SIDE)).to(parameter.device)
+    sources = [pair[index % 2][None] for index in range(max(least, 2))]
     half = copy.deepcopy(model).to(torch.bfloat16)
     with torch.inference_mode():
         wanted, found = _fused(model, sources), _fused(half, [each.bfloat16() for each in sources])
@@ -81,12 +80,3 @@ def bfloat16_psnr(model: FusionModel) -> float:
 def _fused(model: FusionModel, sources: list[Tensor]) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """Return the fused image (H, W) in [0, 1] by the model's output policy."""
     return output_to_unit(model.fuse(sources)[0, 0].float().cpu().numpy(), model.spec.output).astype(np.float64)
-
-
-def _probe(model: FusionModel, name: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """Return the middle of an embedded image, as the pipeline would give it to the model."""
-    image = read_image(samples.path(name))
-    luminance = luminance_of(image)
-    top, left = ((side - _SIDE) // 2 for side in luminance.shape)
-    unit = to_unit(luminance, source_range(luminance, image.depth, model.spec.normalization))
-    return unit[top : top + _SIDE, left : left + _SIDE].astype(np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -13,6 +14,7 @@ Normalization = Literal["minmax", "unit"]
 OutputPolicy = Literal["clamp", "minmax"]
 Padding = Literal["replicate", "mirror", "zero"]
 Tiling = Literal["exact", "discouraged", "whole"]
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -22,9 +24,9 @@ class WeightsSpec:
     Attributes:
         tag: what stands behind the dot in ``model.tag``.
         file: file name under the bundled ``weights/<model>/`` folder, or inside the hub repository.
-        sha256: hexadecimal digest that the file must have; empty only for weights that a plugin cannot pin.
+        sha256: hexadecimal digest that the file must have; may be empty for a bundled file only.
         hub: ``owner/name`` on the Hugging Face Hub, or empty where the file is bundled.
-        revision: branch, tag or commit on the hub.
+        revision: commit, tag or branch on the hub, without a default where ``hub`` is set.
         licence: of the weights.
         summary: what they were trained on.
     """
@@ -33,9 +35,21 @@ class WeightsSpec:
     file: str
     sha256: str = ""
     hub: str = ""
-    revision: str = "main"
+    revision: str = ""
     licence: str = ""
     summary: str = ""
+
+    def __post_init__(self) -> None:
+        if self.hub and not self.revision:
+            raise PluginError(
+                f"the weights {self.tag!r} are on the hub ({self.hub}) and name no revision; "
+                "give the commit as revision, so that everybody gets the same file"
+            )
+        if self.hub and not _SHA256.fullmatch(self.sha256):
+            raise PluginError(
+                f"the weights {self.tag!r} are on the hub ({self.hub}) with sha256 {self.sha256!r}; "
+                f"give the 64 hexadecimal digits of {self.file}, so that no other file is taken for it"
+            )
 
 
 @dataclass(frozen=True)

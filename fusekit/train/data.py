@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from fusekit.cases.case import Case
 from fusekit.cases.folders import images_in, list_name, matched, read_names, shortened
-from fusekit.cases.splits import SERIES_PATTERN, Files, all_series
+from fusekit.cases.splits import SERIES_PATTERN, all_series, series_of
 from fusekit.errors import TrainingError
 from fusekit.images.formats.raster import read_image
 from fusekit.images.ranges import unit_luminance
@@ -42,25 +44,39 @@ def find_images(folders: Sequence[Path], names: Path | str | None = None) -> lis
     return found
 
 
-def find_examples(folders: Sequence[Path], names: Path | str | None = None, *, together: bool = False) -> list[Files]:
-    """Return what to train on: each image of ``folders`` alone, or with ``together`` those of one name as one example.
+def find_cases(
+    folders: Sequence[Path],
+    names: Path | str | None = None,
+    *,
+    together: bool = False,
+    pattern: str = SERIES_PATTERN,
+) -> list[Case]:
+    """Return what to train on: each image of ``folders`` alone, or with ``together`` those of one name as one case.
+
+    Args:
+        folders: of images.
+        names: a list as `read_names` takes it; all by default.
+        together: whether the model sees the sources of a case together.
+        pattern: of the series in a name, see `fusekit.cases.splits.series_of`.
 
     Raises:
         TrainingError: as `find_images`; or sources are to be seen together, and there is one folder only, or a listed
             name is not in all of them.
         InputError: no name is in all of the folders.
+        OptionError: the pattern is none.
     """
     if not together:
-        return [(path,) for path in find_images(folders, names)]
+        return [
+            Case(path.stem, (path,), (path.parent.name,), series_of(path.stem, pattern))
+            for path in find_images(folders, names)
+        ]
     if len(folders) < 2:
         raise TrainingError("this model is trained on registered sources; give a folder for each, matched by file name")
-    found = matched(folders, names)
-    examples = [tuple(path for path in paths if path is not None) for paths in found.values()]
-    whole = [files for files in examples if len(files) == len(folders)]
-    if names is not None and len(whole) < len(examples):
-        absent = next(stem for stem, paths in found.items() if not all(paths))
+    found = matched(folders, names, series=partial(series_of, pattern=pattern))
+    absent = next((case.name for case in found if not case.complete), None)
+    if names is not None and absent is not None:
         raise TrainingError(f"{names} lists {absent!r}, which is not in all of the folders")
-    return whole
+    return [case for case in found if case.complete]
 
 
 def load_images(paths: Sequence[Path], normalization: Normalization) -> list[Tensor]:
@@ -68,19 +84,19 @@ def load_images(paths: Sequence[Path], normalization: Normalization) -> list[Ten
     return [torch.from_numpy(unit_luminance(read_image(path), normalization))[None] for path in paths]
 
 
-def load_examples(examples: Sequence[Files], normalization: Normalization) -> list[Sources]:
-    """Return the pixels of each example's files.
+def load_cases(cases: Sequence[Case], normalization: Normalization) -> list[Sources]:
+    """Return the pixels of each case's files.
 
     Raises:
-        TrainingError: sources of one example differ in size.
+        TrainingError: sources of one case differ in size.
     """
     loaded = []
-    for files in examples:
-        sources = tuple(load_images(files, normalization))
-        for path, source in zip(files, sources, strict=True):
+    for case in cases:
+        sources = tuple(load_images(case.files, normalization))
+        for path, source in zip(case.files, sources, strict=True):
             if source.shape != sources[0].shape:
                 raise TrainingError(
-                    f"{path} is {source.shape[1]}×{source.shape[2]} and {files[0]} is {sources[0].shape[1]}×"
+                    f"{path} is {source.shape[1]}×{source.shape[2]} and {case.files[0]} is {sources[0].shape[1]}×"
                     f"{sources[0].shape[2]}; sources that are trained on together must be registered, on one grid"
                 )
         loaded.append(sources)
@@ -152,20 +168,18 @@ def _pad(image: Tensor, crop: int) -> Tensor:
     return torch.nn.functional.pad(image[None], (0, short[1], 0, short[0]), mode="replicate")[0]
 
 
-def describe(
-    examples: Sequence[Files], names: Path | str | None = None, pattern: str = SERIES_PATTERN
-) -> dict[str, object]:
+def describe(cases: Sequence[Case], names: Path | str | None = None) -> dict[str, object]:
     """Return what a model card says of the data: folders (their last two parts), list, count, series, and a digest.
 
     The digest is the SHA-256 of the files' digests in order, so that two trainings can be told to have seen the same.
     """
-    paths = [path for files in examples for path in files]
+    paths = [path for case in cases for path in case.files]
     folders = dict.fromkeys(shortened(path.parent) for path in paths)
     facts: dict[str, object] = {"folders": list(folders), "images": len(paths)}
     if names is not None:
         facts["names"] = list_name(names)
-    series = all_series(examples, pattern)
-    if len(series) < len(examples):
+    series = all_series(cases)
+    if len(series) < len(cases):
         facts["series"] = series
     facts["sha256"] = sha256_of_all(paths)
     return facts

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fusekit.cases.splits import Files
+from fusekit.cases.case import Case
 from fusekit.errors import TrainingError
 from fusekit.machine.files import remove_stale_partials, write_text_atomically
 from fusekit.models.base import FusionModel
@@ -43,8 +43,8 @@ class Trainer:
         validation: examples to choose the best weights by; never trained on.
         perceptual: network of the perceptual term, or ``None`` to leave the term out.
         about: facts for the weights' header and ``config.json`` (data, split, …); a run is resumed with the same only.
-        files: the files of each example, to name a batch by.
-        validation_files: the files of each validation example, likewise.
+        cases: what each example was read from, to name a batch by.
+        validation_cases: of each validation example, likewise.
         device: where to train.
         tensorboard: also write what ``log.csv`` holds for TensorBoard, to the folder ``tensorboard``.
 
@@ -65,10 +65,12 @@ class Trainer:
         validation: Sequence[Tensor | Sources] = (),
         perceptual: nn.Module | None = None,
         about: dict[str, Any] | None = None,
-        files: Sequence[Files] = (),
-        validation_files: Sequence[Files] = (),
+        cases: Sequence[Case] = (),
+        validation_cases: Sequence[Case] = (),
         device: str = "cpu",
         tensorboard: bool = False,
+        save_every: int = 250,
+        log_every: int = 50,
     ) -> None:
         if recipe.perceptual_weight > 0 and perceptual is None:
             raise TrainingError(
@@ -84,12 +86,13 @@ class Trainer:
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.examples, self.validation = _as_sources(examples), _as_sources(validation)
         self.recipe, self.folder = recipe, folder
-        self.files, self.validation_files = files, validation_files
+        self.cases, self.validation_cases = cases, validation_cases
         network = perceptual.to(self.device) if perceptual is not None else None
         self.objectives = Objectives(recipe.gradient_weight, recipe.perceptual_weight, network)
         self.about = about or {}
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=recipe.rate)
-        self.step, self.best, self.save_every = 0, Best(), 0
+        self.step, self.best = 0, Best()
+        self.save_every, self.log_every = save_every, log_every
         self.logs: list[CsvLog | TensorBoardLog] = [CsvLog(folder / "log.csv")]
         if tensorboard:
             self.logs.append(TensorBoardLog(folder / "tensorboard"))
@@ -100,7 +103,11 @@ class Trainer:
         return self.folder / "checkpoint.safetensors"
 
     def run(
-        self, *, log_every: int = 50, save_every: int = 250, report: Callable[[dict[str, Any]], None] | None = None
+        self,
+        *,
+        log_every: int | None = None,
+        save_every: int | None = None,
+        report: Callable[[dict[str, Any]], None] | None = None,
     ) -> Path:
         """Train to the last step and return the path of the final weights.
 
@@ -109,7 +116,7 @@ class Trainer:
         Raises:
             TrainingError: the loss is not finite, or the checkpoint is of another run.
         """
-        self.save_every = save_every
+        self.save_every, self.log_every = save_every or self.save_every, log_every or self.log_every
         self._begin()
         while self.step < self.recipe.steps:
             started = time.perf_counter()
@@ -118,10 +125,10 @@ class Trainer:
             if not self.processes.is_main:
                 continue
             last = self.step == self.recipe.steps
-            saving = last or self.step % save_every == 0
+            saving = last or self.step % self.save_every == 0
             if saving:
                 row |= self._validate_and_keep_best()
-            if last or "validation_loss" in row or self.step % log_every == 0:
+            if last or "validation_loss" in row or self.step % self.log_every == 0:
                 for log in self.logs:
                     log.write(row)
             # The row first: one behind the checkpoint is dropped on resuming, one that is lost would stay lost.
@@ -187,7 +194,7 @@ class Trainer:
         """Say of which batch something is not finite; weights and checkpoint are as they were before the step."""
         seen = []
         for crop in batch.crops:
-            seen.append(f"{_name(self.files, crop.example)} at row {crop.top}, column {crop.left}")
+            seen.append(f"{_name(self.cases, crop.example)} at row {crop.top}, column {crop.left}")
         return (
             f"{fact} at step {self.step + 1}, on the crops of {self.recipe.crop} pixels of {'; '.join(seen)}; "
             "look at these images, or lower --rate or --clip; the checkpoint is left as it was"
@@ -209,7 +216,7 @@ class Trainer:
             loss, terms = self.model.training_loss(sources, self.objectives)
             if not math.isfinite(loss.item()):
                 raise TrainingError(
-                    f"the validation loss of {_name(self.validation_files, index)} is {loss.item()} after step "
+                    f"the validation loss of {_name(self.validation_cases, index)} is {loss.item()} after step "
                     f"{self.step}; look at this image, or lower --rate; the checkpoint is left as it was"
                 )
             rows.append({"loss": loss.item(), **{name: value.item() for name, value in terms.items()}})
@@ -272,9 +279,9 @@ def _as_sources(examples: Sequence[Tensor | Sources]) -> list[Sources]:
     return [(example,) if isinstance(example, Tensor) else tuple(example) for example in examples]
 
 
-def _name(files: Sequence[Files], index: int) -> str:
+def _name(cases: Sequence[Case], index: int) -> str:
     """Return an example's files, or its number where they are not known."""
-    return " + ".join(map(str, files[index])) if files else f"example {index + 1}"
+    return " + ".join(map(str, cases[index].files)) if cases else f"example {index + 1}"
 
 
 def _check_crop(crop: int, model: FusionModel) -> None:

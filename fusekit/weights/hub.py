@@ -1,90 +1,133 @@
-"""huggingface_hub's mixin for models, imported only when a model is saved or read by it.
+"""The Hugging Face Hub: fetch a file, write a folder as one is kept there, and upload it.
 
-Importing the hub's client takes as long as fusing several small pairs, and a model from a file on this machine needs
-nothing of it. So models derive from `OnHub`, which notes what they were constructed with, and hands on to the mixin.
+The hub's client is imported where it is used: that takes as long as fusing several small pairs, and a model from a file
+on this machine needs nothing of it. ``HF_ENDPOINT`` names another server that speaks the same protocol.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
 import json
-import types
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-_Class = TypeVar("_Class", bound="OnHub")
+from fusekit.errors import WeightsError
+from fusekit.machine.files import write_text_atomically
+
+if TYPE_CHECKING:
+    from torch import nn
+
+#: What a repository holds: weights, configuration and model card.
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 
 
-class OnHub:
-    """Saving and loading as of ``huggingface_hub.PyTorchModelHubMixin``, whose arguments these methods take.
+class Downloaded(NamedTuple):
+    """A file of a repository.
 
-    Subclasses define ``_save_pretrained`` and the class method ``_from_pretrained``, as those of the mixin do.
+    Attributes:
+        path: in the hub's cache.
+        commit: that it is of, whatever the revision was called.
     """
 
-    #: The keyword arguments of the constructor with their defaults, as far as JSON holds them.
-    _hub_mixin_config: dict[str, Any] | None = None
-
-    def __new__(cls: type[_Class], *arguments: Any, **options: Any) -> _Class:
-        instance = super().__new__(cls)
-        parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
-        given = dict(zip((each.name for each in parameters), arguments, strict=False)) | options
-        defaults = {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
-        config = {key: value for source in (defaults, given) for key, value in source.items() if _is_jsonable(value)}
-        # The instance is no module yet, and must not take this for one of its parts.
-        instance.__dict__["_hub_mixin_config"] = config or None
-        return instance
-
-    def save_pretrained(self, *arguments: Any, **options: Any) -> str | None:
-        """Write weights, configuration and model card into a folder; return the commit's address if it is pushed."""
-        found: str | None = _view(self).save_pretrained(*arguments, **options)
-        return found
-
-    def push_to_hub(self, *arguments: Any, **options: Any) -> str:
-        """Upload weights, configuration and model card to the hub and return the commit's address."""
-        found: str = _view(self).push_to_hub(*arguments, **options)
-        return found
-
-    def generate_model_card(self, *arguments: Any, **options: Any) -> Any:
-        """Return the model card that `save_pretrained` writes."""
-        return _view(self).generate_model_card(*arguments, **options)
-
-    @classmethod
-    def from_pretrained(cls: type[_Class], *arguments: Any, **options: Any) -> _Class:
-        """Build the model that a folder or a repository of the hub describes, and read its weights."""
-        kind: Any = cls
-        found: _Class = _hub_class(kind).from_pretrained(*arguments, **options)
-        return found
+    path: Path
+    commit: str
 
 
-def _is_jsonable(value: object) -> bool:
+def download(repository: str, file: str, revision: str) -> Downloaded:
+    """Fetch one file through the hub's cache, unless it is there.
+
+    Args:
+        repository: ``owner/name``.
+        file: its path inside the repository.
+        revision: branch, tag or commit.
+
+    Raises:
+        WeightsError: it cannot be had; the message says why.
+    """
+    from huggingface_hub import hf_hub_download
+
     try:
-        json.dumps(value)
-    except (TypeError, ValueError):
-        return False
-    return True
+        path = Path(hf_hub_download(repository, file, revision=revision))
+    # What the hub's client raises without a network depends on its version and its transport.
+    except Exception as error:
+        raise WeightsError(
+            f"cannot get {file} of {repository} (revision {revision}) from the hub: {_reason(error)}; "
+            "check the name and the network, or download the file and pass its path"
+        ) from error
+    # The cache keeps each file as snapshots/COMMIT/FILE, and notes which commit a branch was.
+    return Downloaded(path, path.parts[-1 - len(Path(file).parts)])
 
 
-def _view(model: OnHub) -> Any:
-    """Return the same model, of a class that derives from the mixin too."""
-    kind: Any = type(model)
-    view = object.__new__(_hub_class(kind))
-    view.__dict__ = model.__dict__
-    return view
+def save_folder(module: nn.Module, folder: Path, header: Mapping[str, Any], card: str | None = None) -> None:
+    """Write a folder as a repository holds it: weights, configuration and, if there is one, a model card.
+
+    Each file is written atomically, the weights last, whose header says by itself what the configuration says.
+
+    Args:
+        module: any module.
+        folder: made if need be.
+        header: ``model``, the name that the weights belong to, and ``config``, keyword arguments of its factory.
+        card: Markdown of the card; without one a card that is there stays.
+    """
+    from fusekit.weights.store import save_weights
+
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"model": header["model"], **header.get("config", {})}
+    write_text_atomically(folder / CONFIG, json.dumps(config, indent=2) + "\n")
+    if card is not None:
+        write_text_atomically(folder / CARD, card)
+    save_weights(module, folder / WEIGHTS, header)
 
 
-@functools.cache
-def _hub_class(cls: Any) -> Any:
-    """Return a class that derives from the mixin, which is asked first, and from ``cls``, which writes and reads."""
-    from huggingface_hub import PyTorchModelHubMixin
+def push_folder(
+    folder: Path,
+    repository: str,
+    *,
+    token: str | None = None,
+    private: bool = False,
+    revision: str | None = None,
+    message: str = "Upload weights",
+) -> str:
+    """Upload the folder that `save_folder` wrote, in one commit, and nothing else that lies in it.
 
-    def _from_pretrained(_: Any, /, **given: Any) -> Any:
-        return cls._from_pretrained(**given)
+    Args:
+        folder: with weights and configuration.
+        repository: ``owner/name``, made if need be.
+        token: of the user; by default the one that ``hf auth login`` or ``HF_TOKEN`` left.
+        private: whether a repository that is made is for its owner only.
+        revision: branch to commit to, made if need be; ``main`` by default.
+        message: of the commit.
 
-    own = {
-        "__module__": cls.__module__,
-        "__doc__": cls.__doc__,
-        "_save_pretrained": cls._save_pretrained,
-        "_from_pretrained": classmethod(_from_pretrained),
-    }
-    names = {"library_name": "fusekit", "repo_url": "https://github.com/fusekit/fusekit"}
-    return types.new_class(cls.__name__, (PyTorchModelHubMixin, cls), names, lambda namespace: namespace.update(own))
+    Returns:
+        ``hub:owner/name@commit``, which `fusekit.load` takes.
+
+    Raises:
+        WeightsError: the folder is not such a one, or the hub does not take it.
+    """
+    for name in (WEIGHTS, CONFIG):
+        if not (folder / name).is_file():
+            raise WeightsError(f"{folder} holds no {name}; write the folder with model.save(folder)")
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    present = [name for name in (WEIGHTS, CONFIG, CARD) if (folder / name).is_file()]
+    api = HfApi(token=token)
+    try:
+        api.create_repo(repository, private=private, exist_ok=True)
+        if revision is not None:
+            api.create_branch(repository, branch=revision, exist_ok=True)
+        commit = api.create_commit(
+            repository,
+            [CommitOperationAdd(name, folder / name) for name in present],
+            commit_message=message,
+            revision=revision,
+        )
+    except Exception as error:
+        raise WeightsError(
+            f"cannot upload {folder} to {repository} on the hub: {_reason(error)}; "
+            "check the name, the network, and that you are logged in (hf auth login) and may write there"
+        ) from error
+    return f"hub:{repository}@{commit.oid}"
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -10,9 +10,9 @@ from pathlib import Path
 from fusekit.errors import UnknownNameError, WeightsError
 from fusekit.machine.files import sha256_of
 from fusekit.registry.specs import ModelSpec, WeightsSpec
+from fusekit.weights.hub import WEIGHTS, download
 
 _HUB = re.compile(r"hub:(?P<repository>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
-_SAFETENSORS = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class ResolvedWeights:
         name: what the record calls it, such as ``ehdran.ct-mri``.
         path: the safetensors file.
         sha256: of its bytes.
-        origin: ``bundled``, ``file`` or ``hub:owner/name@revision``.
+        origin: ``bundled``, ``file`` or ``hub:owner/name@commit``.
     """
 
     name: str
@@ -92,9 +92,9 @@ def resolve(spec: ModelSpec, weights: str | Path | None = None) -> ResolvedWeigh
 def from_path(path: Path) -> ResolvedWeights:
     """Return the weights of a file, or of a folder that holds ``model.safetensors``."""
     if path.is_dir():
-        inside = path / _SAFETENSORS
+        inside = path / WEIGHTS
         if not inside.is_file():
-            raise WeightsError(f"the folder {path} holds no {_SAFETENSORS}; name the weights file itself")
+            raise WeightsError(f"the folder {path} holds no {WEIGHTS}; name the weights file itself")
         path = inside
     if not path.is_file():
         raise WeightsError(f"there is no weights file {path}; check the path, or see 'fusekit list weights'")
@@ -104,8 +104,8 @@ def from_path(path: Path) -> ResolvedWeights:
 def from_hub(address: str) -> ResolvedWeights:
     """Fetch ``model.safetensors`` of ``hub:owner/name[@revision]`` into the hub's cache, unless it is there."""
     repository, revision = parse_hub_address(address)
-    path = download(repository, _SAFETENSORS, revision)
-    return ResolvedWeights(repository, path, sha256_of(path), f"hub:{repository}@{revision}")
+    path, commit = download(repository, WEIGHTS, revision)
+    return ResolvedWeights(repository, path, sha256_of(path), f"hub:{repository}@{commit}")
 
 
 def parse_hub_address(address: str) -> tuple[str, str]:
@@ -116,32 +116,14 @@ def parse_hub_address(address: str) -> tuple[str, str]:
     return found["repository"], found["revision"] or "main"
 
 
-def download(repository: str, file: str, revision: str) -> Path:
-    """Fetch one file from the Hugging Face Hub (or the server that ``HF_ENDPOINT`` names) through its cache.
-
-    Raises:
-        WeightsError: it cannot be had; the message says why.
-    """
-    from huggingface_hub import hf_hub_download
-
-    try:
-        return Path(hf_hub_download(repository, file, revision=revision))
-    # What the hub's client raises without a network depends on its version and its transport.
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise WeightsError(
-            f"cannot get {file} of {repository} (revision {revision}) from the hub: {reason or type(error).__name__}; "
-            "check the name and the network, or download the file and pass its path"
-        ) from error
-
-
 def _of_spec(spec: ModelSpec, weights: WeightsSpec) -> ResolvedWeights:
     name = f"{spec.id}.{weights.tag}"
     path, origin = find_bundled(spec.id, weights.file), "bundled"
     if path is None:
         if not weights.hub:
             raise WeightsError(f"the weights {name} ({weights.file}) are not installed; reinstall, or pass a file")
-        path, origin = download(weights.hub, weights.file, weights.revision), f"hub:{weights.hub}@{weights.revision}"
+        path, commit = download(weights.hub, weights.file, weights.revision)
+        origin = f"hub:{weights.hub}@{commit}"
     digest = sha256_of(path)
     if weights.sha256 and digest != weights.sha256:
         raise WeightsError(

@@ -23,7 +23,7 @@ from fusekit.cases.folders import list_name, shortened
 from fusekit.errors import FusekitError, InputError, OptionError, one_line
 from fusekit.machine.files import remove_stale_partials, sha256_of_all
 from fusekit.models.describe import machine, versions
-from fusekit.options import Options
+from fusekit.options import FuseOptions
 from fusekit.record import settings
 from fusekit.train.recipe import Recipe
 from fusekit.version import code_version
@@ -154,15 +154,15 @@ def _add(
     remove_stale_partials(folder)
     jobs = [
         Job(
-            name,
-            tuple(paths),
-            sha256_of_all(paths),
+            case.name,
+            case.files,
+            sha256_of_all(case.files),
             methods,
             tuple(table.measures),
-            folder / f"{name}.json",
+            folder / f"{case.name}.json",
             request.device,
         )
-        for name, paths in replicate.pairs.items()
+        for case in replicate.cases
     ]
     known = {job.name: cached(job) for job in jobs}
     todo = [job for job in jobs if missing(job, known[job.name])]
@@ -178,14 +178,14 @@ def _add(
         }
         row.facts[replicate.label] = {**_facts(method, request.device), "commit": table.commit, "data": data}
         row.facts[replicate.label]["training"] = replicate.facts.get(method.name)
-        row.pairs = replicate.pairs
+        row.cases = replicate.cases
 
 
 def _facts(method: Method, device: str) -> dict[str, Any]:
     """Return what a row says of itself: model, weights with sha256, rule, policies, device, versions."""
     network = loaded(method.model, method.weights, device)
     rule = network.choose_rule(method.rule)
-    return {**settings(network, rule, Options(color="gray")), **machine(network), "versions": versions(network)}
+    return {**settings(network, rule, FuseOptions(color="gray")), **machine(network), "versions": versions(network)}
 
 
 def _data(replicate: protocols.Replicate, jobs: Sequence[Job]) -> dict[str, Any]:

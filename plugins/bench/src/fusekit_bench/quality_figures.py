@@ -12,7 +12,7 @@ from fusekit.errors import MissingExtraError
 from fusekit.images.formats.raster import read_image
 from fusekit.images.image import Array, full_scale
 from fusekit.machine.files import atomic_path
-from fusekit.pipeline import fuse_loaded
+from fusekit.pipeline import fuse
 from fusekit.registry.discovery import registries
 from fusekit_bench.quality_methods import Method, key_of, loaded
 from fusekit_bench.quality_protocols import spread
@@ -123,11 +123,12 @@ def draw_grid(table: Table, rows: list[Row], path: Path, device: str) -> None:
         MissingExtraError: matplotlib is not installed.
     """
     shown = telling(rows, table.ranked or table.measures[:3])
-    names = spread(sorted(rows[0].pairs), _PAIRS)
+    cases = {case.name: case for case in rows[0].cases}
+    names = spread(sorted(cases), _PAIRS)
     columns = len(rows[0].dataset.source_names) + len(shown)
     figure = _figure(1.6 * columns, 1.95 * len(names))
     for line, name in zip(figure.subplots(len(names), columns, squeeze=False), names, strict=True):
-        paths = rows[0].pairs[name]
+        paths = cases[name].files
         for axes, role, source in zip(line, rows[0].dataset.source_names, paths, strict=False):
             _show(axes, read_image(source).pixels, role, name)
         for axes, row in zip(line[len(paths) :], shown, strict=True):
@@ -141,7 +142,7 @@ def _fused(method: Method, paths: Sequence[Path], cache: Path, device: str) -> A
     kept = cache / f"{paths[0].stem}-{key_of(method, device)}{paths[0].suffix}"
     if not kept.exists():
         model = loaded(method.model, method.weights, device)
-        fuse_loaded(list(paths), model, method.rule).save(kept, record=False)
+        fuse(list(paths), model, rule=method.rule).save(kept, record=False)
     return read_image(kept).pixels
 
 

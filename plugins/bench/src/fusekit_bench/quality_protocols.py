@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fusekit.cases.datasets import Dataset, Pairs
+from fusekit.cases.case import Case
+from fusekit.cases.datasets import Dataset
 from fusekit.errors import OptionError, TrainingError
 from fusekit.machine.files import write_text_atomically
 from fusekit.registry.discovery import registries
@@ -68,7 +69,7 @@ class Replicate:
         dataset: what the pairs belong to.
         label: such as ``draw 1`` or ``seed 3407``; empty where there is only one.
         names: where the list of test pairs comes from; empty for all of the test folders.
-        pairs: to test on.
+        cases: to test on.
         methods: with their weights.
         facts: of the trainings, by method's name: recipe, numbers of pairs; empty where nothing was trained.
     """
@@ -76,7 +77,7 @@ class Replicate:
     dataset: Dataset
     label: str
     names: str
-    pairs: Pairs
+    cases: list[Case]
     methods: list[Method]
     facts: dict[str, dict[str, Any]]
 
@@ -103,6 +104,7 @@ class Trainings:
         self, dataset: Dataset, run: str, variant: Variant, seed: int, split: Split
     ) -> tuple[str, dict[str, Any]]:
         """Train, or go on with a training that was begun; return the weights' path and the facts for the table."""
+        from fusekit.train.options import Parts, TrainingData, TrainingRun
         from fusekit.train.session import start_training
 
         folder = self.output / "runs" / dataset.name / run / (variant.label or variant.model).replace(" ", "")
@@ -112,18 +114,16 @@ class Trainings:
             lists[name] = folder / f"{name}.txt"
             write_text_atomically(lists[name], "\n".join(names) + "\n")
         recipe = variant.recipe(self.recipe, seed)
-        trainer = start_training(
-            dataset.training_folders(),
-            folder,
-            recipe,
-            model=variant.model,
-            edge=variant.edge,
+        data = TrainingData(
+            folders=dataset.training_folders(),
             names=lists["train"],
             validation_names=lists["validation"],
             series_pattern=dataset.series or "(.+)",
-            perceptual=self.perceptual,
-            device=self.device,
         )
+        # The ablation weighs the perceptual term at 0 in some of its trainings.
+        perceptual = self.perceptual if recipe.perceptual_weight > 0 else None
+        parts = Parts(model=variant.model, edge=variant.edge, perceptual=perceptual)
+        trainer = start_training(data, parts, recipe, TrainingRun(output=folder, device=self.device))
         weights = trainer.run(
             save_every=max(1, recipe.steps // 12), report=self.report(f"{dataset.name}, {run}, {folder.name}")
         )
@@ -156,7 +156,7 @@ def draw_split(dataset: Dataset, seed: int) -> Split:
     Raises:
         OptionError: the dataset states no draw, or has too few pairs for it.
     """
-    names = sorted(dataset.all_pairs())
+    names = sorted(case.name for case in dataset.all_cases())
     if not dataset.draw:
         raise OptionError(f"the dataset {dataset.name!r} states no 'draw', the number of test pairs of a random draw")
     if len(names) < dataset.draw + 2:
@@ -192,7 +192,7 @@ def series(datasets: Sequence[Dataset], methods: Sequence[Method], weights: Mapp
     found = []
     for dataset in datasets:
         chosen = [with_weights(method, dataset, weights) for method in methods]
-        found.append(Replicate(dataset, "", dataset.test, dataset.test_pairs(), chosen, {}))
+        found.append(Replicate(dataset, "", dataset.test, dataset.test_cases(), chosen, {}))
     return iter(found)
 
 
@@ -211,9 +211,9 @@ def paper(
                         dataset, label.replace(" ", "-"), Variant(model), seed, split
                     )
             chosen = [replace(method, weights=weights.get(method.model)) for method in methods]
-            pairs = {name: paths for name, paths in dataset.all_pairs().items() if name in set(split.test)}
+            cases = [case for case in dataset.all_cases() if case.name in set(split.test)]
             trained = {each.name: facts[each.model] for each in chosen if each.model in facts}
-            yield Replicate(dataset, label, f"drawn with seed {seed}", pairs, chosen, trained)
+            yield Replicate(dataset, label, f"drawn with seed {seed}", cases, chosen, trained)
 
 
 def ablation(
@@ -222,9 +222,9 @@ def ablation(
     """Train the rows of the ablation with each seed, and yield a replicate a dataset and seed."""
     for rule in rules:
         registries().fusion_rules.entry(rule)
-    tests = {dataset.name: dataset.test_pairs() for dataset in datasets}
+    tests = {dataset.name: dataset.test_cases() for dataset in datasets}
     for dataset in datasets:
-        split = series_split(dataset, list(tests[dataset.name]))
+        split = series_split(dataset, [case.name for case in tests[dataset.name]])
         for seed in seeds:
             methods, facts = [], {}
             for variant in ABLATION:

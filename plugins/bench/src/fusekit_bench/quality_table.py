@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fusekit.cases.datasets import Dataset, Pairs
+from fusekit.cases.case import Case
+from fusekit.cases.datasets import Dataset
 from fusekit.evaluation.rate import Rating
 from fusekit_bench.quality_methods import Method
 from fusekit_bench.quality_scores import RECONSTRUCTION, Measure, paper_measures
@@ -29,14 +30,14 @@ class Row:
         method: with the weights of the last replicate.
         ratings: replicate's label → image → measure's name → rating.
         facts: replicate's label → model, weights, rule, commit, data, device, versions, training.
-        pairs: of the last replicate.
+        cases: of the last replicate.
     """
 
     dataset: Dataset
     method: Method
     ratings: dict[str, dict[str, dict[str, Rating]]] = field(default_factory=dict)
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
-    pairs: Pairs = field(default_factory=dict)
+    cases: list[Case] = field(default_factory=list)
 
     def values(self, measure: Measure, part: str = "") -> list[float]:
         """Return a value an image; where there are several replicates, each one's mean over its images."""

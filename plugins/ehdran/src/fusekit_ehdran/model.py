@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from fusekit.extend import EncoderDecoder, Reach, Weighing, WeightedRule, build_part, reach_of_parts
-from fusekit_ehdran import composed, convert, plugin
-from fusekit_ehdran.compiled import CompiledForm
+from fusekit_ehdran import convert, plugin
 from fusekit_ehdran.decoder import Decoder
 from fusekit_ehdran.encoder import DilatedResidualAttention
-from fusekit_ehdran.inference import InferenceForm
+from fusekit_ehdran.fast import algebra
+from fusekit_ehdran.fast.compiled import CompiledForm
+from fusekit_ehdran.fast.form import InferenceForm
 
 #: Numbers of channels that the Triton kernels compute.
 KERNEL_CHANNELS = (16, 32, 64)
@@ -35,7 +36,7 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
 
     @property
     def form(self) -> str:
-        if not self.optimized or not self._composable or self.training:
+        if self.asked_form == "plain" or not self._composable or self.training:
             return "plain"
         return "compile" if self.asked_form == "compile" else "composed"
 
@@ -44,10 +45,10 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
         return type(self.encoder) is DilatedResidualAttention and type(self.decoder) is Decoder
 
     def kernels_refusal(self, backend: str) -> str | None:
-        if not self.optimized:
-            return "the plain modules were asked for (optimize=False), which run in torch"
+        if self.asked_form == "plain":
+            return "the plain modules were asked for (form plain), which run in torch"
         if self.asked_form == "compile":
-            return "the form by torch.compile was asked for (optimize='compile'), which brings its own kernels"
+            return "the form by torch.compile was asked for (form compile), which brings its own kernels"
         if not self._composable:
             return "the kernels compute the encoder 'dran' with the decoder 'conv3', and these are others"
         if self.encoder.channels not in KERNEL_CHANNELS:
@@ -77,9 +78,10 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
 
     def weigh(self, rule: WeightedRule, features: Sequence[Tensor]) -> Weighing:
         if self._inference_form(*features) is not None and self.backend == "triton":
-            from fusekit_ehdran.kernels.weighing import weighing_of
+            from fusekit_ehdran.kernels.norms import weighing_of
+            from fusekit_ehdran.kernels.softmax_statistics import share_statistics
 
-            weighing = weighing_of(rule, features)
+            weighing = weighing_of(rule, features, share_statistics)
             if weighing is not None:
                 return weighing
         return super().weigh(rule, features)
@@ -108,10 +110,10 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
         return {**self.__dict__, "_inference": None}
 
     def training_forward(self, x: Tensor) -> Tensor:
-        """Do as `reconstruct`, in the cheaper order of operations of `fusekit_ehdran.composed`."""
+        """Do as `reconstruct`, in the cheaper order of operations of `fusekit_ehdran.fast.algebra`."""
         if type(self.encoder) is not DilatedResidualAttention:
             return self.reconstruct(x)
-        return self.decode(composed.encode(self.encoder, x), [x])
+        return self.decode(algebra.encode(self.encoder, x), [x])
 
     @classmethod
     def convert_state_dict(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

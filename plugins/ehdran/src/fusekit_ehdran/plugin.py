@@ -137,10 +137,10 @@ def register_fusion_rules(register: Callable[..., None]) -> None:
         "sfnn-channel": ("SFNNChannel", "softmax nuclear norm, a weight a source and channel"),
     }
     for name, (class_name, summary) in variants.items():
-        register(name, f"fusekit_ehdran.sfnn:{class_name}", summary=summary, citation=PAPER)
+        register(name, f"fusekit_ehdran.rules.sfnn:{class_name}", summary=summary, citation=PAPER)
     register(
         "sfnn-local",
-        "fusekit_ehdran.sfnn_local:SFNNLocal",
+        "fusekit_ehdran.rules.sfnn_local:SFNNLocal",
         summary="softmax nuclear norm of local windows: base by a p-norm, detail of the most active source",
         citation=PAPER,
     )

@@ -1,7 +1,7 @@
 """Residual attention and the outer attention, in three launches of one 3×3 convolution by matrix products.
 
 With the shared convolution c = k∗· + b, the sum c(t) + c(c(t)) + c(c(c(t))) is k∗v + 3b, where u = k∗t + b + t and
-v = k∗u + 2b + t (`fusekit_ehdran.inference`): the first two launches end with the sum that the next one convolves. The
+v = k∗u + 2b + t (`fusekit_ehdran.fast.form`): the first two launches end with the sum that the next one convolves. The
 last one ends with the pooling gate of t, the BatchNorm and the outer attention, for which x₆₄ and its gate are made of
 the one-channel image: x₆₄ = x + p·(w·x + b), and over a 2×2 block, where p is one value, its mean is m + p·(w·m + b)
 with the mean m of x.
@@ -18,9 +18,8 @@ import triton.language as tl
 from torch import Tensor
 
 from fusekit_ehdran.encoder import pooling_gate
+from fusekit_ehdran.kernels.common import block_means, convolve_3x3, first_pixel, tile_of_program, tile_pixels
 from fusekit_ehdran.kernels.settings import setting
-from fusekit_ehdran.kernels.tile import block_means, convolve_3x3, first_pixel, tile_of_program, tile_pixels
-from fusekit_ehdran.kernels.variant import SIZE, Variant
 
 
 class AttentionWeights(NamedTuple):
@@ -50,10 +49,11 @@ def convolution_of(taps: Tensor) -> Tensor:
 
 
 @triton.jit
-def _convolve_and_add(
+def convolve_and_add_kernel(
     source, weight, bias, added, out, factor, height, width,
     CHANNELS: tl.constexpr, PRECISION: tl.constexpr, TILE_HEIGHT: tl.constexpr, TILE_WIDTH: tl.constexpr,
 ):  # fmt: skip
+    """Compute a tile of `convolve_and_add`."""
     which, top, left = tile_of_program(height, width, TILE_HEIGHT, TILE_WIDTH)
     rows, columns = tile_pixels(TILE_HEIGHT, TILE_WIDTH)
     channels = tl.arange(0, CHANNELS)
@@ -70,10 +70,11 @@ def _convolve_and_add(
 
 
 @triton.jit
-def _convolve_and_attend(
+def convolve_and_attend_kernel(
     source, weight, affine, multiscale, image, out, height, width,
     CHANNELS: tl.constexpr, PRECISION: tl.constexpr, TILE_HEIGHT: tl.constexpr, TILE_WIDTH: tl.constexpr,
 ):  # fmt: skip
+    """Compute a tile of `convolve_and_attend`."""
     N: tl.constexpr = TILE_HEIGHT * TILE_WIDTH
     which, top, left = tile_of_program(height, width, TILE_HEIGHT, TILE_WIDTH)
     rows, columns = tile_pixels(TILE_HEIGHT, TILE_WIDTH)
@@ -121,7 +122,7 @@ def convolve_and_add(
     batch, channels, height, width = source.shape
     out = torch.empty_like(source)
     chosen = setting("shared", source.dtype, source.device)
-    _convolve_and_add[(chosen.programs(batch, height, width),)](
+    convolve_and_add_kernel[(chosen.programs(batch, height, width),)](
         source, weight, bias, added, out, factor, height, width,
         CHANNELS=channels, PRECISION=precision, **chosen.constants(), **chosen.options(),
     )  # fmt: skip
@@ -134,7 +135,7 @@ def convolve_and_attend(
     """Write the features to ``out`` and return it; ``source`` is v, and the rest as in `attention`."""
     batch, channels, height, width = source.shape
     chosen = setting("attend", source.dtype, x.device)
-    _convolve_and_attend[(chosen.programs(batch, height, width),)](
+    convolve_and_attend_kernel[(chosen.programs(batch, height, width),)](
         source, weights.scaled, weights.affine, multiscale, x, out, height, width,
         CHANNELS=channels, PRECISION=precision, **chosen.constants(), **chosen.options(),
     )  # fmt: skip
@@ -163,19 +164,3 @@ def convolve_and_attend_twin(x: Tensor, source: Tensor, multiscale: Tensor, weig
     gated = x + pooling_gate(x) * (slope * x + offset)
     features = pooling_gate(gated) * deep + gated
     return features.to(source.dtype, memory_format=torch.channels_last)
-
-
-VARIANTS = (
-    Variant(
-        "shared",
-        _convolve_and_add,
-        {"source": "*T", "weight": "*T", "bias": "*fp32", "added": "*T", "out": "*T", "factor": "fp32", **SIZE},
-        {"CHANNELS": 64, "PRECISION": "ieee"},
-    ),
-    Variant(
-        "attend",
-        _convolve_and_attend,
-        {"source": "*T", "weight": "*T", "affine": "*fp32", "multiscale": "*T", "image": "*T", "out": "*T", **SIZE},
-        {"CHANNELS": 64, "PRECISION": "ieee"},
-    ),
-)

@@ -9,18 +9,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fusekit_ehdran.composed import bias_of, compose_multiscale, shallow_basis
 from fusekit_ehdran.decoder import Decoder
 from fusekit_ehdran.drgo import DenseResidualGradient
-from fusekit_ehdran.edge_inference import edges_of
 from fusekit_ehdran.encoder import DilatedResidualAttention
-from fusekit_ehdran.inference import InferenceForm, normalization
+from fusekit_ehdran.fast.algebra import bias_of, compose_multiscale, shallow_basis
+from fusekit_ehdran.fast.edges import edges_of
+from fusekit_ehdran.fast.form import InferenceForm, normalization, stacked
+from fusekit_ehdran.fast.tiles import Tile
 from fusekit_ehdran.kernels.attention import AttentionWeights, attention, taps_first
-from fusekit_ehdran.kernels.decoder import decode, decoder_weights
-from fusekit_ehdran.kernels.drgo import add_edges, edge_weights
-from fusekit_ehdran.kernels.graphs import Graphs
+from fusekit_ehdran.kernels.cuda_graphs import Graphs
+from fusekit_ehdran.kernels.decode import decode, decoder_weights
+from fusekit_ehdran.kernels.edges import add_edges, edge_weights
 from fusekit_ehdran.kernels.multiscale import MultiscaleWeights, compose_taps, multiscale
-from fusekit_ehdran.tiles import Tile
 
 #: How float32 values are multiplied: exactly, in three products of tensor cores, or in one, which is less precise.
 PRECISIONS = ("ieee", "tf32x3", "tf32")
@@ -58,19 +58,6 @@ class TritonForm(InferenceForm):
         decode = self.decoder.function if isinstance(self.decoder, Graphs) else self.decoder
         assert isinstance(decode, TritonDecoder)
         return decode(stacked(features), weights[..., 0, 0].float().contiguous())
-
-
-def stacked(features: Sequence[Tensor]) -> Tensor:
-    """Return N tensors (B, C, H, W) as one (N·B, C, H, W): without a copy where they are parts of one already."""
-    first = features[0]
-    step = first.stride(0) * len(first) * first.element_size()
-    places = [first.data_ptr() + index * step for index in range(len(features))]
-    whole = first.untyped_storage().nbytes() - (first.data_ptr() - first.untyped_storage().data_ptr())
-    if [each.data_ptr() for each in features] != places or whole < step * len(features):
-        return torch.cat(list(features))
-    if any((each.shape, each.stride()) != (first.shape, first.stride()) for each in features):
-        return torch.cat(list(features))
-    return first.as_strided((len(features) * len(first), *first.shape[1:]), first.stride())
 
 
 class TritonEncoder:

@@ -1,9 +1,9 @@
 """The multiscale stage in one pass: from the one-channel image to C channels, channels last.
 
 With the gate p = relu(up₂(avgpool₂(x))) it is the sum of dilated 3×3 convolutions of the maps [x, p·x, p] with
-composed weights (`fusekit_ehdran.composed`), the BatchNorm folded in. Taps of several dilations that meet at one pixel
-are one tap: three dilations have 25 instead of 27. Each of the three maps is a matrix product of N pixels × taps with
-taps × C; the maps are made of the image where they are needed and never stored.
+composed weights (`fusekit_ehdran.fast.algebra`), the BatchNorm folded in. Taps of several dilations that meet at one
+pixel are one tap: three dilations have 25 instead of 27. Each of the three maps is a matrix product of N pixels × taps
+with taps × C; the maps are made of the image where they are needed and never stored.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ import triton.language as tl
 from torch import Tensor
 
 from fusekit_ehdran.encoder import pooling_gate
+from fusekit_ehdran.kernels.common import first_pixel, product, tile_of_program, tile_pixels
 from fusekit_ehdran.kernels.settings import setting
-from fusekit_ehdran.kernels.tile import first_pixel, product, tile_of_program, tile_pixels
-from fusekit_ehdran.kernels.variant import SIZE, Variant
 
 
 class MultiscaleWeights(NamedTuple):
@@ -55,11 +54,12 @@ def compose_taps(
 
 
 @triton.jit
-def _multiscale(
+def multiscale_kernel(
     image, taps, weight, bias, out, height, width,
     CHANNELS: tl.constexpr, TAPS: tl.constexpr, PRECISION: tl.constexpr,
     TILE_HEIGHT: tl.constexpr, TILE_WIDTH: tl.constexpr,
 ):  # fmt: skip
+    """Compute a tile of `multiscale`."""
     which, top, left = tile_of_program(height, width, TILE_HEIGHT, TILE_WIDTH)
     rows, columns = tile_pixels(TILE_HEIGHT, TILE_WIDTH)
     tap = tl.arange(0, TAPS)
@@ -109,7 +109,7 @@ def multiscale(x: Tensor, weights: MultiscaleWeights, precision: str = "ieee") -
         (batch, channels, height, width), dtype=weights.weight.dtype, device=x.device, memory_format=torch.channels_last
     )
     chosen = setting("multiscale", out.dtype, x.device)
-    _multiscale[(chosen.programs(batch, height, width),)](
+    multiscale_kernel[(chosen.programs(batch, height, width),)](
         x, *weights, out, height, width,
         CHANNELS=channels, TAPS=taps, PRECISION=precision, **chosen.constants(), **chosen.options(),
     )  # fmt: skip
@@ -128,13 +128,3 @@ def multiscale_twin(x: Tensor, weights: MultiscaleWeights) -> Tensor:
         window = padded[:, :, reach + down : reach + down + height, reach + right : reach + right + width]
         total = total + torch.einsum("bjhw,jc->bchw", window, weight)
     return total.to(dtype, memory_format=torch.channels_last)
-
-
-VARIANTS = (
-    Variant(
-        "multiscale",
-        _multiscale,
-        {"image": "*T", "taps": "*i32", "weight": "*T", "bias": "*fp32", "out": "*T", **SIZE},
-        {"CHANNELS": 64, "TAPS": 32, "PRECISION": "ieee"},
-    ),
-)

@@ -1,0 +1,1 @@
+"""Check, time and compile the kernels: commands for whoever works on them."""

@@ -1,0 +1,201 @@
+"""``fusekit evaluate``: comparisons, their statistics, and their reports."""
+
+import csv
+import io
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+from helpers.cli import run_cli
+
+from fusekit.errors import InputError, PluginError
+from fusekit.evaluation.page import cases, difference_map, to_html
+from fusekit.evaluation.rate import evaluate
+from fusekit.evaluation.ratings import compare
+from fusekit.evaluation.significance import holm, randomization_test
+from fusekit.images.formats.raster import write_image
+from fusekit.metrics.base import FusedMetric
+from fusekit.registry.discovery import registries
+
+METRICS = ["psnr", "en", "ssim"]
+
+
+def picture(seed: int, noise: float = 0.0) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    smooth = np.cumsum(np.cumsum(random.normal(size=(32, 40)), 0), 1)
+    smooth = (smooth - smooth.min()) / (smooth.max() - smooth.min())
+    return np.rint((smooth + noise * random.normal(size=smooth.shape)).clip(0, 1) * 255).astype(np.uint8)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two source folders and two fused ones, ``good`` (the sources' mean) and ``bad`` (the same with noise)."""
+    for name in ("a", "b", "good", "bad"):
+        (tmp_path / name).mkdir()
+    for index in range(6):
+        first, second = picture(index), picture(index + 100)
+        mean = np.rint((first.astype(float) + second) / 2).astype(np.uint8)
+        noisy = (mean + np.random.default_rng(index).normal(0, 40, mean.shape)).clip(0, 255).astype(np.uint8)
+        for folder, pixels in (("a", first), ("b", second), ("good", mean), ("bad", noisy)):
+            write_image(tmp_path / folder / f"{index}.png", pixels)
+    return tmp_path
+
+
+def compared(folders, **more):
+    methods = {"good": folders / "good", "bad": folders / "bad"}
+    return compare([folders / "a", folders / "b"], methods, METRICS, **more)
+
+
+def test_means_ranks_and_significance(folders):
+    comparison = compared(folders)
+    assert comparison.images == [str(index) for index in range(6)]
+    values = [
+        evaluate([folders / "a" / f"{i}.png", folders / "b" / f"{i}.png"], folders / "good" / f"{i}.png", ["psnr"])[
+            "psnr"
+        ]
+        for i in range(6)
+    ]
+    assert comparison.values("good", "psnr") == values
+    assert comparison.mean("good", "psnr") == pytest.approx(np.mean(values))
+    assert comparison.std("good", "psnr") == pytest.approx(np.std(values, ddof=1))
+    assert comparison.best("psnr") == comparison.best("ssim") == "good"
+    assert comparison.significance("psnr") == {"bad": pytest.approx(2 / 2**6)}
+    assert comparison.mean_rank("good") + comparison.mean_rank("bad") == pytest.approx(3)
+    assert comparison.mean_rank("good") < comparison.mean_rank("bad")
+    assert min(comparison.values("good", "psnr", "worst")) <= min(values)
+
+
+def test_exact_randomization_test_is_the_enumeration():
+    random = np.random.default_rng(3)
+    first, second = random.normal(size=7), random.normal(size=7) + 0.4
+    differences = first - second
+    sums = [abs(np.dot(signs, differences)) for signs in itertools.product((1, -1), repeat=7)]
+    expected = np.mean([each >= abs(differences.sum()) - 1e-12 for each in sums])
+    assert randomization_test(list(first), list(second)) == pytest.approx(expected)
+
+
+def test_randomization_test_of_many_pairs():
+    random = np.random.default_rng(5)
+    first = random.normal(size=60)
+    assert randomization_test(list(first), list(first + 1 + 0.1 * random.normal(size=60))) < 0.001
+    assert randomization_test(list(first), list(first)) == 1.0
+    assert randomization_test([math.inf, 1.0], [math.inf, 1.0]) == 1.0
+    # Under the null hypothesis p-values are uniform: about one in five lies below 0.2.
+    p_values = [randomization_test(list(random.normal(size=30)), list(random.normal(size=30))) for _ in range(100)]
+    assert 0.08 < np.mean(np.array(p_values) < 0.2) < 0.35
+
+
+def test_holm():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == []
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_an_image_that_cannot_be_rated_is_left_out_for_all(folders):
+    (folders / "bad" / "2.png").write_bytes(b"nothing")
+    comparison = compared(folders)
+    assert "2" not in comparison.images
+    assert "2.png" in comparison.failed["2"]
+    assert len(comparison.values("good", "en")) == 5
+
+
+def test_what_does_not_match(folders, tmp_path):
+    with pytest.raises(InputError, match="files only, or folders only"):
+        compare([folders / "a", folders / "b" / "1.png"], {"good": folders / "good"}, METRICS)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="matched by file name"):
+        compare([folders / "a", folders / "b"], {"none": tmp_path / "empty"}, METRICS)
+    (folders / "good" / "3.png").unlink()
+    (tmp_path / "names.txt").write_text("1.png\n3.png\n")
+    with pytest.raises(InputError, match=r"lists 3, which .*good lacks"):
+        compared(folders, names=str(tmp_path / "names.txt"))
+
+
+def test_difference_map(folders):
+    from fusekit.images.image import from_pixels
+
+    dark, bright = np.zeros((4, 4), np.uint8), np.full((4, 4), 200, np.uint8)
+    assert (difference_map(from_pixels(dark), from_pixels(bright)) == 200).all()
+
+
+def test_page_is_self_contained(folders):
+    comparison = compared(folders)
+    page = to_html(comparison)
+    assert "http" not in page.replace("http-equiv", "")
+    assert page.count("data:image/png;base64,") == 6 * (2 + 2 * 3)
+    assert page.count("<svg") == len(METRICS)
+    assert sorted(cases(comparison)) == comparison.images
+
+
+def test_command(folders, tmp_path):
+    arguments = ["evaluate", str(folders / "a"), str(folders / "b")]
+    arguments += ["--fused", f"good={folders / 'good'}", "--fused", str(folders / "bad"), "--metrics", "psnr,ssim"]
+    code, out, err = run_cli(
+        [*arguments, "--per-source", "--csv", str(tmp_path / "t.csv"), "--html", str(tmp_path / "t.html")]
+    )
+    assert (code, err) == (0, "")
+    assert "psnr ↑" in out
+    assert "worse source" in out
+    assert "mean rank" in out
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "t.csv").read_text())))
+    assert len(rows) == 12
+    assert float(rows[0]["psnr (worse)"]) == min(float(rows[0]["psnr (source 1)"]), float(rows[0]["psnr (source 2)"]))
+    assert (tmp_path / "t.html").read_text().startswith("<!doctype html>")
+    code, out, _ = run_cli([*arguments, "--json"])
+    data = json.loads(out)
+    assert data["methods"]["good"]["mean"]["psnr"] > data["methods"]["bad"]["mean"]["psnr"]
+    assert data["p_values"]["psnr"]["bad"] < 0.05
+
+
+def test_command_on_one_triple_that_copies_a_source(folders):
+    a, b = folders / "a" / "1.png", folders / "b" / "1.png"
+    code, out, _ = run_cli(["evaluate", str(a), str(b), "--fused", str(a), "--metrics", "psnr", "--json"])
+    assert code == 0
+    rating = json.loads(out)["methods"]["1"]["ratings"]["1"]["psnr"]
+    assert rating["value"] == "inf"
+    assert rating["worst"] < 40
+
+
+def test_command_errors(folders):
+    a = str(folders / "a")
+    for more, message in (
+        (["--metrics", "psnrr"], "did you mean 'psnr'"),
+        (["--fused", f"good={folders / 'bad'}"], "two fused results are called"),
+        (["--csv", str(folders / "no" / "t.csv")], "does not exist"),
+    ):
+        code, out, err = run_cli(["evaluate", a, str(folders / "b"), "--fused", str(folders / "good"), *more])
+        assert (code, out) == (2, "")
+        assert err.count("\n") == 1
+        assert message in err
+
+
+class Fragile(FusedMetric):
+    """The mean of the fused image; it breaks when it is called for the third time."""
+
+    direction = "higher"
+    broken = 0
+
+    def measure(self, fused):
+        type(self).broken += 1
+        if self.broken == 3:
+            raise ZeroDivisionError("too frail")
+        return fused.mean((1, 2, 3))
+
+
+def test_what_a_metric_raises_is_the_failure_of_its_image(folders, monkeypatch):
+    registry = registries().metrics
+    before = registry.snapshot()
+    registry.registrar("strange")("fragile", f"{__name__}:Fragile")
+    load = registry.load
+    monkeypatch.setattr(registry, "load", lambda name: Fragile if name == "fragile" else load(name))
+    try:
+        comparison = compare([folders / "a", folders / "b"], {"good": folders / "good"}, ["fragile", "psnr"])
+        assert comparison.failed == {"2": "the metric 'fragile' of strange failed: ZeroDivisionError: too frail"}
+        assert comparison.images == ["0", "1", "3", "4", "5"]
+        monkeypatch.setattr(Fragile, "broken", 2)
+        with pytest.raises(PluginError, match="the metric 'fragile' of strange failed"):
+            evaluate([folders / "a" / "0.png"], folders / "good" / "0.png", ["fragile"])
+    finally:
+        registry.restore(before)

@@ -1,0 +1,205 @@
+"""What can be trained: composed recipes, and bound and joint models by objectives of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.cli import run_cli, texture, write_texture
+from helpers.models import TinyBound, TinyFree, TinyJoint, registered_families
+from helpers.training import SHORT, log_rows, same_tensors, training
+from torch import Tensor
+
+import fusekit
+from fusekit.cases.case import Case
+from fusekit.errors import FusekitWarning, OptionError, PluginError, TrainingError, UnknownNameError
+from fusekit.models.base import BoundRule, FusionModel
+from fusekit.registry.discovery import registries
+from fusekit.train.data import find_cases, load_cases, sample_batch
+from fusekit.train.recipe import Recipe
+from fusekit.train.trainer import Trainer
+
+
+@pytest.fixture(autouse=True)
+def _registered() -> Iterator[None]:
+    with registered_families():
+        yield
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> list[Path]:
+    """Return two folders of registered sources: three series of two slices, and one slice that only the first has."""
+    for series in (1, 2, 3):
+        for number in range(2):
+            write_texture(tmp_path / "ct" / f"{series}{number:03}.png", 10 * series + number, 40, 36)
+            write_texture(tmp_path / "mri" / f"{series}{number:03}.png", 50 + 10 * series + number, 40, 36)
+    write_texture(tmp_path / "ct" / "3007.png", 7, 40, 36)
+    return [tmp_path / "ct", tmp_path / "mri"]
+
+
+# --- composed recipes --------------------------------------------------------------------------------------------
+
+
+def test_a_composed_recipe_trains_and_loads(pairs: list[Path], tmp_path: Path) -> None:
+    command = ["train", *pairs, "-o", tmp_path / "run", "--encoder", "dran", "--edge", "sobel", "--steps", 2]
+    command += ["--decoder", "conv3-linear", "--encoder-option", "channels=4", "--encoder-option", "dilations=1,2"]
+    command += ["--batch", 1, "--crop", 32, "--perceptual-weight", 0, "--device", "cpu"]
+    weights = tmp_path / "run" / "weights.safetensors"
+    assert run_cli(command) == (0, f"{weights}\n", "")
+    config = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))
+    assert (config["model"], config["encoder"], config["decoder"]) == ("composed", "dran", "conv3-linear")
+    model: Any = fusekit.load(weights, device="cpu")
+    assert model.encoder.edge.__class__.__name__ == "Sobel"
+    assert model.decoder.negative_slope == 1.0
+    assert (model.encoder.channels, len(model.encoder.multiscale.dilated)) == (4, 2)
+    fused = fusekit.fuse([texture(1), texture(2)], model, rule="max")
+    assert fused.image.shape == (24, 20)
+    with pytest.warns(FusekitWarning, match="trained with the edge operator 'sobel', not 'none'"):
+        assert fusekit.load(weights, device="cpu", edge="none").encoder.edge.__class__.__name__ == "NoEdge"
+    card = (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
+    assert "--encoder dran --decoder conv3-linear --edge sobel --encoder-option channels=4" in card
+
+
+@pytest.mark.parametrize(
+    ("choices", "error", "message"),
+    [
+        ({"encoder": "dran"}, OptionError, "made of an encoder and a decoder; name both"),
+        ({"decoder": "conv3"}, OptionError, "made of an encoder and a decoder; name both"),
+        ({"encoder": "dran", "decoder": "conv"}, UnknownNameError, "unknown decoder 'conv'; did you mean 'conv3'"),
+        ({"model": "ehdran", "encoder": "dran"}, OptionError, "'ehdran' has its own encoder and decoder"),
+        ({"model": "tiny-free", "edge": "sobel"}, OptionError, "'tiny-free' has no exchangeable encoder"),
+        ({"encoder": "dran", "decoder": "conv3", "encoder_options": {"depth": 2}}, OptionError, "'dran' does not take"),
+        (
+            {"encoder": "dran", "decoder": "conv3", "decoder_options": {"depth": 2}},
+            OptionError,
+            "'conv3' does not take",
+        ),
+    ],
+)
+def test_recipes_that_cannot_be_made(
+    choices: dict[str, Any], error: type[Exception], message: str, pairs: list[Path], tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=message):
+        training(pairs, tmp_path / "run", Recipe(**SHORT), device="cpu", **choices)
+    assert not (tmp_path / "run").exists()
+
+
+class Silent(torch.nn.Module):
+    """An encoder that does not say how many channels its features have."""
+
+    def __init__(self, edge: str) -> None:
+        super().__init__()
+
+
+def test_an_encoder_that_hides_its_channels(tmp_path: Path, pairs: list[Path]) -> None:
+    encoders = registries().encoders
+    before = encoders.snapshot()
+    encoders.registrar("a-test")("silent", f"{__name__}:Silent")
+    try:
+        with pytest.raises(PluginError, match=r"'silent' does not say how many .* Silent must set self\.channels"):
+            training(pairs, tmp_path, Recipe(**SHORT), encoder="silent", decoder="conv3")
+    finally:
+        encoders.restore(before)
+
+
+# --- registered sources ------------------------------------------------------------------------------------------
+
+
+def test_sources_are_cut_at_one_place() -> None:
+    left = torch.rand(1, 40, 36, generator=torch.Generator().manual_seed(1))
+    batch = sample_batch([(left, 1 - left)], 4, 32, seed=1, step=2)
+    assert len(batch.sources) == 2
+    assert torch.equal(batch.sources[0], 1 - batch.sources[1])
+    assert len({(crop.top, crop.left) for crop in batch.crops}) > 1
+
+
+def test_sources_are_matched_by_name(pairs: list[Path], tmp_path: Path) -> None:
+    cases = find_cases(pairs, together=True)
+    assert len(cases) == 6
+    assert all(ct.name == mri.name and ct.parent.name == "ct" for ct, mri in (case.files for case in cases))
+    (tmp_path / "names.txt").write_text("2001.png\n")
+    assert find_cases(pairs, tmp_path / "names.txt", together=True) == [
+        Case("2001", (pairs[0] / "2001.png", pairs[1] / "2001.png"), ("ct", "mri"), "2")
+    ]
+    assert len(find_cases(pairs, tmp_path / "names.txt")) == 2
+    (tmp_path / "names.txt").write_text("2001.png\n3007.png\n")
+    with pytest.raises(TrainingError, match="lists '3007', which is not in all of the folders"):
+        find_cases(pairs, tmp_path / "names.txt", together=True)
+    with pytest.raises(TrainingError, match="give a folder for each"):
+        find_cases(pairs[:1], together=True)
+    write_texture(pairs[1] / "1000.png", 1, 40, 40)
+    with pytest.raises(TrainingError, match=r"1000\.png is 40×40 and .*1000\.png is 40×36; .* on one grid"):
+        load_cases(find_cases(pairs, together=True), "unit")
+
+
+@pytest.mark.parametrize("model", [TinyBound, TinyJoint])
+def test_bound_and_joint_models_train_by_their_own_objective(
+    model: type[FusionModel], pairs: list[Path], tmp_path: Path
+) -> None:
+    recipe = Recipe(**{**SHORT, "steps": 8, "rate": 0.01, "settle": 0.0})
+
+    def trainer(folder: str) -> Trainer:
+        return training(pairs, tmp_path / folder, recipe, model=model.spec.id, validation_series=["2"], device="cpu")
+
+    assert len(trainer("first").examples) == 4
+    weights = trainer("first").run(log_every=1, save_every=2)
+    rows = log_rows(tmp_path / "first")
+    term = "rebuilt" if model is TinyBound else "near"
+    assert all(float(row[term]) > 0 for row in rows)
+    losses = [float(row["validation_loss"]) for row in rows if row["validation_loss"]]
+    assert losses[-1] < losses[0]
+    loaded = fusekit.load(weights, device="cpu")
+    assert type(loaded) is model
+    assert fusekit.fuse([texture(1), texture(2)], loaded).image.shape == (24, 20)
+    assert "training_loss" in (tmp_path / "first" / "README.md").read_text(encoding="utf-8")
+
+    def stop(row: dict[str, Any]) -> None:
+        if row["step"] == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer("second").run(log_every=1, save_every=2, report=stop)
+    trainer("second").run(log_every=1, save_every=2)
+    assert same_tensors(tmp_path / "first" / "weights.safetensors", tmp_path / "second" / "weights.safetensors")
+    assert log_rows(tmp_path / "first") == log_rows(tmp_path / "second")
+
+
+class Aimless(BoundRule):
+    spec = TinyBound.spec
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoder = torch.nn.Conv2d(1, 1, 1)
+
+
+def test_a_model_without_an_objective_says_so(tmp_path: Path) -> None:
+    pair: tuple[Tensor, Tensor] = (torch.rand(1, 40, 40), torch.rand(1, 40, 40))
+    with pytest.raises(TrainingError, match=r"brings no objective .* Aimless must define training_loss"):
+        Trainer(Aimless(), [pair], Recipe(**SHORT), tmp_path).run()
+
+
+def test_a_model_without_weights_has_nothing_to_train(pairs: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="the model 'laplacian-pyramid' has no weights to train"):
+        training(pairs, tmp_path, Recipe(**SHORT), model="laplacian-pyramid", device="cpu")
+
+
+def test_crops_that_the_model_cannot_take(pairs: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="a multiple of 8, not 20; choose --crop 24"):
+        training(pairs, tmp_path, Recipe(**{**SHORT, "crop": 20}), model="tiny-free", device="cpu")
+
+
+def test_the_hook_for_a_cheaper_form_is_what_training_calls(tmp_path: Path) -> None:
+    class Counted(TinyFree):
+        calls = 0
+
+        def training_forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            return self.reconstruct(x)
+
+    model = Counted()
+    Trainer(model, [torch.rand(1, 40, 40)], Recipe(**SHORT), tmp_path).run()
+    assert model.calls == SHORT["steps"]

@@ -1,0 +1,82 @@
+"""The weights that come with the package are the pinned files, and good autoencoders."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from helpers.paths import SHARED
+
+import fusekit
+from fusekit.cases.folders import matched
+from fusekit.images import samples
+from fusekit.registry.discovery import registries
+from fusekit.weights.resolve import find_bundled
+from fusekit.weights.store import read_metadata
+from fusekit.weights.verify import verify_all
+from fusekit_bench.weights import reconstruction_psnr
+
+DATASETS = ["ct-mri", "spect-mri", "pet-mri"]
+SHIPPED = [f"{model}.{dataset}" for model in ("ehdran", "dilran") for dataset in DATASETS]
+
+
+def test_all_bundled_weights_are_pinned_and_intact():
+    assert {check.name: check.state for check in verify_all()} == dict.fromkeys(SHIPPED, "ok")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_card_and_a_configuration_stand_beside_the_weights(name):
+    model, _, tag = name.partition(".")
+    path = find_bundled(model, f"{tag}.safetensors")
+    assert path is not None
+    card = path.with_suffix(".md").read_text(encoding="utf-8")
+    pinned = registries().models.entry(model).details["spec"].find_weights(tag).sha256
+    assert pinned[:16] in card
+    assert "Not a medical device" in card
+    assert read_metadata(path)["model"] == model
+    config = json.loads(path.with_name("config.json").read_text(encoding="utf-8"))
+    assert config["weights"][tag]["sha256"] == pinned
+    assert config["weights"][tag]["training"]["data"]["names"] == f"splits.json#/{tag}/train"
+    assert f"({tag}.md)" in path.with_name("README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_samples_are_reconstructed(name):
+    network: Any = fusekit.load(name, device="cpu")
+    for sample in ("ct", "mri"):
+        assert reconstruction_psnr(network, samples.path(sample)) > 35
+
+
+def reconstruction_of_the_card(model, tag):
+    """Return mean PSNR, least PSNR and number of images by folder, as the card of the weights gives them."""
+    card = find_bundled(model, f"{tag}.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([a-z-]+) \| (\d+\.\d+) \| (\d+\.\d+) \| (\d+) \|$", card, re.M)
+    return {folder: (float(mean), float(least), int(count)) for folder, mean, least, count in rows}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_test_split_is_reconstructed(name):
+    """The card's figures are of all images; here every fifth pair keeps to the least of them."""
+    data = SHARED / "data" / "harvard"
+    if not data.is_dir():
+        pytest.skip(f"no research data at {data}; name its folder by FUSEKIT_SHARED")
+    network: Any = fusekit.load(name, device="cpu")
+    model, _, dataset = name.partition(".")
+    # The PET and MRI training images are of one brain; the test images are those of other patients.
+    folder, names = (
+        (data / "pet-mri-external", None)
+        if dataset == "pet-mri"
+        else (data / dataset, f"{data / 'splits.json'}#/{dataset}/test")
+    )
+    cases = matched([folder / dataset.partition("-")[0], folder / "mri"], names)
+    assert len(cases) == {"ct-mri": 38, "spect-mri": 53, "pet-mri": 20}[dataset]
+    figures = reconstruction_of_the_card(model, dataset)
+    assert figures.keys() == {dataset.partition("-")[0], "mri"}
+    for mean, least, count in figures.values():
+        assert mean >= 35
+        assert least <= mean
+        assert count == len(cases)
+    for case in cases[::5]:
+        for path in case.files:
+            assert reconstruction_psnr(network, path) >= figures[path.parent.name][1] - 0.01, path.name
