@@ -26,7 +26,13 @@ _RECIPE = ("steps", "batch", "crop", "rate", "gradient_weight", "perceptual_weig
     "--data", type=click.Path(path_type=Path), envvar="FUSEKIT_DATA", required=True, help="Folder of the datasets."
 )
 @click.option("--description", type=click.Path(path_type=Path), help="JSON file of the datasets; see docs/quality.md.")
-@click.option("--protocol", type=click.Choice(("series", "paper")), default="series", show_default=True)
+@click.option(
+    "--protocol",
+    type=click.Choice(("series", "paper")),
+    default="series",
+    show_default=True,
+    help="Which images are test images: whole patients (series), or the paper's list.",
+)
 @click.option("--ablation", is_flag=True, help="Train and rate base, base + L_grad, base + L_grad + DRGO instead.")
 @list_option("--datasets", "NAME…", "Datasets; all described ones by default.")
 @list_option("--methods", "MODEL[:RULE]…", "Rows; MODEL:* is every rule.")
