@@ -7,7 +7,8 @@ each as a share of its twin's greatest value.
 
 from __future__ import annotations
 
-from functools import partial
+import functools
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -48,13 +49,15 @@ class Variant(NamedTuple):
 
 def variant_of(encoder: DilatedResidualAttention, decoder: Decoder) -> Variant:
     """Return the variant that `fusekit_ehdran.kernels.form.TritonForm` runs for these parts."""
+    assert isinstance(encoder.channels, int)
     drgo = type(encoder.edge) is DenseResidualGradient and encoder.edge_gain != 0
     convolutions = [each for each in encoder.multiscale.dilated if isinstance(each, nn.Conv2d)]
     dilations = tuple(int(each.dilation[0]) for each in convolutions)
     return Variant(encoder.channels, dilations, drgo, decoder.negative_slope)
 
 
-def trials(variant: Variant) -> dict[str, KernelTrial]:
+@functools.cache
+def trials(variant: Variant) -> Mapping[str, KernelTrial]:
     """Return the trial of each family of kernels; names say what they are compiled for."""
     families = {
         f"multiscale {'·'.join(map(str, variant.dilations))}": prove_multiscale,
@@ -66,7 +69,9 @@ def trials(variant: Variant) -> dict[str, KernelTrial]:
     }
     if not variant.edges:
         del families["edges"]
-    return {f"{name} of {variant.channels} channels": partial(each, variant) for name, each in families.items()}
+    return {
+        f"{name} of {variant.channels} channels": functools.partial(each, variant) for name, each in families.items()
+    }
 
 
 def prove_multiscale(variant: Variant, x: Tensor) -> tuple[Tensor, Tensor, float]:
