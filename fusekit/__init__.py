@@ -26,12 +26,16 @@ if TYPE_CHECKING:
         list_weights,
     )
     from fusekit.models.load import load
+    from fusekit.options import FuseOptions, LoadOptions, RunOptions
     from fusekit.pipeline import Fused, fuse
 
 
 _LAZY = {
+    "FuseOptions": "fusekit.options",
     "FusekitError": "fusekit.errors",
     "Fused": "fusekit.pipeline",
+    "LoadOptions": "fusekit.options",
+    "RunOptions": "fusekit.options",
     "evaluate": "fusekit.evaluation.rate",
     "fuse": "fusekit.pipeline",
     "fuse_folders": "fusekit.batch.run",
@@ -47,9 +51,12 @@ _LAZY = {
 }
 
 __all__ = [
+    "FuseOptions",
     "Fused",
     "FusekitError",
+    "LoadOptions",
     "ModelSpec",
+    "RunOptions",
     "WeightsSpec",
     "__version__",
     "evaluate",

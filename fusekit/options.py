@@ -1,49 +1,255 @@
-"""Choices of fusing, each once."""
+"""Every choice once: what it is called, what it defaults to, and what it means, for Python, commands and records.
+
+The help stands at the field. Keywords of `fusekit.load`, `fusekit.fuse` and `fusekit.fuse_folders`, the options of the
+commands and the entries of records are all made from these classes.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypedDict, TypeVar
 
-from fusekit.errors import OptionError
+from fusekit.errors import OptionError, UnknownNameError
 
+#: The model that is taken where none is named.
+DEFAULT_MODEL = "ehdran"
 BIT_DEPTHS = {"8": "uint8", "16": "uint16", "float": "float32"}
 
+_Options = TypeVar("_Options")
+_Class = TypeVar("_Class", bound=type)
 
-@dataclass(frozen=True)
-class Options:
-    """Choices of the pipeline that are not the model's.
 
-    Attributes:
-        color: ``keep`` restores the chroma of the first coloured source, ``gray`` leaves it out, ``from:N`` takes that
-            of source N, counted from 1.
-        resize: ``None`` refuses sources of different size, ``first`` resamples them to the first one's.
-        bit_depth: ``8``, ``16`` or ``float``; ``None`` for the first source's.
-        tile: ``auto`` fuses in tiles where the whole may take more than ``memory``; ``off``, or a side in pixels.
-        memory: bytes, or a text such as ``2GiB``, that fusing may take beside Python and the images themselves;
-            ``None`` for 2 GiB on a CPU and half of what is free on a CUDA device.
+def choice(
+    default: Any,
+    help: str,
+    *,
+    name: str | None = None,
+    metavar: str | None = None,
+    choices: Sequence[str] | None = None,
+) -> Any:
+    """Return the field of an option class.
+
+    Args:
+        default: what is taken where nothing is chosen.
+        help: one or two sentences, with units and ranges.
+        name: of the command's option, where it is not the field's name; empty for a field that no command offers.
+        metavar: what the command's help calls the value.
+        choices: all values that there are.
     """
+    metadata = {"help": help, "name": name, "metavar": metavar, "choices": choices}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
-    color: str = "keep"
-    resize: str | None = None
-    bit_depth: str | None = None
-    tile: str | int = "auto"
-    memory: str | int | None = None
+
+def documented(option_class: _Class) -> _Class:
+    """Add the help of the fields to a class's docstring, where ``help()`` and editors show it."""
+    lines = [f"    {each.name}: {each.metadata['help']}" for each in fields(option_class) if "help" in each.metadata]
+    option_class.__doc__ = "\n".join([(option_class.__doc__ or "").rstrip(), "", "Attributes:", *lines])
+    return option_class
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class LoadOptions:
+    """How `fusekit.load` loads a model, and what computes it."""
+
+    weights: str | Path | None = choice(
+        None, "Weights: a tag, a safetensors file, a folder, or hub:OWNER/NAME[@REVISION]; the model's default without."
+    )
+    edge: str | None = choice(None, "Edge operator in place of the one that the weights were trained with.")
+    encoder_options: Mapping[str, Any] = choice(
+        {}, "Option of the encoder, by its name; repeatable.", name="encoder-option", metavar="KEY=VALUE"
+    )
+    device: str = choice("auto", "auto (a CUDA device if there is one), cpu, cuda or cuda:N.")
+    dtype: str = choice(
+        "float32", "float32, bfloat16, float16, or auto: bfloat16 where it is native and keeps 50 dB against float32."
+    )
+    form: str = choice("fastest", "fastest (that needs no compiler), plain, or another form that the model has.")
+    backend: str = choice(
+        "auto", "auto (Triton kernels on a GPU where the model has them, else torch), torch or triton."
+    )
+
+    def __post_init__(self) -> None:
+        check_mappings(self)
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class FuseOptions:
+    """How images are fused by a model that is loaded."""
+
+    # A name or a `fusekit.extend.FusionRule`; that class imports torch.
+    rule: Any = choice(None, "Fusion rule, by name or, in Python, as an object; the model's own by default.")
+    rule_options: Mapping[str, Any] = choice(
+        {}, "Option of the rule, by its name; repeatable.", name="rule-option", metavar="KEY=VALUE"
+    )
+    color: str = choice(
+        "keep", "Chroma: keep (that of the first source in colour), gray, or from:N (source N, counted from 1)."
+    )
+    align: str = choice(
+        "refuse", "Sources of other sizes: refuse, first (resample to the first one's), or a registered aligner."
+    )
+    bit_depth: str | None = choice(None, "8, 16 or float; the first source's by default.")
+    tile: str | int = choice(
+        "auto", "auto (where the whole may take more than the memory), off, or the side of tiles, 16 pixels or more."
+    )
+    memory: str | int | None = choice(
+        None,
+        "What fusing may take, as 2GiB, beside Python and the images; above it images are fused in tiles. 2 GiB on a "
+        "CPU and half of what is free on a CUDA device by default.",
+    )
+    roles: Mapping[str, str | int] = choice(
+        {},
+        "What a source is to a model that tells them apart: its path, or its number from 1; repeatable. By their "
+        "order without.",
+        name="role",
+        metavar="ROLE=SOURCE",
+    )
 
     def __post_init__(self) -> None:
         form = self.color.partition(":")
         if self.color not in ("keep", "gray") and not (form[0] == "from" and form[2].isdigit() and int(form[2]) > 0):
             raise OptionError(f"unknown color {self.color!r}; choose keep, gray or from:N with N counted from 1")
-        if self.resize not in (None, "first"):
-            raise OptionError(f"unknown resize {self.resize!r}; choose first, or leave it out")
         if self.bit_depth is not None and str(self.bit_depth) not in BIT_DEPTHS:
             raise OptionError(f"unknown bit depth {self.bit_depth!r}; choose {', '.join(BIT_DEPTHS)}")
-        parse_tile(self.tile)
-        parse_memory(self.memory)
+        tile, memory = parse_tile(self.tile), parse_memory(self.memory)
+        if tile == "off" and memory is not None:
+            raise OptionError("memory decides when to fuse in tiles, and tile is off; leave one of the two out")
+        check_mappings(self)
 
     def depth(self, of_first: str) -> str:
         """Return the depth to write: what was asked for, or the first source's, as ``uint8``."""
         return BIT_DEPTHS[str(self.bit_depth)] if self.bit_depth is not None else of_first
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How folders of images are gone through."""
+
+    names: str | Path | None = choice(
+        None, "With --pairs: fuse only these; a file with a name a line, or FILE.json#/key/key.", metavar="FILE"
+    )
+    record: bool = choice(True, "Write the record, OUT.json, beside the output.")
+    overwrite: bool = choice(False, "With --pairs: make again what is there already.")
+    workers: int | None = choice(
+        None, "With --pairs: sets fused at once, 1 or more; what suits the device by default.", metavar="NUMBER"
+    )
+    executor: str = choice("threads", "With --pairs: what works the sets off: threads, or a registered executor.")
+    report: Callable[[Any], None] | None = choice(
+        None, "Called after each set, in the order in which they end.", name=""
+    )
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise OptionError(f"{self.workers} workers cannot fuse; choose 1 or more")
+
+
+class LoadChoices(TypedDict, total=False):
+    """The fields of `LoadOptions` as keywords."""
+
+    weights: str | Path | None
+    edge: str | None
+    encoder_options: Mapping[str, Any]
+    device: str
+    dtype: str
+    form: str
+    backend: str
+
+
+class FuseChoices(TypedDict, total=False):
+    """The fields of `FuseOptions` as keywords."""
+
+    rule: Any
+    rule_options: Mapping[str, Any]
+    color: str
+    align: str
+    bit_depth: str | None
+    tile: str | int
+    memory: str | int | None
+    roles: Mapping[str, str | int]
+
+
+class RunChoices(TypedDict, total=False):
+    """The fields of `RunOptions` as keywords."""
+
+    names: str | Path | None
+    record: bool
+    overwrite: bool
+    workers: int | None
+    executor: str
+    report: Callable[[Any], None] | None
+
+
+class Choices(LoadChoices, FuseChoices):
+    """What `fusekit.fuse` takes as keywords."""
+
+
+class FolderChoices(LoadChoices, FuseChoices, RunChoices):
+    """What `fusekit.fuse_folders` takes as keywords."""
+
+
+def overridden(
+    option_class: type[_Options], options: _Options | None, choices: Mapping[str, Any], *others: type
+) -> _Options:
+    """Return ``options`` (the defaults, for ``None``) overruled by those of the ``choices`` that are its fields.
+
+    Args:
+        option_class: of the options.
+        options: one of these.
+        choices: keywords.
+        others: classes whose fields the other choices are.
+
+    Raises:
+        UnknownNameError: a choice is a field of none of them; the message suggests the nearest.
+        OptionError: a value cannot be used, or ``options`` are something else.
+    """
+    if options is None:
+        options = option_class()
+    if not isinstance(options, option_class):
+        raise OptionError(f"options are given as {option_class.__name__} or as keywords, not as {options!r}")
+    known = {each.name: kind for kind in (*others, option_class) for each in fields(kind)}
+    for name in choices:
+        if name not in known:
+            raise UnknownNameError("option", name, known)
+    own = {name: value for name, value in choices.items() if known[name] is option_class}
+    return replace(options, **own)  # type: ignore[type-var]
+
+
+def default_of(option_class: type, name: str) -> Any:
+    """Return what a field is where nothing is chosen."""
+    found = next(each for each in fields(option_class) if each.name == name)
+    return found.default_factory() if found.default_factory is not MISSING else found.default
+
+
+def chosen_names(options: Any) -> list[str]:
+    """Return the names of the fields that are not as they are where nothing is chosen."""
+    kind = type(options)
+    return [each.name for each in fields(kind) if getattr(options, each.name) != default_of(kind, each.name)]
+
+
+def as_asked(options: Any) -> dict[str, Any]:
+    """Return the fields that commands offer as they were asked for, JSON-able: paths and objects as texts."""
+    return {each.name: _plain(getattr(options, each.name)) for each in fields(options) if each.metadata["name"] != ""}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def check_mappings(options: Any) -> None:
+    """Raise `OptionError` where a field of keyword arguments holds something else."""
+    for each in fields(options):
+        if each.default_factory is not MISSING and not isinstance(getattr(options, each.name), Mapping):
+            raise OptionError(f"{each.name} takes a mapping of names to values, not {getattr(options, each.name)!r}")
 
 
 _UNITS = {"": 1, "B": 1} | {

@@ -16,12 +16,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fusekit.cases.roles import check_roles, in_order_of_roles
 from fusekit.errors import InputError, OptionError
 from fusekit.fusing.run import Run, run_model
 from fusekit.images import color as bt601
@@ -31,10 +32,15 @@ from fusekit.images.image import Array, Image, from_pixels
 from fusekit.images.ranges import from_unit, luminance_of, output_to_unit, source_range, to_unit
 from fusekit.images.rows import in_bands
 from fusekit.models.base import FusionModel
-from fusekit.models.load import load
-from fusekit.options import Options
+from fusekit.models.load import loaded_model
+from fusekit.options import DEFAULT_MODEL, FuseOptions, LoadOptions, overridden
 from fusekit.record import make_record, save_with_record
 from fusekit.rules.base import FusionRule
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from fusekit.options import Choices
 
 Source: TypeAlias = "str | Path | Array | Tensor"
 
@@ -61,41 +67,18 @@ class Fused(NamedTuple):
 
 def fuse(
     sources: Sequence[Source],
-    model: str | Path | FusionModel = "ehdran",
-    rule: str | FusionRule | None = None,
-    weights: str | Path | None = None,
-    *,
-    rule_options: Mapping[str, Any] | None = None,
-    edge: str | None = None,
-    encoder_options: Mapping[str, Any] | None = None,
-    device: str = "auto",
-    dtype: str = "float32",
-    backend: str = "auto",
-    color: str = "keep",
-    resize: str | None = None,
-    bit_depth: str | None = None,
-    tile: str | int = "auto",
-    memory: str | int | None = None,
+    model: str | Path | FusionModel = DEFAULT_MODEL,
+    options: FuseOptions | None = None,
+    **choices: Unpack[Choices],
 ) -> Fused:
-    """Fuse registered images of one scene into one.
+    """Fuse registered images of one scene into one: the steps of the data's way, one a line.
 
     Args:
         sources: two or more paths, arrays (H, W[, channels]) or tensors ([1, ]C, H, W) or (H, W); integers at their
             full range, floats preferably in [0, 1].
-        model: a name, or a model that `fusekit.load` returned (then the choices of loading do not apply).
-        rule: fusion rule; ``None`` for the model's default.
-        weights: as in `fusekit.load`.
-        rule_options: as in `fusekit.load`.
-        edge: as in `fusekit.load`.
-        encoder_options: as in `fusekit.load`.
-        device: as in `fusekit.load`.
-        dtype: as in `fusekit.load`.
-        backend: as in `fusekit.load`.
-        color: as in `Options`.
-        resize: as in `Options`.
-        bit_depth: as in `Options`.
-        tile: as in `Options`.
-        memory: as in `Options`.
+        model: as `fusekit.load` takes it, or a model that it returned (then no choice of loading applies).
+        options: how to fuse.
+        choices: fields of `FuseOptions`, which overrule ``options``, and of `LoadOptions`.
 
     Returns:
         the fused image with its record.
@@ -104,46 +87,19 @@ def fuse(
         FusekitError: one of its kinds, with a message that names the file, the fact and the remedy.
     """
     started = time.perf_counter()
-    options = Options(color, resize, bit_depth, tile, memory)
+    options = overridden(FuseOptions, options, choices, LoadOptions)
     if isinstance(sources, (str, Path, Tensor, np.ndarray)):
         raise InputError("give the sources as a list of two or more")
-    if isinstance(model, FusionModel):
-        if weights is not None or edge is not None or encoder_options:
-            raise OptionError("weights, edge and encoder_options belong to load(); this model is loaded already")
-        loaded = model
-    else:
-        loaded = load(
-            model,
-            weights=weights,
-            edge=edge,
-            encoder_options=encoder_options,
-            device=device,
-            dtype=dtype,
-            backend=backend,
-        )
-    return fuse_loaded(sources, loaded, rule, rule_options, options, started=started)
-
-
-def fuse_loaded(
-    sources: Sequence[Source],
-    model: FusionModel,
-    rule: str | FusionRule | None = None,
-    rule_options: Mapping[str, Any] | None = None,
-    options: Options | None = None,
-    *,
-    started: float | None = None,
-) -> Fused:
-    """Do as `fuse` with a model that is loaded: the steps of the data's way, one a line."""
-    started = started if started is not None else time.perf_counter()
-    options = options or Options()
-    model.check_count(len(sources))
-    chosen = model.choose_rule(rule, rule_options)
-    prepared = prepare(sources, model, options)
+    loaded = loaded_model(model, choices)
+    loaded.check_count(len(sources))
+    check_roles(loaded.spec, options.roles)
+    rule = loaded.choose_rule(options.rule, options.rule_options)
+    prepared = prepare(sources, loaded, options)
     read_at = time.perf_counter()
-    ran = run_model(model, prepared.units, chosen, options)
+    ran = run_model(loaded, prepared.units, rule, options)
     fused_at = time.perf_counter()
     seconds = {"read": read_at - started, "fuse": fused_at - read_at}
-    return finish(prepared, model, chosen, options, ran, seconds)
+    return finish(prepared, loaded, rule, options, ran, seconds)
 
 
 class Prepared(NamedTuple):
@@ -166,9 +122,10 @@ class Prepared(NamedTuple):
     units: list[Array]
 
 
-def prepare(sources: Sequence[Source], model: FusionModel, options: Options) -> Prepared:
-    """Read the sources and bring them to one size and to [0, 1]."""
-    images = aligned([read(source) for source in sources], options.resize)
+def prepare(sources: Sequence[Source], model: FusionModel, options: FuseOptions) -> Prepared:
+    """Read the sources, in the order of the model's roles, and bring them to one size and to [0, 1]."""
+    sources = in_order_of_roles(model.spec, sources, options.roles)
+    images = aligned([read(source) for source in sources], options.align)
     depth = options.depth(images[0].depth)
     chroma_of = chroma_source(images, options.color)
     units, limits = luminances(images, model)
@@ -179,7 +136,7 @@ def finish(
     prepared: Prepared,
     model: FusionModel,
     rule: FusionRule | None,
-    options: Options,
+    options: FuseOptions,
     ran: Run,
     seconds: Mapping[str, float],
 ) -> Fused:

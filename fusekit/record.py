@@ -15,7 +15,7 @@ from fusekit.images.image import Array, Image
 from fusekit.machine.files import atomic_path, write_text_atomically
 from fusekit.models.base import FusionModel
 from fusekit.models.describe import machine, versions
-from fusekit.options import Options
+from fusekit.options import FuseOptions, as_asked
 from fusekit.rules.base import FusionRule
 
 
@@ -55,7 +55,7 @@ def make_record(
     limits: Sequence[tuple[float, float]],
     rule: FusionRule | None,
     ran: Run,
-    options: Options,
+    options: FuseOptions,
     chroma_of: int | None,
     pixels: Array,
     seconds: Mapping[str, float],
@@ -65,7 +65,9 @@ def make_record(
     ``ran`` is what `run_model` returned; ``seconds`` holds what read, fuse and total took.
     """
     return {
-        "sources": [_source(image, each) for image, each in zip(images, limits, strict=True)],
+        "sources": [
+            _source(image, each, role) for image, each, role in zip(images, limits, _roles(model, images), strict=True)
+        ],
         "output": {
             "size": [int(side) for side in pixels.shape[:2]],
             "channels": 3 if pixels.ndim == 3 else 1,
@@ -74,16 +76,19 @@ def make_record(
         **settings(model, rule, options),
         "rule_weights": [each.as_dict() for each in ran.weights] if ran.weights else None,
         "rule_report": ran.report or None,
+        "tile": options.tile,
+        "memory": options.memory,
         "tiles": ran.tiles,
         "chroma_from": None if chroma_of is None else chroma_of + 1,
         **machine(model),
+        "load": None if model.provenance is None else as_asked(model.provenance.options),
         "versions": versions(model),
         "seconds": {part: round(seconds[part], 4) for part in ("read", "fuse", "total")},
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
 
 
-def settings(model: FusionModel, rule: FusionRule | None, options: Options) -> dict[str, Any]:
+def settings(model: FusionModel, rule: FusionRule | None, options: FuseOptions) -> dict[str, Any]:
     """Return the part of a record that two outputs of the same settings have in common."""
     made_of = model.provenance
     weights = made_of.weights if made_of is not None else None
@@ -101,13 +106,20 @@ def settings(model: FusionModel, rule: FusionRule | None, options: Options) -> d
         "normalization": model.spec.normalization,
         "output_policy": model.spec.output,
         "color": options.color,
-        "resize": options.resize,
+        "align": options.align,
         "bit_depth": None if options.bit_depth is None else str(options.bit_depth),
+        "roles": dict(options.roles) or None,
     }
 
 
-def _source(image: Image, limits: tuple[float, float]) -> dict[str, Any]:
+def _roles(model: FusionModel, images: Sequence[Image]) -> Sequence[str | None]:
+    """Return what each source is to the model, ``None`` for a model that does not tell its sources apart."""
+    return model.spec.roles or [None] * len(images)
+
+
+def _source(image: Image, limits: tuple[float, float], role: str | None) -> dict[str, Any]:
     return {
+        **({} if role is None else {"role": role}),
         "path": None if image.path is None else str(image.path),
         "sha256": image.sha256 or None,
         "size": list(image.size),

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import click
 
+from fusekit.train.options import Parts, TrainingData, TrainingRun
 from fusekit.train.recipe import Recipe
 from fusekit.train.session import start_training
 
@@ -78,14 +79,10 @@ def main(
         recipe = changed(base, change)
         run = output / name.replace(" ", "-").replace(",", "").replace("%", "percent")
         trainer = start_training(
-            folders,
-            run,
+            TrainingData(folders=folders, names=names, validation_series=validation_series),
+            Parts(model=model, perceptual=perceptual if recipe.perceptual_weight > 0 else None),
             recipe,
-            model=model,
-            names=names,
-            validation_series=validation_series,
-            perceptual=perceptual,
-            device="cpu",
+            TrainingRun(output=run, device="cpu"),
         )
         trainer.run(log_every=25, save_every=max(1, recipe.steps // 2))
         with (run / "log.csv").open(newline="", encoding="utf-8") as file:

@@ -26,7 +26,7 @@ def main() -> None:
         name = re.sub(r"[-_.]+", "-", found.metadata["Name"]).lower()
         if name in OURS:
             continue
-        needs = SpecifierSet(found.metadata.get("Requires-Python") or "")
+        needs = SpecifierSet(found.metadata["Requires-Python"] or "")
         marker = "" if needs.contains(f"{OLDEST}.99") else f' ; python_version >= "{NEWER}"'
         lines[name] = f"{name}=={found.version.partition('+')[0]}{marker}"
     print("\n".join(lines[name] for name in sorted(lines)))

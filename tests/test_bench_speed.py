@@ -229,8 +229,8 @@ def test_choices_go_to_load_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None
     prepare(small, Entrant("ours", "composed", "auto", "triton"), small.pair())
     prepare(small, Entrant("ours", "plain", "float32"), small.pair())
     common = {"name": "ehdran.ct-mri", "device": "cpu"}
-    assert calls[0] == {**common, "dtype": "auto", "optimize": True, "backend": "triton"}
-    assert calls[1] == {**common, "dtype": "float32", "optimize": False}
+    assert calls[0] == {**common, "dtype": "auto", "form": "fastest", "backend": "triton"}
+    assert calls[1] == {**common, "dtype": "float32", "form": "plain"}
 
 
 @pytest.mark.parametrize(("kind", "batch", "as_fused"), [("ours", 1, True), ("ours", 2, False), ("oracle", 1, False)])

@@ -24,7 +24,7 @@ ENCODE, DECODE, SHARED = 431_296, 55_584, 36_864
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_oracle_fuses_as_the_plain_modules_by_six_convolutions(model: str, channels_last: bool) -> None:
     sources = [torch.rand(1, 1, 24, 20, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)]
-    plain, oracle = fusekit.load(model, optimize=False), fusekit.load(model)
+    plain, oracle = fusekit.load(model, form="plain"), fusekit.load(model)
     published(oracle, Choices(channels_last, 1))
     rule = published_rule(oracle.choose_rule(None), Choices())
     with torch.inference_mode():
@@ -73,7 +73,7 @@ def test_oracle_as_published_sets_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     rule = published_rule(build_rule("sfnn"), Choices())
     monkeypatch.setattr(speed_oracle, "keep_freed_memory", lambda: sets.append("allocator"))
     monkeypatch.setattr(torch, "set_num_threads", sets.append)
-    network = published(fusekit.load("ehdran", device="cpu", optimize=False), Choices())
+    network = published(fusekit.load("ehdran", device="cpu", form="plain"), Choices())
     network.fuse([torch.rand(1, 1, 16, 16)] * 2, rule)
     assert sets == []
     published(network, Choices(keeps_freed_memory=True))
@@ -82,7 +82,7 @@ def test_oracle_as_published_sets_nothing(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_operations_of_large_images_are_counted_on_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    network, sources = fusekit.load("dilran", optimize=False), [torch.rand(2, 1, 32, 48)] * 2
+    network, sources = fusekit.load("dilran", form="plain"), [torch.rand(2, 1, 32, 48)] * 2
     whole = count_operations(network, sources)
     monkeypatch.setattr(speed_rates, "_PART", 16)
     assert count_operations(network, sources) == whole
@@ -99,7 +99,7 @@ def test_background_is_not_counted_where_it_is_copied() -> None:
 
 def test_operations_of_the_networks() -> None:
     sources, pixels = [torch.rand(1, 1, 32, 32)] * 2, 32 * 32
-    plain = count_operations(fusekit.load("ehdran", optimize=False), sources)
+    plain = count_operations(fusekit.load("ehdran", form="plain"), sources)
     assert plain == 2 * pixels * (2 * ENCODE + DECODE)
     assert count_operations(fusekit.load("ehdran"), sources) < plain / 2
     for probe in probes(CPU, torch.float32):

@@ -31,6 +31,7 @@ from fusekit.models.load import build_network
 from fusekit.registry.discovery import registries
 from fusekit.weights.store import save_weights
 
+pytestmark = pytest.mark.slow
 RECORD = Path(__file__).with_name("fingerprint.json")
 RULES = (
     "energy", "l1", "l1-local", "max", "mean", "min", "sum", "weighted",
@@ -67,7 +68,7 @@ def cases() -> Iterator[tuple[str, Callable[[], Any]]]:
             for rule in RULES:
                 for tile in TILES:
                     name = f"{model}|{rule}|{form}|{tile}"
-                    yield case(name, pair, {"optimize": form, "device": "cpu"}, rule=rule, tile=tile)
+                    yield case(name, pair, {"form": form, "device": "cpu"}, rule=rule, tile=tile)
         for weights in ("spect-mri", "pet-mri"):
             yield case(f"{model}.{weights}", [part("pet"), part("mri")], {"device": "cpu"})
     for rule in RULES:
@@ -77,9 +78,9 @@ def cases() -> Iterator[tuple[str, Callable[[], Any]]]:
         yield case(f"laplacian-pyramid|{tile}", pair, {"device": "cpu"}, tile=tile)
     for edge in EDGES:
         for form in ("plain", "composed"):
-            yield case(f"ehdran|edge {edge}|{form}", pair, {"edge": edge, "optimize": form, "device": "cpu"})
+            yield case(f"ehdran|edge {edge}|{form}", pair, {"edge": edge, "form": form, "device": "cpu"})
     for form in ("plain", "composed"):
-        yield case(f"ehdran|bfloat16|{form}", pair, {"dtype": "bfloat16", "optimize": form, "device": "cpu"})
+        yield case(f"ehdran|bfloat16|{form}", pair, {"dtype": "bfloat16", "form": form, "device": "cpu"})
     three = [part("ct"), part("mri"), part("pet")]
     for rule in ("sfnn", "sfnn-local", "max"):
         yield case(f"ehdran|three|{rule}", three, rule=rule)
@@ -90,7 +91,7 @@ def cases() -> Iterator[tuple[str, Callable[[], Any]]]:
     yield case("ehdran|float in color", [part("pet", "float32"), part("mri", "float32")])
     yield case("ehdran|8 to 16 bit", pair, bit_depth="16")
     yield case("ehdran|8 bit to float", pair, bit_depth="float")
-    yield case("ehdran|resampled", [part("ct"), part("mri")[::2, ::2]], resize="first")
+    yield case("ehdran|resampled", [part("ct"), part("mri")[::2, ::2]], align="first")
     yield "composed", _composed
 
 
@@ -133,7 +134,7 @@ def ratings() -> dict[str, dict[str, Any]]:
     names = [entry.name for entry in registries().metrics if not entry.details.get("optional")]
     for pair in (("ct", "mri"), ("pet", "mri")):
         sources = [part(name) for name in pair]
-        fused = fusekit.fuse(sources, "pixel", "mean").image
+        fused = fusekit.fuse(sources, "pixel", rule="mean").image
         found["-".join(pair)] = {
             name: dict(rating) for name, rating in evaluate_detailed(sources, fused, names).items()
         }
@@ -151,7 +152,7 @@ def write() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fused = {name: fingerprint(run()) for name, run in cases()}
-    record = {"machine": machine(), "fused": fused, "ratings": ratings()}
+    record: dict[str, Any] = {"machine": machine(), "fused": fused, "ratings": ratings()}
     lines = [
         f'{{\n"machine": {json.dumps(record["machine"])},\n"fused": {{',
         ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in fused.items()),

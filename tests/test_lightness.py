@@ -26,10 +26,12 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.process
 def test_importing_the_package_imports_nothing_heavy() -> None:
     assert run("import sys, fusekit; print([name for name in {heavy!r} if name in sys.modules])").stdout == "[]\n"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -49,6 +51,7 @@ def test_help_and_listings_import_nothing_heavy(arguments: tuple[str, ...]) -> N
     assert done.stdout
 
 
+@pytest.mark.process
 def test_models_are_listed_with_their_facts() -> None:
     rows = {row["name"]: row for row in json.loads(run(COMMAND, "list", "models", "--json").stdout)}
     assert rows["ehdran"]["kind"] == "models"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def model() -> FusionModel:
     return fusekit.load("ehdran", device="cpu")
 
 
-def reconstruction(model: FusionModel, pixels: np.ndarray) -> np.ndarray:
+def reconstruction(model: Any, pixels: np.ndarray) -> np.ndarray:
     """Return what ``weights=[1, 0]`` must give of an 8-bit image that uses its full range."""
     raw = model.reconstruct(torch.from_numpy(pixels.astype(np.float32) / 255)[None, None]).detach()[0, 0].numpy()
     return np.rint(output_to_unit(raw, "clamp") * 255).astype(np.uint8)
@@ -44,8 +45,8 @@ def test_paths_arrays_and_tensors_give_the_same(tmp_path: Path, model: FusionMod
     assert expected.dtype == np.uint8
     assert expected.shape == CT.shape
     assert record["model"]["name"] == "ehdran"
-    mixed = [str(paths[0]), torch.from_numpy(MRI)]
-    for sources in (paths, [str(path) for path in paths], mixed):
+    forms: list[list[Any]] = [paths, [str(path) for path in paths], [str(paths[0]), torch.from_numpy(MRI)]]
+    for sources in forms:
         np.testing.assert_array_equal(fusekit.fuse(sources, model).image, expected)
     by_name = fusekit.fuse(paths, device="cpu")
     np.testing.assert_array_equal(by_name.image, expected)
@@ -91,7 +92,7 @@ def test_odd_sizes(model: FusionModel, size: tuple[int, int]) -> None:
 
 
 def test_three_sources(model: FusionModel) -> None:
-    fused, record = fusekit.fuse([CT, MRI, texture(4)], model, "mean")
+    fused, record = fusekit.fuse([CT, MRI, texture(4)], model, rule="mean")
     assert fused.shape == CT.shape
     assert len(record["sources"]) == 3
 
@@ -170,42 +171,42 @@ def test_color_choices(model: FusionModel) -> None:
 
 def test_sizes_that_differ(tmp_path: Path, model: FusionModel) -> None:
     large = write_texture(tmp_path / "large.png", 5, 48, 40)
-    with pytest.raises(InputError, match=r"24×20 and .*large\.png \(source 2\) is 48×40 .*--resize first"):
+    with pytest.raises(InputError, match=r"24×20 and .*large\.png \(source 2\) is 48×40 .*--align first"):
         fusekit.fuse([CT, large], model)
-    fused, record = fusekit.fuse([CT, large], model, resize="first")
+    fused, record = fusekit.fuse([CT, large], model, align="first")
     assert fused.shape == CT.shape
     assert record["sources"][1]["notes"] == ["resampled from 48×40"]
-    assert record["resize"] == "first"
-    assert fusekit.fuse([PET, texture(5, 48, 41, channels=3)], model, resize="first").image.shape == PET.shape
-    with pytest.raises(OptionError, match="unknown resize"):
-        fusekit.fuse([CT, large], model, resize="last")
+    assert record["align"] == "first"
+    assert fusekit.fuse([PET, texture(5, 48, 41, channels=3)], model, align="first").image.shape == PET.shape
+    with pytest.raises(OptionError, match="unknown aligner 'last'"):
+        fusekit.fuse([CT, large], model, align="last")
 
 
 def test_arguments_that_make_no_sense(model: FusionModel) -> None:
     with pytest.raises(InputError, match="fuses 2 or more sources, and 1 were given"):
         fusekit.fuse([CT], model)
     with pytest.raises(InputError, match="give the sources as a list"):
-        fusekit.fuse(CT, model)
-    with pytest.raises(OptionError, match="belong to load"):
+        fusekit.fuse(CT, model)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match=r"edge: choices of fusekit\.load, and this model is loaded already"):
         fusekit.fuse([CT, MRI], model, edge="sobel")
     with pytest.raises(OptionError, match="unknown bit depth"):
         fusekit.fuse([CT, MRI], model, bit_depth="12")
     with pytest.raises(InputError, match="holds 2 images"):
         fusekit.fuse([torch.zeros(2, 1, 8, 8), torch.zeros(2, 1, 8, 8)], model)
     with pytest.raises(RuleError, match="3 weights for 2 sources"):
-        fusekit.fuse([CT, MRI], model, "weighted", rule_options={"weights": [1, 2, 3]})
+        fusekit.fuse([CT, MRI], model, rule="weighted", rule_options={"weights": [1, 2, 3]})
 
 
 @pytest.mark.parametrize("rule", registries().fusion_rules.names())
 def test_every_rule_runs(model: FusionModel, rule: str) -> None:
-    fused, record = fusekit.fuse([CT, MRI], model, rule)
+    fused, record = fusekit.fuse([CT, MRI], model, rule=rule)
     assert fused.shape == CT.shape
     assert record["rule"]["name"] == rule
 
 
 def test_all_the_weight_on_one_source_is_its_reconstruction(model: FusionModel) -> None:
     for weights, source in (([1, 0], CT), ([0, 1], MRI)):
-        fused = fusekit.fuse([CT, MRI], model, "weighted", rule_options={"weights": weights}).image
+        fused = fusekit.fuse([CT, MRI], model, rule="weighted", rule_options={"weights": weights}).image
         assert np.abs(fused.astype(int) - reconstruction(model, source)).max() <= 1
 
 
@@ -225,7 +226,7 @@ def test_run_model_takes_luminances(model: FusionModel) -> None:
 
 def test_the_record_says_where_everything_came_from(tmp_path: Path, model: FusionModel) -> None:
     path = write_texture(tmp_path / "ct.png", 1)
-    fused = fusekit.fuse([path, PET], model, "weighted", rule_options={"weights": [0.7, 0.3]})
+    fused = fusekit.fuse([path, PET], model, rule="weighted", rule_options={"weights": [0.7, 0.3]})
     record = json.loads(json.dumps(fused.record))
     assert record["sources"][0] == {
         "path": str(path),

@@ -21,6 +21,7 @@ from PIL import Image
 from fusekit.images import samples
 
 pytest.importorskip("hatchling", reason="building wheels needs hatchling")
+pytestmark = [pytest.mark.slow, pytest.mark.process]
 
 HALF_RULE = """
     from fusekit.extend import FusionRule, RuleResult

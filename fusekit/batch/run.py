@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,13 +15,19 @@ from fusekit.batch.executor import Outcome
 from fusekit.batch.threads import Crew
 from fusekit.cases.case import Job
 from fusekit.cases.folders import matched
-from fusekit.errors import InputError, OutputError
+from fusekit.cases.roles import check_roles, numbered
+from fusekit.errors import InputError, OutputError, UnknownNameError
 from fusekit.machine.files import can_create_in, remove_stale_partials
 from fusekit.models.base import FusionModel
 from fusekit.models.describe import machine
-from fusekit.models.load import load
-from fusekit.options import Options
+from fusekit.models.load import loaded_model
+from fusekit.options import DEFAULT_MODEL, FuseOptions, LoadOptions, RunOptions, as_asked, overridden
 from fusekit.record import read_record, settings
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from fusekit.options import FolderChoices
 
 
 @dataclass
@@ -34,6 +40,7 @@ class Summary:
         other_settings: those of the skipped whose record shows another model, weights, rule or option.
         failed: reason by name.
         interrupted: whether the user stopped the run.
+        run: `RunOptions` as they were asked for.
     """
 
     done: list[str] = field(default_factory=list)
@@ -41,6 +48,7 @@ class Summary:
     other_settings: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     interrupted: bool = False
+    run: dict[str, Any] = field(default_factory=dict)
 
     def add(self, name: str, outcome: Outcome) -> None:
         """Add what became of a job."""
@@ -61,7 +69,7 @@ class Summary:
         return f"{output}: {', '.join(part for part in parts if not part.startswith('0 ')) or 'nothing to do'}"
 
 
-def find_jobs(folders: Sequence[Path], output: Path, names: str | None = None) -> list[Job]:
+def find_jobs(folders: Sequence[Path], output: Path, names: str | Path | None = None) -> list[Job]:
     """Match the images of ``folders`` by name; each output is called as its first source."""
     jobs = []
     for name, sources in matched(folders, names).items():
@@ -91,27 +99,20 @@ def prepare_output(output: Path, folders: Sequence[Path]) -> None:
 def fuse_folders(
     folders: Sequence[str | Path],
     output: str | Path,
-    model: str | Path | FusionModel = "ehdran",
-    *,
-    names: str | None = None,
-    options: Options | None = None,
-    record: bool = True,
-    overwrite: bool = False,
-    workers: int | None = None,
-    report: Callable[[Job], None] | None = None,
+    model: str | Path | FusionModel = DEFAULT_MODEL,
+    options: FuseOptions | None = None,
+    run: RunOptions | None = None,
+    **choices: Unpack[FolderChoices],
 ) -> Summary:
     """Fuse the images of folders that are called alike, as ``fusekit fuse --pairs`` does.
 
     Args:
         folders: two or more.
         output: folder to write to, made if need be.
-        model: a name, or a model that `fusekit.load` returned, with its rule.
-        names: fuse only these: a file with a name a line, or ``FILE.json#/key/key``.
-        options: of the pipeline.
-        record: whether to write records.
-        overwrite: whether to make again what is there already.
-        workers: sets that are fused at the same time; ``None`` for what suits the device.
-        report: called after each job, in the order in which they end.
+        model: as `fusekit.load` takes it, or a model that it returned (then no choice of loading applies).
+        options: how to fuse.
+        run: how to go through the folders.
+        choices: fields of `FuseOptions` and `RunOptions`, which overrule ``options`` and ``run``, and of `LoadOptions`.
 
     Returns:
         what was fused, skipped and failed, with reasons; a set that cannot be fused is no exception here.
@@ -119,60 +120,49 @@ def fuse_folders(
     Raises:
         FusekitError: folders, output folder, names, model or options cannot be used.
     """
+    options = overridden(FuseOptions, options, choices, LoadOptions, RunOptions)
+    run = overridden(RunOptions, run, choices, LoadOptions, FuseOptions)
     paths, target = [Path(folder) for folder in folders], Path(output)
     if len(paths) < 2:
         raise InputError("fusing needs two or more folders")
-    jobs = find_jobs(paths, target, names)
+    options = replace(options, roles=numbered(options.roles, paths))
+    jobs = find_jobs(paths, target, run.names)
     prepare_output(target, paths)
-    loaded = model if isinstance(model, FusionModel) else load(model)
-    return fuse_jobs(
-        jobs,
-        loaded,
-        options or Options(),
-        record=record,
-        overwrite=overwrite,
-        workers=workers,
-        report=report,
-    )
+    return fuse_jobs(jobs, loaded_model(model, choices), options, run)
 
 
 def fuse_jobs(
-    jobs: Sequence[Job],
-    model: FusionModel,
-    options: Options,
-    *,
-    record: bool = True,
-    overwrite: bool = False,
-    workers: int | None = None,
-    report: Callable[[Job], None] | None = None,
+    jobs: Sequence[Job], model: FusionModel, options: FuseOptions | None = None, run: RunOptions | None = None
 ) -> Summary:
     """Fuse every job, go on past those that fail, and stop in good order when interrupted.
 
     Args:
         jobs: from `find_jobs`.
-        model: loaded, with its rule.
-        options: of the pipeline.
-        record: whether to write records.
-        overwrite: whether to make again what is there already.
-        workers: sets that are fused at the same time; ``None`` for what suits the device.
-        report: called after each job, in the order in which they end.
+        model: loaded.
+        options: how to fuse; roles by number.
+        run: how to go through the jobs; their names are chosen already.
 
     Returns:
         the summary, in the order of ``jobs``.
 
     Raises:
-        OptionError: fewer than one worker.
+        RuleError: the model cannot use the rule.
+        UnknownNameError: there is no such executor.
     """
-    ours = settings(model, model.choose_rule(None), options)
+    options, run = options or FuseOptions(), run or RunOptions()
+    if run.executor != "threads":
+        raise UnknownNameError("executor", run.executor, ["threads"])
+    check_roles(model.spec, options.roles)
+    ours = settings(model, model.choose_rule(options.rule, options.rule_options), options)
 
     def skip(output: Path) -> Outcome | None:
-        if overwrite or not output.exists():
+        if run.overwrite or not output.exists():
             return None
         return Outcome("skipped", other_settings=not _same_settings(output, ours))
 
-    shares = Shares.of(torch.device(machine(model)["device"]), workers)
-    crew = Crew(jobs, model, options, shares, record=record, skip=skip, report=report)
-    summary = Summary()
+    shares = Shares.of(torch.device(machine(model)["device"]), run.workers)
+    crew = Crew(jobs, model, options, shares, record=run.record, skip=skip, report=run.report)
+    summary = Summary(run=as_asked(run))
     try:
         crew.run()
     except KeyboardInterrupt:

@@ -32,7 +32,7 @@ from fusekit.fusing.run import Run, run_batch, run_model
 from fusekit.images.image import Array
 from fusekit.machine.allocator import release_freed_memory
 from fusekit.models.base import FusionModel
-from fusekit.options import Options
+from fusekit.options import FuseOptions
 from fusekit.pipeline import Fused, Prepared, finish, prepare
 
 _MOST_TOGETHER = 32
@@ -63,7 +63,7 @@ class Crew:
     Args:
         jobs: to be fused.
         model: loaded; several threads call it at once.
-        options: of the pipeline.
+        options: how to fuse, with the rule.
         shares: of the machine.
         record: whether to write records.
         skip: tells of an output whether the job is to be left out, and how that counts.
@@ -77,7 +77,7 @@ class Crew:
         self,
         jobs: Sequence[Job],
         model: FusionModel,
-        options: Options,
+        options: FuseOptions,
         shares: Shares,
         *,
         record: bool,
@@ -87,7 +87,7 @@ class Crew:
         self.outcomes: dict[int, Outcome] = {}
         self._jobs, self._model, self._options, self._shares = jobs, model, options, shares
         self._record, self._skip, self._report = record, skip, report
-        self._rule = model.choose_rule(None)
+        self._rule = model.choose_rule(options.rule, options.rule_options)
         # Threads say here what the main thread is to do next.
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._reported = self._started = self._reading = self._calls_begun = 0

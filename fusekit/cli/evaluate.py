@@ -41,6 +41,12 @@ def evaluate(
     from fusekit.machine.files import check_writable, write_text_atomically
 
     methods = _named(fused)
+    if per_source and as_json:
+        raise OptionError(
+            "--per-source is of the table; --json holds each source's values already, leave one of them out"
+        )
+    if names is not None and not all(path.is_dir() for path in sources):
+        raise OptionError("--names chooses among the images of folders; leave it out, or give folders")
     for path in filter(None, (csv_path, html_path)):
         check_writable(path)
     comparison = compare(sources, methods, metrics.split(","), names)

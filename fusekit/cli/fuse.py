@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fusekit.cli.options import load_chosen, model_options, rule_options
+from fusekit.cli.options import flag_of, made_of, model_option, options_of
 from fusekit.cli.output import ProgressBar
 from fusekit.cli.start import uncollected, wait_passively
 from fusekit.errors import InputError, OptionError
+from fusekit.options import BIT_DEPTHS, FuseOptions, LoadOptions, RunOptions, chosen_names
 
 if TYPE_CHECKING:
     from fusekit.cases.case import Job
-    from fusekit.options import Options
 
 
 @click.command(short_help="Fuse images, or folders of them.")
@@ -24,19 +25,12 @@ if TYPE_CHECKING:
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Output file; a folder with --pairs."
 )
 @click.option("--pairs", is_flag=True, help="SOURCES are folders whose images are matched by file name.")
-@click.option("--names", metavar="FILE", help="With --pairs: fuse only these; a name a line, or FILE.json#/key/key.")
-@model_options
-@rule_options
-@click.option("--color", default="keep", show_default=True, help="Chroma: keep, gray, or from:N (source N).")
-@click.option("--resize", help="'first' resamples sources of other sizes to the first one's.")
-@click.option("--bit-depth", help="8, 16 or float; the first source's by default.")
-@click.option("--tile", default="auto", show_default=True, help="auto, off, or the side of tiles in pixels.")
-@click.option("--memory", help="What fusing may take, as 2GiB; above it images are fused in tiles.")
-@click.option("--no-record", is_flag=True, help="Write no OUT.json beside the output.")
-@click.option("--overwrite", is_flag=True, help="With --pairs: make again what is there already.")
-@click.option("--workers", type=int, help="With --pairs: sets fused at once; what suits the device by default.")
+@model_option
+@options_of(LoadOptions)
+@options_of(FuseOptions)
+@options_of(RunOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print the record, or the summary of --pairs, as JSON.")
-def fuse(sources: tuple[Path, ...], output: Path, pairs: bool, names: str | None, **choices: Any) -> None:
+def fuse(sources: tuple[Path, ...], output: Path, pairs: bool, model: str, as_json: bool, **choices: Any) -> None:
     """Fuse two or more registered images: fusekit fuse A B [C …] -o OUT.
 
     \b
@@ -44,66 +38,80 @@ def fuse(sources: tuple[Path, ...], output: Path, pairs: bool, names: str | None
     fusekit fuse --pairs ct/ mri/ -o fused/          all pairs of two folders, resumable
     """
     wait_passively()
-    with uncollected():
-        from fusekit.options import Options
-
-    options = Options(choices["color"], choices["resize"], choices["bit_depth"], choices["tile"], choices["memory"])
-    if names is not None and not pairs:
-        raise OptionError("--names chooses among the pairs of folders; add --pairs")
-    if choices["workers"] is not None and (not pairs or choices["workers"] < 1):
-        raise OptionError("--workers is of the pairs of folders, 1 or more; add --pairs or leave it out")
+    loading = made_of(LoadOptions, choices)
+    options, run = made_of(FuseOptions, choices), made_of(RunOptions, choices)
+    if not pairs:
+        _refuse_choices_of_pairs(run)
     if len(sources) < 2:
         what = "folders" if pairs else "images"
         raise InputError(f"fusing needs two or more {what}, and only {sources[0]} was given")
     if pairs:
-        _fuse_folders(sources, output, names, options, choices)
+        _fuse_folders(sources, output, model, loading, options, run, as_json)
     else:
         with uncollected():
-            _fuse_files(sources, output, options, choices)
+            _fuse_files(sources, output, model, loading, options, run.record, as_json)
 
 
-def _fuse_files(sources: tuple[Path, ...], output: Path, options: Options, choices: dict[str, Any]) -> None:
+def _refuse_choices_of_pairs(run: RunOptions) -> None:
+    """Raise `OptionError` for choices that one set of sources has no use for."""
+    flags = {each.name: flag_of(each) for each in fields(run)}
+    given = [str(flags[name]) for name in chosen_names(run) if name != "record"]
+    if given:
+        are = "is" if len(given) == 1 else "are"
+        raise OptionError(f"{', '.join(given)} {are} for the pairs of folders; add --pairs, or leave it out")
+
+
+def _fuse_files(
+    sources: tuple[Path, ...],
+    output: Path,
+    model: str,
+    loading: LoadOptions,
+    options: FuseOptions,
+    record: bool,
+    as_json: bool,
+) -> None:
     from fusekit.images.formats.raster import check_format
     from fusekit.machine.files import check_writable
-    from fusekit.options import BIT_DEPTHS
-    from fusekit.pipeline import fuse_loaded
+    from fusekit.models.load import load
+    from fusekit.pipeline import fuse
     from fusekit.record import check_not_a_source
 
     asked = BIT_DEPTHS[options.bit_depth] if options.bit_depth else None
     check_format(output, asked)
     check_writable(output)
     check_not_a_source(output, sources)
-    fused = fuse_loaded(list(sources), load_chosen(choices), options=options)
-    fused.save(output, record=not choices["no_record"])
-    if choices["as_json"]:
+    fused = fuse(list(sources), load(model, loading), options)
+    fused.save(output, record=record)
+    if as_json:
         click.echo(json.dumps({"fused": str(output), **fused.record}, indent=2, ensure_ascii=False))
     else:
         click.echo(output)
 
 
 def _fuse_folders(
-    folders: tuple[Path, ...], output: Path, names: str | None, options: Options, choices: dict[str, Any]
+    folders: tuple[Path, ...],
+    output: Path,
+    model: str,
+    loading: LoadOptions,
+    options: FuseOptions,
+    run: RunOptions,
+    as_json: bool,
 ) -> None:
     from fusekit.batch.run import find_jobs, fuse_jobs, prepare_output
+    from fusekit.cases.roles import numbered
+    from fusekit.models.load import load
 
-    jobs = find_jobs(folders, output, names)
+    options = replace(options, roles=numbered(options.roles, folders))
+    jobs = find_jobs(folders, output, run.names)
     prepare_output(output, folders)
-    model = load_chosen(choices)
+    network = load(model, loading)
     with ProgressBar("fusing", len(jobs)) as progress:
 
         def advance(_: Job) -> None:
             progress.advance(f"{progress.speed:.1f} images/s" if progress.speed else "")
 
-        summary = fuse_jobs(
-            jobs,
-            model,
-            options,
-            record=not choices["no_record"],
-            overwrite=choices["overwrite"],
-            workers=choices["workers"],
-            report=advance,
-        )
-    if choices["as_json"]:
+        summary = fuse_jobs(jobs, network, options, replace(run, report=advance))
+    if as_json:
         click.echo(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False))
     else:
         click.echo(summary.text(output))

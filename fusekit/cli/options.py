@@ -1,102 +1,91 @@
-"""Options that several commands share."""
+"""Options of commands, made of the fields of option classes."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import MISSING, Field, fields
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import click
 
 from fusekit.errors import OptionError
-from fusekit.train.recipe import Recipe
-
-if TYPE_CHECKING:
-    from fusekit.models.base import FusionModel
+from fusekit.options import DEFAULT_MODEL
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+_Options = TypeVar("_Options")
 
-_RECIPE_HELP = {
-    "steps": "Optimiser steps of a training.",
-    "batch": "Crops a step, of each process.",
-    "crop": "Side of the crops, pixels.",
-    "rate": "Peak learning rate of Adam; cosine decay to 1 %.",
-    "warm_up": "First share of the steps, in which the rate rises.",
-    "gradient_weight": "Weight of the gradient term.",
-    "perceptual_weight": "Weight of the perceptual term.",
-    "settle": "Last share of the steps, in evaluation mode.",
-    "precision": "float32 or bfloat16 (autocast) of a training.",
-    "clip": "Greatest norm of the gradients; 0 for any.",
-    "seed": "Seed of all that is drawn.",
-}
+#: Every command that takes a model takes it by this option.
+model_option = click.option("--model", default=DEFAULT_MODEL, show_default=True, help="A model, or model.weights.")
 
 
-def model_options(command: _Function) -> _Function:
-    """Add the options that choose and load a model."""
-    for option in reversed(
-        (
-            click.option("--model", default="ehdran", show_default=True, help="A model, or model.weights."),
-            click.option(
-                "--weights", help="Weights: a tag, a safetensors file, a folder, or hub:OWNER/NAME[@REVISION]."
-            ),
-            click.option("--edge", help="Edge operator in place of the one the weights were trained with."),
-            click.option(
-                "--encoder-option", "encoder_options", multiple=True, metavar="KEY=VALUE", help="Option of the encoder."
-            ),
-            click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
-            click.option(
-                "--dtype", default="float32", show_default=True, help="float32, bfloat16, float16, or auto by hardware."
-            ),
-            click.option("--form", help="Of the model: plain, composed, or compile (by torch.compile)."),
-            click.option("--backend", default="auto", show_default=True, help="auto, torch or triton."),
-        )
-    ):
-        command = option(command)
-    return command
-
-
-def rule_options(command: _Function) -> _Function:
-    """Add the options that choose a fusion rule."""
-    command = click.option(
-        "--rule-option", "rule_options", multiple=True, metavar="KEY=VALUE", help="Option of the rule."
-    )(command)
-    return click.option("--rule", help="Fusion rule; the model's own by default.")(command)
-
-
-def recipe_options(*names: str) -> Callable[[_Function], _Function]:
-    """Return what adds options for these fields of a `Recipe`, with its defaults."""
-    defaults = {field.name: field.default for field in fields(Recipe)}
+def options_of(option_class: type, *names: str) -> Callable[[_Function], _Function]:
+    """Return what adds options for the fields of an option class, all or those named, in their order."""
+    found = {each.name: each for each in fields(option_class) if flag_of(each)}
+    hints = get_type_hints(option_class)
 
     def add(command: _Function) -> _Function:
-        for name in reversed(names):
-            flag = f"--{name.replace('_', '-')}"
-            command = click.option(flag, default=defaults[name], show_default=True, help=_RECIPE_HELP[name])(command)
+        for name in reversed(names or tuple(found)):
+            command = _option(found[name], hints[name])(command)
         return command
 
     return add
 
 
-def load_chosen(choices: Mapping[str, Any]) -> FusionModel:
-    """Load the model that the options of `model_options` and `rule_options` describe."""
-    from fusekit.models.load import load
+def made_of(option_class: type[_Options], choices: Mapping[str, Any], **more: Any) -> _Options:
+    """Return the value of an option class that a command's options say; ``more`` are fields that no option gives.
 
-    return load(
-        choices["model"],
-        weights=choices["weights"],
-        rule=choices["rule"],
-        rule_options=parse_pairs(choices["rule_options"], "--rule-option"),
-        edge=choices["edge"],
-        encoder_options=parse_pairs(choices["encoder_options"], "--encoder-option"),
-        device=choices["device"],
-        dtype=choices["dtype"],
-        optimize=choices["form"] or True,
-        backend=choices["backend"],
-    )
+    Raises:
+        FusekitError: of the class, for values that cannot be used.
+    """
+    hints = get_type_hints(option_class)
+    given = {}
+    for each in fields(option_class):  # type: ignore[arg-type]
+        if flag_of(each) and each.name in choices:
+            given[each.name] = _value_of(each, hints[each.name], choices[each.name])
+    return option_class(**given, **more)
 
 
-def parse_pairs(pairs: Sequence[str], option: str) -> dict[str, Any]:
+def flag_of(field: Field[Any]) -> str | None:
+    """Return the option of a field, as ``--bit-depth``; ``None`` for a field that commands do not offer."""
+    name = field.metadata.get("name")
+    if "help" not in field.metadata or name == "":
+        return None
+    return f"--{name or field.name.replace('_', '-')}"
+
+
+def _option(field: Field[Any], hint: Any) -> Callable[[_Function], _Function]:
+    """Return the option of a field, by its type: a flag, a number, a text, or one that may be repeated."""
+    flag, about = str(flag_of(field)), field.metadata
+    common: dict[str, Any] = {"help": about["help"], "metavar": about["metavar"]}
+    if get_origin(hint) in (Mapping, Sequence):
+        return click.option(flag, field.name, multiple=True, **common)
+    default = None if field.default is MISSING else field.default
+    if isinstance(default, bool):
+        both = f"{flag}/--no-{flag[2:]}" if default else flag
+        return click.option(both, field.name, is_flag=True, default=default, show_default=default, help=about["help"])
+    number = next((each for each in (hint, *get_args(hint)) if each in (int, float)), None)
+    takes_text = str in (hint, *get_args(hint)) or number is None
+    kind = click.Choice(about["choices"]) if about["choices"] else str if takes_text else number
+    return click.option(flag, field.name, type=kind, default=default, show_default=default is not None, **common)
+
+
+def _value_of(field: Field[Any], hint: Any, given: Any) -> Any:
+    """Return the value of a field from what its option was given."""
+    if get_origin(hint) is Mapping:
+        return parse_pairs(given, str(flag_of(field)), as_text=get_args(hint)[1] is not Any)
+    if get_origin(hint) is Sequence:
+        return [each for text in given for each in text.split(",") if each]
+    return given
+
+
+def parse_pairs(pairs: Sequence[str], option: str, *, as_text: bool = False) -> dict[str, Any]:
     """Turn ``key=value`` texts into a dictionary; values are read as JSON, lists may be written ``1,3,5``.
+
+    Args:
+        pairs: the texts.
+        option: what they were given to.
+        as_text: leave keys and values as they are.
 
     Raises:
         OptionError: a text has no ``=``.
@@ -106,7 +95,10 @@ def parse_pairs(pairs: Sequence[str], option: str) -> dict[str, Any]:
         key, separator, text = pair.partition("=")
         if not separator or not key:
             raise OptionError(f"{option} takes KEY=VALUE, not {pair!r}")
-        parsed[key.replace("-", "_")] = _value(text)
+        if as_text:
+            parsed[key] = text
+        else:
+            parsed[key.replace("-", "_")] = _value(text)
     return parsed
 
 

@@ -19,7 +19,7 @@ from fusekit.machine.memory import is_out_of_memory
 from fusekit.models.base import EncoderDecoder, Fusion, FusionModel
 from fusekit.models.contract import apply_rule
 from fusekit.models.shapes import check_sources, crop_to, pad_to_multiple
-from fusekit.options import Options, parse_memory, parse_tile
+from fusekit.options import FuseOptions, parse_memory, parse_tile
 from fusekit.registry.contract import calling, fault
 from fusekit.rules.base import FusionRule
 
@@ -42,7 +42,7 @@ class Run(NamedTuple):
 
 
 def run_model(
-    model: FusionModel, units: Sequence[Array], rule: FusionRule | None, options: Options | None = None
+    model: FusionModel, units: Sequence[Array], rule: FusionRule | None, options: FuseOptions | None = None
 ) -> Run:
     """Run the network on luminances (H, W) in [0, 1], whole or in tiles.
 
@@ -54,7 +54,7 @@ def run_model(
 
 
 def run_batch(
-    model: FusionModel, sets: Sequence[Sequence[Array]], rule: FusionRule | None, options: Options | None = None
+    model: FusionModel, sets: Sequence[Sequence[Array]], rule: FusionRule | None, options: FuseOptions | None = None
 ) -> list[Run]:
     """Do as `run_model` for several sets of as many sources of one size, in one call of the network."""
     device, dtype = model.device, model.dtype
@@ -62,7 +62,7 @@ def run_batch(
     check_sources(tensors, model.spec)
     try:
         with torch.inference_mode(), calling(model.component, is_out_of_memory):
-            runs = _run(model, tensors, rule, options or Options())
+            runs = _run(model, tensors, rule, options or FuseOptions())
     except (MemoryError, OSError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -106,7 +106,7 @@ def _on(device: torch.device, tensor: Tensor) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
-def _run(model: FusionModel, sources: Sequence[Tensor], rule: FusionRule | None, options: Options) -> list[Run]:
+def _run(model: FusionModel, sources: Sequence[Tensor], rule: FusionRule | None, options: FuseOptions) -> list[Run]:
     """Fuse tensors (B, 1, H, W) whole or in tiles."""
     size = sources[0].shape[2:]
     padded = [pad_to_multiple(source, model.spec.multiple, model.spec.padding) for source in sources]

@@ -150,7 +150,7 @@ def feature_mutual_information(sources: Sequence[Tensor], fused: Tensor) -> Tens
 
 
 class FeatureMutualInformation(TogetherMetric):
-    """Base of the feature mutual informations; subclasses say which ``feature``.
+    """Base of the mutual information of features; subclasses say which ``feature``.
 
     Each 3×3 window of a feature map is taken for a distribution over its nine pixels. A window that equals the fused
     image's, and one that is flat as the fused image's is, has 1; one that is flat where the fused image's is not has 0.

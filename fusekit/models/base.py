@@ -221,14 +221,10 @@ class EncoderDecoder(FusionModel):
     """Free-rule family: ``encode`` every source, let any rule fuse the features, ``decode``.
 
     Subclasses set ``self.encoder`` and ``self.decoder``, or override `encode` and `decode`.
-
-    Attributes:
-        rule: rule used where `fuse` names none; ``None`` means ``spec.default_rule``.
     """
 
     encoder: nn.Module
     decoder: nn.Module
-    rule: FusionRule | None = None
     trains_on_sources = False
 
     def encode(self, x: Tensor) -> Features:
@@ -305,11 +301,7 @@ class EncoderDecoder(FusionModel):
         return Fusion(image, found, report)
 
     def choose_rule(self, rule: RuleLike, options: Mapping[str, Any] | None = None) -> FusionRule:
-        if rule is not None:
-            return build_rule(rule, options)
-        if self.rule is not None and not options:
-            return self.rule
-        return build_rule(self.spec.default_rule, options)
+        return build_rule(self.spec.default_rule if rule is None else rule, options)
 
 
 class BoundRule(EncoderDecoder):
@@ -342,7 +334,7 @@ class BoundRule(EncoderDecoder):
     def choose_rule(self, rule: RuleLike, options: Mapping[str, Any] | None = None) -> None:  # type: ignore[override]
         if options or (rule is not None and rule != self.spec.default_rule):
             raise RuleError(
-                f"the model {self.spec.id!r} has a fusion network of its own and cannot use the rule {_name(rule)!r}; "
+                f"the model {self.spec.id!r} has a fusion network of its own and cannot use {_name(rule)}; "
                 "leave the rule out"
             )
 
@@ -364,9 +356,11 @@ class Joint(FusionModel):
         if rule is not None or options:
             raise RuleError(
                 f"the model {self.spec.id!r} sees all sources in one network, so there are no separate features "
-                f"for the rule {_name(rule)!r} to act on; leave the rule out"
+                f"for {_name(rule)} to act on; leave the rule out"
             )
 
 
 def _name(rule: RuleLike) -> str:
-    return rule if isinstance(rule, str) else type(rule).__name__
+    if rule is None:
+        return "options of a rule"
+    return f"the rule {(rule if isinstance(rule, str) else type(rule).__name__)!r}"

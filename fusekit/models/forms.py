@@ -20,7 +20,7 @@ class Forms(nn.Module):
     """What every `FusionModel` can be asked to run as; a model with more than plain modules overrides parts of it."""
 
     spec: ModelSpec
-    #: Forms that the model has; the last but ``compile`` is the fastest that needs nothing else. See `optimize`.
+    #: Forms that the model has; the last but ``compile`` is the fastest that needs nothing else. See `use_form`.
     forms: tuple[str, ...] = ("plain",)
     #: The form asked for, of `forms`, or ``fastest``.
     asked_form: str = "plain"
@@ -32,30 +32,24 @@ class Forms(nn.Module):
         """What runs where no gradients are asked for: ``plain``, or the name of a faster form of the same function."""
         return "plain"
 
-    @property
-    def optimized(self) -> bool:
-        """Whether another form than the plain modules was asked for."""
-        return self.asked_form != "plain"
-
-    def optimize(self: _Forms, form: bool | str = True) -> _Forms:
-        """Let the model run its inference form, if it has one, or with ``False`` no longer; return the model.
+    def use_form(self: _Forms, form: str) -> _Forms:
+        """Let the model run a form of its own, the same function but for rounding; return the model.
 
         The modules that hold the weights stay as they are: parameters, state dict, saving and moving are not touched.
         Models that have such a form name it in `forms`, override `form`, and look at `asked_form` where they compute.
-        The form is the same function but for rounding, follows later changes of the weights, and does not run in
-        training mode or where gradients are asked for.
+        A form follows later changes of the weights, and does not run in training mode or where gradients are asked for.
 
         Args:
-            form: ``True`` for the fastest that needs no compiler, ``False`` or ``plain`` for the plain modules, or the
-                name of one, as ``composed`` or ``compile`` (by torch.compile).
+            form: ``fastest`` (that needs no compiler), ``plain`` for the modules as they are written, or the name of
+                another one of `forms`, as ``composed`` or ``compile`` (by torch.compile).
 
         Raises:
             OptionError: the model has no form of that name.
         """
-        asked = {True: "fastest", False: "plain"}[form] if isinstance(form, bool) else form
-        if asked not in ("fastest", *self.forms):
-            raise OptionError(f"the model {self.spec.id!r} has no form {asked!r}; choose {', '.join(self.forms)}")
-        self.asked_form = asked
+        if form not in ("fastest", *self.forms):
+            known = ", ".join(("fastest", *self.forms))
+            raise OptionError(f"the model {self.spec.id!r} has no form {form!r}; choose {known}")
+        self.asked_form = form
         return self
 
     @property

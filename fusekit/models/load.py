@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from fusekit.errors import (
+    DeviceError,
     FusekitError,
     FusekitWarning,
     OptionError,
@@ -18,85 +19,99 @@ from fusekit.errors import (
 )
 from fusekit.machine.backends import check_name
 from fusekit.machine.devices import resolve_device, resolve_dtype
-from fusekit.models.base import EncoderDecoder, FusionModel
+from fusekit.models.base import FusionModel
 from fusekit.models.locate import locate
 from fusekit.models.provenance import Provenance
+from fusekit.options import FuseOptions, LoadOptions, RunOptions, chosen_names, overridden
 from fusekit.registry.discovery import registries
 from fusekit.registry.registry import import_target
 from fusekit.registry.specs import ModelSpec
-from fusekit.rules.base import FusionRule
 from fusekit.weights.resolve import (
     ResolvedWeights,
 )
 from fusekit.weights.store import read_weights
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from fusekit.options import LoadChoices
+
 _EDGE = "encoder.edge."
 
 
-def load(
-    name: str | Path,
-    *,
-    model: str | None = None,
-    weights: str | Path | None = None,
-    rule: str | FusionRule | None = None,
-    rule_options: Mapping[str, Any] | None = None,
-    edge: str | None = None,
-    encoder_options: Mapping[str, Any] | None = None,
-    device: str = "auto",
-    dtype: str = "float32",
-    optimize: bool | str = True,
-    backend: str = "auto",
-) -> FusionModel:
+def load(name: str | Path, options: LoadOptions | None = None, **choices: Unpack[LoadChoices]) -> FusionModel:
     """Return a fusion model in evaluation mode, ready on its device.
 
     Args:
         name: a model (``"ehdran"``), a model with weights (``"ehdran.ct-mri"``), a folder of ``save_pretrained``, a
-            safetensors file, or ``"hub:owner/name[@revision]"``.
-        model: the model that a file belongs to, where its header does not say.
-        weights: other weights than the default: a tag, a file, a folder or a hub address.
-        rule: default fusion rule of the returned model, a name or an object.
-        rule_options: keyword arguments of a rule given by name.
-        edge: edge operator to use instead of the one that the weights were trained with.
-        encoder_options: keyword arguments of the encoder.
-        device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-        dtype: ``float32``, ``bfloat16``, ``float16``, or ``auto``: bfloat16 where the device computes it natively and
-            the fused image keeps 50 dB against float32, which is tried on the embedded images.
-        optimize: run the model's inference form, if it has one; ``False`` runs the plain modules, a name that form (see
-            `FusionModel.optimize`).
-        backend: ``auto`` (Triton kernels on a GPU where the model has them, else torch), ``torch`` or ``triton``.
+            safetensors file that says its model, or ``"hub:owner/name[@revision]"``. For weights that do not say their
+            model it is the model, and they are the choice ``weights``.
+        options: how to load.
+        choices: fields of `LoadOptions`, which overrule ``options``.
 
     Raises:
-        UnknownNameError: no such model, weights, rule or edge operator.
+        UnknownNameError: no such model, weights, edge operator or choice.
         WeightsError: the weights cannot be found or read, or belong to another model.
-        RuleError, OptionError, DeviceError: a choice that this model or machine cannot serve.
+        OptionError, DeviceError: a choice that this model or machine cannot serve.
     """
-    check_name(backend)
-    spec, found, header = locate(str(name), model, weights)
-    target_device = resolve_device(device)
-    target_dtype = torch.float32 if dtype == "auto" else resolve_dtype(dtype)
+    asked = overridden(LoadOptions, options, choices)
+    check_name(asked.backend)
+    spec, found, header = locate(str(name), asked.weights)
+    device = resolve_device(asked.device)
+    dtype = torch.float32 if asked.dtype == "auto" else resolve_dtype(asked.dtype)
     config = {**spec.config, **header}
     trained_edge = config.get("edge")
-    network = build_network(spec, with_choices(spec, config, edge, encoder_options))
+    network = build_network(spec, with_choices(spec, config, asked.edge, asked.encoder_options))
     notes: tuple[str, ...] = ()
+    if any(True for _ in network.parameters()):
+        if found is None:
+            raise WeightsError(f"the model {spec.id!r} comes without trained weights; pass weights=FILE")
+    else:
+        _check_without_parameters(spec, device if asked.device != "auto" else None, dtype)
     if found is not None:
-        notes = _fill(network, found, trained_edge, edge)
-    elif any(True for _ in network.parameters()):
-        raise WeightsError(f"the model {spec.id!r} comes without trained weights; pass weights=FILE")
-    if rule is not None or rule_options:
-        _set_rule(network, rule, rule_options)
-    network.to(device=target_device, dtype=target_dtype).eval().optimize(optimize).use_backend(backend)
+        notes = _fill(network, found, trained_edge, asked.edge)
+    network.to(device=device, dtype=dtype).eval().use_form(asked.form).use_backend(asked.backend)
     reason = None
-    if dtype == "auto":
+    if asked.dtype == "auto":
         from fusekit.models.precision import fastest_precision
 
-        target_dtype, reason = fastest_precision(network)
-        network.to(dtype=target_dtype)
-    network.provenance = Provenance(network.config, found, notes, reason)
+        dtype, reason = fastest_precision(network)
+        network.to(dtype=dtype)
+    network.provenance = Provenance(network.config, found, notes, reason, asked)
     return network
 
 
+def loaded_model(model: str | Path | FusionModel, choices: Mapping[str, Any]) -> FusionModel:
+    """Return a model that is loaded already, or load it with those of the choices of a fusion that are of loading.
+
+    Raises:
+        OptionError: the model is loaded already, and there are choices of loading.
+        FusekitError: as of `load`.
+    """
+    asked = overridden(LoadOptions, None, choices, FuseOptions, RunOptions)
+    if not isinstance(model, FusionModel):
+        return load(model, asked)
+    given = chosen_names(asked)
+    if given:
+        raise OptionError(
+            f"{', '.join(given)}: choices of fusekit.load, and this model is loaded already; choose where it is loaded"
+        )
+    return model
+
+
+def _check_without_parameters(spec: ModelSpec, device: torch.device | None, dtype: torch.dtype) -> None:
+    """Raise `DeviceError` for a device or dtype that a model without any parameters cannot be moved to."""
+    asked = [str(device)] if device is not None and device.type != "cpu" else []
+    asked += [str(dtype).removeprefix("torch.")] if dtype != torch.float32 else []
+    if asked:
+        raise DeviceError(
+            f"the model {spec.id!r} has no parameters and computes on the CPU in float32, not in {' and '.join(asked)};"
+            " leave out --device and --dtype"
+        )
+
+
 def with_choices(
-    spec: ModelSpec, config: dict[str, Any], edge: str | None, encoder_options: Mapping[str, Any] | None
+    spec: ModelSpec, config: dict[str, Any], edge: str | None, encoder_options: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Lay the user's choices over the configuration that the weights came with."""
     chosen = dict(config)
@@ -147,10 +162,3 @@ def _fill(network: FusionModel, found: ResolvedWeights, trained_edge: str | None
         note += f"; the {len(missing)} tensors of {edge!r} are untrained"
     warnings.warn(f"{note}: expect a poorer reconstruction", FusekitWarning, stacklevel=4)
     return (note,)
-
-
-def _set_rule(network: FusionModel, rule: str | FusionRule | None, options: Mapping[str, Any] | None) -> None:
-    """Make ``rule`` the model's default; a model that cannot have it says why."""
-    chosen = network.choose_rule(rule, options)
-    if isinstance(network, EncoderDecoder):
-        network.rule = chosen

@@ -26,16 +26,8 @@ from fusekit.weights.resolve import (
 from fusekit.weights.store import read_metadata
 
 
-def locate(
-    name: str, model: str | None, weights: str | Path | None
-) -> tuple[ModelSpec, ResolvedWeights | None, dict[str, Any]]:
+def locate(name: str, weights: str | Path | None) -> tuple[ModelSpec, ResolvedWeights | None, dict[str, Any]]:
     """Return the spec, the weights file, and the configuration that stands beside or in the file."""
-    if model is not None:
-        if weights is not None:
-            raise OptionError("give the weights either as the first argument or as weights=, not both")
-        spec = spec_of(model)
-        found = resolve(spec, name)
-        return spec, found, _header_config(found, spec)
     # A file called ehdran.safetensors is a file, not the weights "safetensors" of ehdran.
     split = None if name.endswith(".safetensors") else _split_name(name)
     if split is not None:
@@ -44,12 +36,17 @@ def locate(
             raise OptionError(f"{name!r} names weights already; leave out either '.{tag}' or weights={str(weights)!r}")
         found = resolve(spec, tag or weights)
         return spec, found, _header_config(found, spec)
+    path = Path(name)
+    is_file = path.exists() or path.suffix == ".safetensors" or len(path.parts) > 1
+    if weights is not None and (is_file or is_hub_address(name)):
+        raise OptionError(
+            f"{name!r} are weights already; leave out weights={str(weights)!r}, or name the model instead"
+        )
     if is_hub_address(name):
         repository, revision = parse_hub_address(name)
         config = _read_config(download(repository, "config.json", revision))
         return spec_of(_model_of(config, name)), from_hub(name), _without_model(config)
-    path = Path(name)
-    if path.exists() or path.suffix == ".safetensors" or len(path.parts) > 1:
+    if is_file:
         found = from_path(path)
         config = _config_of_file(found.path)
         return spec_of(_model_of(config, name)), found, _without_model(config)
@@ -99,13 +96,17 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise WeightsError(f"cannot read {path}: {error}; restore it or pass model=NAME") from error
+        raise WeightsError(
+            f"cannot read {path}: {error}; restore it or name the model (--model NAME --weights {path.parent})"
+        ) from error
     return config if isinstance(config, dict) else {}
 
 
 def _model_of(config: Mapping[str, Any], name: str) -> str:
     if not isinstance(config.get("model"), str):
-        raise WeightsError(f"{name} does not say which model its weights belong to; pass model=NAME (--model NAME)")
+        raise WeightsError(
+            f"{name} does not say which model its weights belong to; name the model: --model NAME --weights {name}"
+        )
     return str(config["model"])
 
 

@@ -92,9 +92,12 @@ def build_rule(rule: str | FusionRule, options: Mapping[str, Any] | None = None)
 
     Raises:
         UnknownNameError: no rule has that name.
-        RuleError: the rule does not take these options.
+        RuleError: the rule does not take these options, or is an object, which has its own.
     """
     if isinstance(rule, FusionRule):
+        if options:
+            called = rule.name or type(rule).__name__
+            raise RuleError(f"the rule {called!r} is given as an object, which has its own options; leave others out")
         return rule
     rules = registries().fusion_rules
     component, rule_class = registered(rules, rule), rules.load(rule)

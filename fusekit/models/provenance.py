@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from fusekit.options import LoadOptions
 from fusekit.weights.resolve import (
     ResolvedWeights,
 )
@@ -19,9 +20,11 @@ class Provenance:
         weights: the file, or ``None`` for a model without trained weights.
         notes: such as an edge operator that the weights were not trained with.
         dtype_reason: why the dtype ``auto`` took what it took; ``None`` where the dtype was asked for.
+        options: as they were asked for.
     """
 
     config: dict[str, Any]
     weights: ResolvedWeights | None
     notes: tuple[str, ...] = ()
     dtype_reason: str | None = None
+    options: LoadOptions = field(default_factory=LoadOptions)

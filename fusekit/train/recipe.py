@@ -6,39 +6,26 @@ import math
 from dataclasses import dataclass
 
 from fusekit.errors import TrainingError
+from fusekit.options import choice, documented
 
 
-@dataclass(frozen=True)
+@documented
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How to train.
+    """How to train."""
 
-    Attributes:
-        steps: optimiser steps.
-        batch: crops a step, of each process.
-        crop: side of the square crops, pixels.
-        rate: peak learning rate of Adam.
-        warm_up: share of the steps, at the start, over which the rate rises; it then falls on a cosine to 1 % of the
-            peak.
-        gradient_weight: λ₁ of the gradient term.
-        perceptual_weight: λ₂ of the perceptual term.
-        settle: share of the steps, at the end, trained in evaluation mode: BatchNorm by its running statistics, no
-            dropout, so that the weights are fitted to the mode in which they will be used.
-        precision: ``float32`` or ``bfloat16`` (autocast; weights stay float32).
-        clip: greatest norm of the gradients, which are scaled down to it; 0 leaves them as they are.
-        seed: of everything drawn.
-    """
-
-    steps: int = 6000
-    batch: int = 4
-    crop: int = 96
-    rate: float = 1e-3
-    warm_up: float = 0.02
-    gradient_weight: float = 0.2
-    perceptual_weight: float = 0.2
-    settle: float = 0.5
-    precision: str = "float32"
-    clip: float = 1.0
-    seed: int = 3407
+    steps: int = choice(6000, "Optimiser steps, 1 or more.")
+    batch: int = choice(4, "Crops a step, of each process.")
+    crop: int = choice(96, "Side of the square crops, pixels, 16 or more.")
+    rate: float = choice(1e-3, "Peak learning rate of Adam, above 0; cosine decay to 1 %.")
+    warm_up: float = choice(0.02, "Share of the steps, at the start, in which the rate rises; 0 to 1.")
+    gradient_weight: float = choice(0.2, "Weight of the gradient term (λ₁), 0 or more.")
+    perceptual_weight: float = choice(0.2, "Weight of the perceptual term (λ₂), 0 or more; above 0 with --perceptual.")
+    # BatchNorm by its running statistics, no dropout: the weights are fitted to the mode in which they will be used.
+    settle: float = choice(0.5, "Share of the steps, at the end, in evaluation mode; 0 to 1.")
+    precision: str = choice("float32", "float32, or bfloat16 by autocast; weights stay float32.")
+    clip: float = choice(1.0, "Greatest norm of the gradients, which are scaled down to it; 0 for any.")
+    seed: int = choice(3407, "Seed of all that is drawn.")
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1 or self.crop < 16 or self.rate <= 0 or not 0 <= self.settle <= 1:

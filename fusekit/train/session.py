@@ -2,117 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from fusekit.cases.splits import SERIES_PATTERN, Files, check_apart, hold_out
-from fusekit.errors import OptionError, TrainingError
+from fusekit.errors import OptionError
 from fusekit.metrics.vgg import describe_perceptual, load_perceptual
 from fusekit.models.base import FusionModel
 from fusekit.models.load import build_network, with_choices
+from fusekit.options import DEFAULT_MODEL
 from fusekit.registry.discovery import registries
 from fusekit.registry.specs import ModelSpec
 from fusekit.train.data import describe, find_examples, load_examples
+from fusekit.train.options import Parts, TrainingData, TrainingRun
 from fusekit.train.recipe import Recipe
 from fusekit.train.trainer import Trainer
 
 _COMPOSED = "composed"
 
 
-def start_training(
-    folders: Sequence[Path],
-    output: Path,
-    recipe: Recipe,
-    *,
-    model: str | None = None,
-    encoder: str | None = None,
-    decoder: str | None = None,
-    edge: str | None = None,
-    encoder_options: Mapping[str, Any] | None = None,
-    decoder_options: Mapping[str, Any] | None = None,
-    names: str | Path | None = None,
-    validation_names: str | Path | None = None,
-    validation_series: Sequence[str] = (),
-    series_pattern: str = SERIES_PATTERN,
-    perceptual: str | Path | None = None,
-    device: str = "auto",
-    tensorboard: bool = False,
-) -> Trainer:
-    """Return a trainer of a freshly constructed model on the images of ``folders``.
+def start_training(data: TrainingData, parts: Parts, recipe: Recipe, run: TrainingRun) -> Trainer:
+    """Return a trainer of a freshly constructed model.
 
     Args:
-        folders: of single images, of any modality; for a bound or joint model one a source, matched by file name.
-        output: folder of the run.
+        data: what is trained and validated on.
+        parts: what is trained.
         recipe: how to train.
-        model: a registered model; ``ehdran`` by default.
-        encoder: a registered encoder, to train a model composed of it and ``decoder`` instead.
-        decoder: the registered decoder of a composed model.
-        edge: edge operator in place of the model's own; a composed model has none by default.
-        encoder_options: keyword arguments of the encoder.
-        decoder_options: keyword arguments of a composed model's decoder.
-        names: list of file names to train on (see `fusekit.cases.folders.read_names`); all by default.
-        validation_names: list of file names to validate on; neither they nor their series may be trained on.
-        validation_series: series to hold out of the images (and of ``names``) and to validate on.
-        series_pattern: regular expression whose group 1 is the series in a file name without extension.
-        perceptual: network of the perceptual term, see `fusekit.metrics.vgg.find_perceptual`.
-        device: as in `fusekit.load`.
-        tensorboard: also write event files for TensorBoard.
+        run: where.
 
     Raises:
         OptionError, UnknownNameError: there is no such model or part, or it does not take these options.
         TrainingError: images are missing, or trained and validated images or series overlap.
     """
-    network = _construct(recipe.seed, model, encoder, decoder, edge, encoder_options, decoder_options)
-    examples = find_examples(folders, names, together=network.trains_on_sources)
+    if parts.perceptual is not None and not recipe.perceptual_weight:
+        raise OptionError("a perceptual network has no effect at a weight of 0; leave out --perceptual, or weigh it")
+    network = _construct(parts, recipe.seed)
+    examples = find_examples(data.folders, data.names, together=network.trains_on_sources)
     held_out: list[Files] = []
-    if validation_series and validation_names is not None:
-        raise TrainingError("validation takes either names or series, not both; leave one out")
-    if validation_series:
-        examples, held_out = hold_out(examples, validation_series, series_pattern)
-    elif validation_names is not None:
-        held_out = find_examples(folders, validation_names, together=network.trains_on_sources)
-    check_apart(examples, held_out, series_pattern)
-    about: dict[str, Any] = {"data": describe(examples, names, series_pattern)}
+    if data.validation_series:
+        examples, held_out = hold_out(examples, data.validation_series, data.series_pattern)
+    elif data.validation_names is not None:
+        held_out = find_examples(data.folders, data.validation_names, together=network.trains_on_sources)
+    check_apart(examples, held_out, data.series_pattern)
+    about: dict[str, Any] = {"data": describe(examples, data.names, data.series_pattern)}
     if held_out:
-        about["validation"] = describe(held_out, validation_names, series_pattern)
-    if validation_series:
-        about["validation"]["series"] = list(validation_series)
-    if series_pattern != SERIES_PATTERN:
-        about["series_pattern"] = series_pattern
+        about["validation"] = describe(held_out, data.validation_names, data.series_pattern)
+    if data.validation_series:
+        about["validation"]["series"] = list(data.validation_series)
+    if data.series_pattern != SERIES_PATTERN:
+        about["series_pattern"] = data.series_pattern
     features = None
-    if perceptual is not None and recipe.perceptual_weight > 0:
-        features, about["perceptual"] = load_perceptual(perceptual), describe_perceptual(perceptual)
+    if parts.perceptual is not None:
+        features, about["perceptual"] = load_perceptual(parts.perceptual), describe_perceptual(parts.perceptual)
     return Trainer(
         network,
         load_examples(examples, network.spec.normalization),
         recipe,
-        output,
+        run.output,
         validation=load_examples(held_out, network.spec.normalization),
         perceptual=features,
         about=about,
         files=examples,
         validation_files=held_out,
-        device=device,
-        tensorboard=tensorboard,
+        device=run.device,
+        tensorboard=run.log == "tensorboard",
+        save_every=run.save_every,
+        log_every=run.log_every,
     )
 
 
-def _construct(
-    seed: int,
-    model: str | None,
-    encoder: str | None,
-    decoder: str | None,
-    edge: str | None,
-    encoder_options: Mapping[str, Any] | None,
-    decoder_options: Mapping[str, Any] | None,
-) -> FusionModel:
+def _construct(parts: Parts, seed: int) -> FusionModel:
     """Return the model to train, with initial weights drawn from ``seed``."""
-    parts = {"encoder": encoder, "decoder": decoder, "decoder_options": decoder_options}
-    given = {name: value for name, value in parts.items() if value}
-    if model not in (None, _COMPOSED) and given:
+    composed = {"encoder": parts.encoder, "decoder": parts.decoder, "decoder_options": dict(parts.decoder_options)}
+    given = {name: value for name, value in composed.items() if value}
+    if parts.model not in (None, _COMPOSED) and given:
         raise OptionError(
-            f"the model {model!r} has its own encoder and decoder; leave out --model, or --encoder and --decoder"
+            f"the model {parts.model!r} has its own encoder and decoder; leave out --model, or --encoder and --decoder"
         )
-    spec: ModelSpec = registries().models.entry(_COMPOSED if given else model or "ehdran").details["spec"]
-    return build_network(spec, with_choices(spec, {**spec.config, **given}, edge, encoder_options), seed)
+    name = _COMPOSED if given else parts.model or DEFAULT_MODEL
+    spec: ModelSpec = registries().models.entry(name).details["spec"]
+    return build_network(spec, with_choices(spec, {**spec.config, **given}, parts.edge, parts.encoder_options), seed)

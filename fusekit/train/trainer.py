@@ -69,6 +69,8 @@ class Trainer:
         validation_files: Sequence[Files] = (),
         device: str = "cpu",
         tensorboard: bool = False,
+        save_every: int = 250,
+        log_every: int = 50,
     ) -> None:
         if recipe.perceptual_weight > 0 and perceptual is None:
             raise TrainingError(
@@ -89,7 +91,8 @@ class Trainer:
         self.objectives = Objectives(recipe.gradient_weight, recipe.perceptual_weight, network)
         self.about = about or {}
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=recipe.rate)
-        self.step, self.best, self.save_every = 0, Best(), 0
+        self.step, self.best = 0, Best()
+        self.save_every, self.log_every = save_every, log_every
         self.logs: list[CsvLog | TensorBoardLog] = [CsvLog(folder / "log.csv")]
         if tensorboard:
             self.logs.append(TensorBoardLog(folder / "tensorboard"))
@@ -100,7 +103,11 @@ class Trainer:
         return self.folder / "checkpoint.safetensors"
 
     def run(
-        self, *, log_every: int = 50, save_every: int = 250, report: Callable[[dict[str, Any]], None] | None = None
+        self,
+        *,
+        log_every: int | None = None,
+        save_every: int | None = None,
+        report: Callable[[dict[str, Any]], None] | None = None,
     ) -> Path:
         """Train to the last step and return the path of the final weights.
 
@@ -109,7 +116,7 @@ class Trainer:
         Raises:
             TrainingError: the loss is not finite, or the checkpoint is of another run.
         """
-        self.save_every = save_every
+        self.save_every, self.log_every = save_every or self.save_every, log_every or self.log_every
         self._begin()
         while self.step < self.recipe.steps:
             started = time.perf_counter()
@@ -118,10 +125,10 @@ class Trainer:
             if not self.processes.is_main:
                 continue
             last = self.step == self.recipe.steps
-            saving = last or self.step % save_every == 0
+            saving = last or self.step % self.save_every == 0
             if saving:
                 row |= self._validate_and_keep_best()
-            if last or "validation_loss" in row or self.step % log_every == 0:
+            if last or "validation_loss" in row or self.step % self.log_every == 0:
                 for log in self.logs:
                     log.write(row)
             # The row first: one behind the checkpoint is dropped on resuming, one that is lost would stay lost.

@@ -17,6 +17,7 @@ from helpers.pairs import OUT, make_pairs, outputs, with_records
 
 from fusekit.images.formats.raster import read_image
 
+pytestmark = [pytest.mark.slow, pytest.mark.process]
 MANY = [f"{number:02}" for number in range(14)]
 
 

@@ -25,8 +25,7 @@ from fusekit.errors import InputError, OptionError
 from fusekit.images.formats.raster import read_image, write_image
 from fusekit.machine.memory import available_bytes, resident_bytes
 from fusekit.models.base import FusionModel, Joint
-from fusekit.options import Options
-from fusekit.pipeline import fuse_loaded
+from fusekit.options import RunOptions
 from fusekit.registry.specs import ModelSpec
 
 CT, MRI, OUT = Path("ct"), Path("mri"), Path("out")
@@ -83,7 +82,7 @@ def make_pairs(count: int, size: int = 16) -> list[Job]:
 
 def fuse(jobs: Sequence[Job], model: FusionModel, **choices: Any) -> Summary:
     OUT.mkdir(exist_ok=True)
-    return fuse_jobs(jobs, model, Options(), **choices)
+    return fuse_jobs(jobs, model, run=RunOptions(**choices))
 
 
 def share(monkeypatch: pytest.MonkeyPatch, **values: int) -> None:
@@ -104,7 +103,7 @@ def test_results_are_those_of_one_at_a_time(model: FusionModel) -> None:
     jobs = find_jobs([CT, MRI], OUT)
     assert fuse(jobs, model, workers=3).done == [job.name for job in jobs]
     for job in jobs:
-        alone = fuse_loaded([path for path in job.sources if path], model)
+        alone = fusekit.fuse([path for path in job.sources if path], model)
         together = read_image(job.output)
         np.testing.assert_array_equal(together.pixels, alone.image)
         record = json.loads(Path(f"{job.output}.json").read_text(encoding="utf-8"))
@@ -207,7 +206,7 @@ def test_reading_does_not_run_ahead_of_fusing(monkeypatch: pytest.MonkeyPatch) -
     def advance(_: Job) -> None:
         fused[0] += 1
 
-    prepare = crew.prepare
+    prepare: Any = vars(crew)["prepare"]
     monkeypatch.setattr(crew, "prepare", counted)
     assert len(fuse(make_pairs(80), Watched(0.002), report=advance).done) == 80
     # At most ten wait to be fused and ten to be written, beside those in the hands of threads.
@@ -290,7 +289,7 @@ def test_workers_on_the_command_line() -> None:
     make_pairs(3)
     command = ["fuse", "--pairs", "ct", "mri", "-o", "out", "--rule", "mean", "--workers"]
     assert run_cli([*command, 2]) == (0, "out: 3 fused\n", "")
-    assert "--workers is of the pairs of folders" in run_cli([*command, 0]).err
+    assert "0 workers cannot fuse; choose 1 or more" in run_cli([*command, 0]).err
     assert "add --pairs" in run_cli(["fuse", "ct/000.png", "mri/000.png", "-o", "o.png", "--workers", 2]).err
 
 

@@ -108,9 +108,9 @@ def test_bad_sources(make: Callable[[], None], message: str, first: bool) -> Non
 
 def test_sizes_that_differ_name_both_and_the_remedy() -> None:
     make_larger()
-    for part in ("ct.png is 24×20", "bad.png (source 2) is 26×20", "--resize first"):
+    for part in ("ct.png is 24×20", "bad.png (source 2) is 26×20", "--align first"):
         assert_refused(["ct.png", "bad.png", "-o", "out.png"], part)
-    fused(["ct.png", "bad.png", "-o", "out.png", "--resize", "first"])
+    fused(["ct.png", "bad.png", "-o", "out.png", "--align", "first"])
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_sizes_that_differ_name_both_and_the_remedy() -> None:
         (["ct.png", "mri.png", "-o", "out.png", "--color", "from:9"], "asks for source 9"),
         (["ct.png", "mri.png", "-o", "out.png", "--color", "red"], "unknown color 'red'"),
         (["ct.png", "mri.png", "-o", "out.png", "--bit-depth", "12"], "unknown bit depth '12'"),
-        (["ct.png", "mri.png", "-o", "out.png", "--resize", "all"], "unknown resize 'all'"),
+        (["ct.png", "mri.png", "-o", "out.png", "--align", "all"], "unknown aligner 'all'"),
         (["ct.png", "mri.png", "-o", "out.png", "--names", "list.txt"], "add --pairs"),
         (["ct.png", "mri.png", "-o", "out.png", "--rule-option", "weights"], "takes KEY=VALUE, not 'weights'"),
         (["ct.png", "mri.png", "-o", "out.png", "--rule-option", "weights=1,2"], "does not take these options"),
@@ -198,6 +198,7 @@ def test_an_older_output_survives_a_failure() -> None:
     assert {path: path.read_bytes() for path in old} == old
 
 
+@pytest.mark.process
 def test_no_traceback_and_exit_code_from_a_real_process() -> None:
     make_truncated_tiff()
     command = [

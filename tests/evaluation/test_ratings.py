@@ -71,17 +71,17 @@ def test_exact_randomization_test_is_the_enumeration():
     differences = first - second
     sums = [abs(np.dot(signs, differences)) for signs in itertools.product((1, -1), repeat=7)]
     expected = np.mean([each >= abs(differences.sum()) - 1e-12 for each in sums])
-    assert randomization_test(first, second) == pytest.approx(expected)
+    assert randomization_test(list(first), list(second)) == pytest.approx(expected)
 
 
 def test_randomization_test_of_many_pairs():
     random = np.random.default_rng(5)
     first = random.normal(size=60)
-    assert randomization_test(first, first + 1 + 0.1 * random.normal(size=60)) < 0.001
-    assert randomization_test(first, first) == 1.0
+    assert randomization_test(list(first), list(first + 1 + 0.1 * random.normal(size=60))) < 0.001
+    assert randomization_test(list(first), list(first)) == 1.0
     assert randomization_test([math.inf, 1.0], [math.inf, 1.0]) == 1.0
     # Under the null hypothesis p-values are uniform: about one in five lies below 0.2.
-    p_values = [randomization_test(random.normal(size=30), random.normal(size=30)) for _ in range(100)]
+    p_values = [randomization_test(list(random.normal(size=30)), list(random.normal(size=30))) for _ in range(100)]
     assert 0.08 < np.mean(np.array(p_values) < 0.2) < 0.35
 
 

@@ -10,7 +10,7 @@ from fusekit.errors import OptionError, memory_text
 from fusekit.fusing.plan import NotTiled, Plan, bytes_a_pixel, make_plan, probe
 from fusekit.machine.memory import CPU_MEMORY, budget_of
 from fusekit.models.base import FusionModel
-from fusekit.options import Options, parse_memory, parse_tile
+from fusekit.options import FuseOptions, parse_memory, parse_tile
 
 CPU = torch.device("cpu")
 
@@ -36,14 +36,14 @@ def test_amounts_of_memory(given: str | int | None, expected: int | None) -> Non
 @pytest.mark.parametrize("given", ["", "much", "-1GiB", "0", 0, "2 PiB", "GiB", "0.1"])
 def test_what_is_no_amount_of_memory(given: str | int) -> None:
     with pytest.raises(OptionError, match="not an amount of memory; give it as 2GiB"):
-        Options(memory=given)
+        FuseOptions(memory=given)
 
 
 def test_choices_of_tiles() -> None:
     assert [parse_tile(each) for each in ("auto", "off", "64", 512)] == ["auto", "off", 64, 512]
     for given in ("on", "15", 3, "-64", "1.5"):
         with pytest.raises(OptionError, match="auto, off, or a side of 16 pixels or more"):
-            Options(tile=given)
+            FuseOptions(tile=given)
 
 
 def planned(model: FusionModel, rule: str | None, size: tuple[int, int], memory: str) -> Plan | NotTiled | None:

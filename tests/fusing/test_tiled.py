@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from torch import Tensor
 
 import fusekit
 from fusekit.errors import OptionError, PluginError, RuleError
+from fusekit.images.formats.raster import read_image
 from fusekit.images.tiles import Reach, Tile
 from fusekit.models.base import EncoderDecoder, FusionModel
 from fusekit.rules.base import FixedWeights, FusionRule, RuleResult, Survey
@@ -55,7 +57,7 @@ def test_sizes_and_sides(models: dict[str, FusionModel], size: tuple[int, int], 
 
 
 def test_the_plain_form_is_tiled_too() -> None:
-    model, units = fusekit.load("ehdran", device="cpu", optimize=False), pair(40, 37)
+    model, units = fusekit.load("ehdran", device="cpu", form="plain"), pair(40, 37)
     assert_same(run(model, units, "l1-local", tile=17), run(model, units, "l1-local"))
 
 
@@ -77,7 +79,7 @@ def test_a_joint_model_is_tiled(models: dict[str, FusionModel], size: tuple[int,
 def test_a_pixel_changes_the_output_as_far_as_declared() -> None:
     for name in ("ehdran", "dilran"):
         # In double precision, and without the algorithms whose rounding spreads over a block.
-        model = fusekit.load(name, device="cpu", optimize=False).double()
+        model: Any = fusekit.load(name, device="cpu", form="plain").double()
         reach = model.reach
         assert reach is not None
         image = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(1)).double()
@@ -93,10 +95,14 @@ def test_features_are_kept_where_there_is_room(models: dict[str, FusionModel], m
     model, units = models["ehdran"], pair(90, 110)
     whole = run(model, units, "l1")
     calls: list[tuple[int, ...]] = []
-    encode = type(model).encode_sources
-    monkeypatch.setattr(
-        type(model), "encode_sources", lambda self, x: calls.append(tuple(x[0].shape)) or encode(self, x)
-    )
+    kind: Any = type(model)
+    encode = kind.encode_sources
+
+    def counted(self: Any, x: Any) -> Any:
+        calls.append(tuple(x[0].shape))
+        return encode(self, x)
+
+    monkeypatch.setattr(kind, "encode_sources", counted)
     kept = run(model, units, "l1", tile=50)
     assert kept.tiles is not None
     assert (kept.tiles["features_kept"], len(calls)) == (True, 1 + 6)
@@ -114,7 +120,7 @@ def test_padding_to_the_models_multiple() -> None:
 
         reach = Reach(9, 0, 8)
 
-        def encode(self, x: Tensor) -> Tensor:
+        def encode(self, x: Tensor) -> Any:
             assert not any(side % 8 for side in x.shape[2:])
             mean = torch.nn.functional.avg_pool2d(x, 8)
             return torch.cat([self.fine(x), torch.nn.functional.interpolate(mean, scale_factor=8.0)], 1)
@@ -260,21 +266,21 @@ def test_the_command_and_its_record(tmp_path: Path) -> None:
     assert records[1]["tiles"]["number"] > 1
     assert records[1]["rule_report"]["norms"] == "exact"
     assert records[1]["rule_weights"] == records[0]["rule_weights"]
-    assert np.abs(fusekit.images.formats.raster.read_image(whole).pixels.astype(int) - _pixels(tiled)).max() <= 1
+    assert np.abs(read_image(whole).pixels.astype(int) - _pixels(tiled)).max() <= 1
     done = run_cli(["fuse", *sources, "-o", tmp_path / "no.png", "--tile", "7"])
     assert (done.code, (tmp_path / "no.png").exists()) == (2, False)
     assert "--tile" in done.err or "tiles" in done.err
 
 
 def _pixels(path: Path) -> np.ndarray:
-    return fusekit.images.formats.raster.read_image(path).pixels.astype(int)
+    return read_image(path).pixels.astype(int)
 
 
 def test_from_python(models: dict[str, FusionModel]) -> None:
     sources = [texture(1, 80, 60), texture(2, 80, 60)]
-    fused = fusekit.fuse(sources, models["ehdran"], "max", tile=32)
+    fused = fusekit.fuse(sources, models["ehdran"], rule="max", tile=32)
     assert fused.record["tiles"]["number"] == 6
-    assert np.abs(fused.image.astype(int) - fusekit.fuse(sources, models["ehdran"], "max").image).max() <= 1
+    assert np.abs(fused.image.astype(int) - fusekit.fuse(sources, models["ehdran"], rule="max").image).max() <= 1
 
 
 def test_no_rule_is_the_models_own(models: dict[str, FusionModel]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +28,7 @@ class TinyFree(EncoderDecoder):
         self.last = nn.Conv2d(width + 2, 1, 1)
         self.dropout = nn.Dropout(0.5)
 
-    def encode(self, x: Tensor) -> dict[str, object]:
+    def encode(self, x: Tensor) -> dict[str, Any]:
         assert not any(side % 8 for side in x.shape[2:])
         fine = self.fine(x)
         return {"fine": fine, "pyramid": [self.coarse(fine), x]}

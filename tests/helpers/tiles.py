@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from fusekit.fusing.run import Run, run_model
 from fusekit.models.base import FusionModel
-from fusekit.options import Options
+from fusekit.options import FuseOptions
 from fusekit.rules.base import FusionRule
 from helpers.cli import texture
 
@@ -16,15 +18,15 @@ def pair(height: int, width: int, count: int = 2) -> list[np.ndarray]:
     return [texture(seed, height, width, depth="float32") for seed in range(count)]
 
 
-def run(model: FusionModel, units: list[np.ndarray], rule: str | FusionRule | None, **options: object) -> Run:
-    return run_model(model, units, model.choose_rule(rule), Options(**options))
+def run(model: FusionModel, units: list[np.ndarray], rule: str | FusionRule | None, **options: Any) -> Run:
+    return run_model(model, units, model.choose_rule(rule), FuseOptions(**options))
 
 
 def assert_same(tiled: Run, whole: Run) -> None:
     assert np.abs(tiled.image - whole.image).max() <= 1e-5
     assert (tiled.weights is None) == (whole.weights is None)
-    for found, expected in zip(tiled.weights or [], whole.weights or [], strict=True):
-        found, expected = found.as_dict(), expected.as_dict()
+    for one, other in zip(tiled.weights or [], whole.weights or [], strict=True):
+        found, expected = one.as_dict(), other.as_dict()
         assert found.keys() == expected.keys()
         assert found.pop("per") == expected.pop("per")
         for key, values in expected.items():

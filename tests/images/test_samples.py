@@ -12,7 +12,7 @@ from PIL import Image
 from fusekit.errors import UnknownNameError
 from fusekit.images import samples
 
-SCRIPT = ROOT / "scripts" / "make_sample.py"
+SCRIPT = ROOT / "docs" / "generate" / "sample.py"
 MODES = {"ct": "L", "mri": "L", "pet": "RGB"}
 
 
@@ -61,12 +61,14 @@ def test_an_unknown_name_is_refused_with_a_suggestion() -> None:
         samples.path("mr")
 
 
+@pytest.mark.process
 def test_importing_the_samples_is_light() -> None:
     code = "import sys, fusekit.images.samples; print([m for m in ('torch', 'numpy', 'PIL') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.process
 def test_the_script_reproduces_the_committed_pixels(tmp_path: Path) -> None:
     pytest.importorskip("nilearn")
     pytest.importorskip("nibabel")

@@ -60,7 +60,7 @@ def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
 
 
-def network(device: torch.device = GPU, dtype: torch.dtype = torch.bfloat16, refusal: str | None = None) -> FusionModel:
+def network(device: torch.device = GPU, dtype: torch.dtype = torch.bfloat16, refusal: str | None = None) -> Any:
     return Network(device, dtype, refusal)
 
 
@@ -86,7 +86,7 @@ def test_the_interpreter_must_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> N
         ({"device": CPU}, "needs a CUDA device"),
     ],
 )
-def test_what_cannot_run_raises_where_it_was_asked_for(changes: dict[str, object], reason: str) -> None:
+def test_what_cannot_run_raises_where_it_was_asked_for(changes: dict[str, Any], reason: str) -> None:
     model = network(**changes)
     with pytest.raises(DeviceError, match=reason):
         model.use_backend("triton")
@@ -214,7 +214,7 @@ def test_load_and_the_command_line_refuse(tmp_path: Path) -> None:
 
 
 def test_the_record_names_what_ran() -> None:
-    fused = fusekit.fuse([np.eye(8, dtype=np.float32)] * 2, "ehdran", "max", backend="auto", device="cpu")
+    fused = fusekit.fuse([np.eye(8, dtype=np.float32)] * 2, "ehdran", rule="max", backend="auto", device="cpu")
     assert [fused.record[f"backend{part}"] for part in ("", "_fallback", "_verdict")] == ["torch", None, None]
 
 

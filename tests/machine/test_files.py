@@ -109,6 +109,7 @@ def partial_of(folder: Path, process: int, host: str) -> Path:
     return left
 
 
+@pytest.mark.process
 def test_only_dead_processes_of_this_host_are_cleared_away(tmp_path: Path) -> None:
     here = socket.gethostname()
     stale = partial_of(tmp_path, dead_process(), here)

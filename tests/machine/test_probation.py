@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -251,8 +252,8 @@ def test_the_digest_is_of_the_whole_package(monkeypatch: pytest.MonkeyPatch, tmp
         (folder / "__init__.py").write_text("")
     (tmp_path / "a_module.py").write_text("")
     monkeypatch.syspath_prepend(str(tmp_path))
-    import a_module  # noqa: F401
-    import a_package.inner  # noqa: F401
+    importlib.import_module("a_module")
+    importlib.import_module("a_package.inner")
 
     before = package_digest("a_package"), package_digest("a_module")
     assert package_digest("a_package.inner") == before[0]

@@ -6,6 +6,7 @@ import ctypes
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ of_glibc = pytest.mark.skipif(
 
 
 @pytest.fixture(params=[1, 3])
-def threads(request: pytest.FixtureRequest) -> int:
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
     yield request.param
@@ -67,6 +68,7 @@ def kept(**environment: str) -> str:
     ).stdout.strip()
 
 
+@pytest.mark.process
 @of_glibc
 def test_what_is_kept_can_be_released() -> None:
     code = """
@@ -88,6 +90,7 @@ print(kept >> 20, before - resident_bytes() >> 20)
     assert 80 < released <= 100
 
 
+@pytest.mark.process
 @of_glibc
 def test_what_the_user_set_of_the_allocator_stays() -> None:
     assert kept(MALLOC_TRIM_THRESHOLD_="100000") == "False"

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fusekit.evaluation.rate import evaluate_detailed
+from fusekit.evaluation.rate import Rating, evaluate_detailed
 from fusekit.metrics.build import build_metric
 from fusekit.metrics.filters import planes_of
 from fusekit.metrics.fmi import feature_mutual_information
@@ -47,7 +47,7 @@ def test_spatial_frequency_divided_by_the_differences(triples: Triples) -> None:
 
 
 def test_identical_images_are_infinitely_close(triples: Triples) -> None:
-    def rating(triple: str) -> dict:
+    def rating(triple: str) -> Rating:
         paths = [triples.folder / "triples" / triple / f"{letter}.png" for letter in "ABF"]
         return evaluate_detailed(paths[:2], paths[2], "psnr")["psnr"]
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fusekit.errors import InputError, WeightsError
 from fusekit.evaluation.rate import evaluate, evaluate_detailed, metric_names
+from fusekit.machine.files import sha256_of
 from fusekit.metrics import lpips
 from fusekit.metrics.lpips import LearnedDistance, feature_distances
 from fusekit.metrics.vgg import PrunedVGG19
@@ -102,7 +103,7 @@ def test_weights_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     path = tmp_path / "weights.pth"
     torch.save({"model": state()}, path)
     monkeypatch.setenv(lpips.VARIABLE, str(path))
-    monkeypatch.setattr(lpips, "_PRUNED_DIGEST", lpips.sha256_of(path))
+    monkeypatch.setattr(lpips, "_PRUNED_DIGEST", sha256_of(path))
     sources, fused = [noise(1), noise(2)], noise(3)
     found = evaluate_detailed(sources, fused, "lpips.vgg19-pruned")["lpips.vgg19-pruned"]
     assert found["value"] == pytest.approx(TinyDistance()(sources, fused).item(), rel=1e-5)

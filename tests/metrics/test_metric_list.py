@@ -7,19 +7,19 @@ import importlib.util
 import pytest
 from helpers.paths import ROOT
 
-SCRIPT = ROOT / "scripts" / "make_metric_list.py"
+SCRIPT = ROOT / "docs" / "generate" / "metric_list.py"
 
 
 def test_the_page_is_up_to_date() -> None:
     if not SCRIPT.is_file():
         pytest.skip("the scripts are not beside the tests")
-    spec = importlib.util.spec_from_file_location("make_metric_list", SCRIPT)
+    spec = importlib.util.spec_from_file_location("metric_list", SCRIPT)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     text = module.page()
-    assert module.PAGE.read_text(encoding="utf-8") == text, "run python scripts/make_metric_list.py"
+    assert module.PAGE.read_text(encoding="utf-8") == text, "run python docs/generate/metric_list.py"
     assert "| [`qabf`](#qabf) | ↑ |" in text
     assert "mean, at most" not in text
     assert all(f"\n## {name}\n" in text for name in ("ssim.sum", "nabf", "lpips.vgg16"))

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from helpers.metrics import check_batch_and_combination, check_flat_images, image, load, noise
 
 from fusekit.errors import InputError
+from fusekit.metrics.base import SourceMetric
 from fusekit.metrics.cc import correlation
 from fusekit.metrics.fsim import phase_congruency, sharp_congruency
 from fusekit.metrics.gmsd import gradient_similarity_deviation
@@ -68,7 +69,9 @@ def test_errors_of_known_differences() -> None:
     assert load("mse")(sources, fused).item() == pytest.approx(0.05, rel=1e-12)
     assert load("mse.255")(sources, fused).item() == pytest.approx(0.05 * 65025, rel=1e-12)
     assert load("rmse")(sources, fused).item() == pytest.approx(0.2, rel=1e-12)
-    assert load("rmse").worst(sources, fused).item() == pytest.approx(0.3, rel=1e-12)
+    rmse = load("rmse")
+    assert isinstance(rmse, SourceMetric)
+    assert rmse.worst(sources, fused).item() == pytest.approx(0.3, rel=1e-12)
     # √SSE / pixels = rmse / √pixels, on grey levels.
     mean = 255 * 0.2 / math.sqrt(42)
     assert load("psnr.vifb")(sources, fused).item() == pytest.approx(10 * math.log10(65025 / mean), rel=1e-12)
@@ -100,7 +103,7 @@ def test_difference_correlation_of_two_and_three_sources() -> None:
     metric = load("scd")
     # A sum of its sources holds each whole.
     assert metric(sources[:2], sources[0] + sources[1]).item() == pytest.approx(2, rel=1e-9)
-    assert metric(sources, sum(sources)).item() == pytest.approx(3, rel=1e-9)
+    assert metric(sources, torch.stack(sources).sum(0)).item() == pytest.approx(3, rel=1e-9)
     fused = noise(4)
     expected = correlation(fused - sources[1], sources[0]) + correlation(fused - sources[0], sources[1])
     assert metric(sources[:2], fused).item() == pytest.approx(expected.item(), rel=1e-9)

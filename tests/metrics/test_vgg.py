@@ -77,7 +77,10 @@ def test_the_maps_are_those_of_the_layers_one_by_one(
 
 def test_files_that_hold_no_whole_vgg_are_refused(tmp_path: Path) -> None:
     state = state_of(thin_vgg(VGG16, norms=True))
-    for gone, message in (("features.0.weight", "holds no VGG"), ("features.1.running_mean", "has no features.1.runn")):
+    for gone, message in (
+        ("features.0.weight", "holds no VGG"),
+        ("features.1.running_mean", "features.1.running_mean"),
+    ):
         save_tensors({key: value for key, value in state.items() if key != gone}, tmp_path / "a.safetensors", {})
         with pytest.raises(TrainingError, match=message):
             load_perceptual(tmp_path / "a.safetensors")
@@ -94,6 +97,7 @@ def test_names_that_are_neither_a_network_nor_a_file() -> None:
         load_perceptual("absent/vgg.pth")
 
 
+@pytest.mark.process
 def test_vgg16_bn_comes_from_the_hub(tmp_path: Path) -> None:
     repository = tmp_path / "hub" / "timm" / "vgg16_bn.tv_in1k"
     repository.mkdir(parents=True)

@@ -4,6 +4,7 @@ import json
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -59,14 +60,16 @@ def test_a_batch_equals_its_images_one_by_one(network_class: type[FusionModel]) 
 
 @torch.inference_mode()
 def test_padding_repeats_the_border_at_the_far_end() -> None:
-    network, (a, b) = made(TinyJoint), images(2, 1, 1, 5, 7)
+    network: Any = made(TinyJoint)
+    a, b = images(2, 1, 1, 5, 7)
     padded = [F.pad(source, (0, 1, 0, 3), mode="replicate") for source in (a, b)]
     torch.testing.assert_close(network.fuse([a, b]), network.fuse_jointly(*padded)[..., :5, :7])
 
 
 @torch.inference_mode()
 def test_the_free_family_fuses_three_sources_leaf_by_leaf() -> None:
-    network, sources = made(TinyFree), images(3, 1, 1, 8, 8)
+    network: Any = made(TinyFree)
+    sources = images(3, 1, 1, 8, 8)
     features = [network.encode(source) for source in sources]
     mean = {
         "fine": sum(each["fine"] for each in features) / 3,
@@ -80,12 +83,12 @@ def test_the_free_family_fuses_three_sources_leaf_by_leaf() -> None:
 
 @torch.inference_mode()
 def test_the_free_family_takes_names_objects_and_its_own_default() -> None:
-    network, sources = made(TinyFree), images(2, 1, 1, 8, 8)
+    network: Any = made(TinyFree)
+    sources = images(2, 1, 1, 8, 8)
     assert torch.equal(network.fuse(sources), network.fuse(sources, Mean()))
     greatest = network.fuse(sources, "max")
     assert not torch.equal(network.fuse(sources), greatest)
-    network.rule = build_rule("max")
-    assert torch.equal(network.fuse(sources), greatest)
+    assert torch.equal(network.fuse(sources, build_rule("max")), greatest)
 
 
 def test_trees_or_shapes_that_differ_cannot_be_fused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +163,7 @@ def test_a_saved_model_comes_back_bit_by_bit(network_class: type[FusionModel], t
         network_class.from_pretrained(str(tmp_path)),
         fusekit.load(tmp_path),
         fusekit.load(tmp_path / "model.safetensors"),
-        fusekit.load(tmp_path / "model.safetensors", model=network.spec.id),
+        fusekit.load(network.spec.id, weights=tmp_path / "model.safetensors"),
         fusekit.load(network.spec.id, weights=tmp_path),
     ):
         assert type(back) is network_class
@@ -199,13 +202,15 @@ def test_a_model_without_weights_asks_for_them() -> None:
         fusekit.load("tiny-joint")
 
 
-def test_loading_with_a_rule_follows_the_policy(tmp_path: Path) -> None:
+def test_rules_and_parts_follow_the_policy(tmp_path: Path) -> None:
     for each in FAMILIES:
         made(each).save_pretrained(tmp_path / each.spec.id)
-    assert fusekit.load(tmp_path / "tiny-free", rule="max").rule.name == "max"
+    assert fusekit.load(tmp_path / "tiny-free").choose_rule("max").name == "max"
     for name in ("tiny-bound", "tiny-joint"):
         with pytest.raises(RuleError, match="leave the rule out"):
-            fusekit.load(tmp_path / name, rule="max")
+            fusekit.load(tmp_path / name).choose_rule("max")
+        with pytest.raises(RuleError, match="options of a rule"):
+            fusekit.load(tmp_path / name).choose_rule(None, {"radius": 2})
         with pytest.raises(OptionError, match="no exchangeable encoder"):
             fusekit.load(tmp_path / name, edge="sobel")
 
@@ -220,7 +225,7 @@ def test_a_factory_that_makes_no_fusion_model_is_the_plugins_error() -> None:
 
 
 def test_a_loaded_model_can_be_pickled_for_worker_processes() -> None:
-    network = made(TinyJoint)
+    network: Any = made(TinyJoint)
     back = pickle.loads(pickle.dumps(network))
     assert torch.equal(back.network.weight, network.network.weight)
 
@@ -228,7 +233,7 @@ def test_a_loaded_model_can_be_pickled_for_worker_processes() -> None:
 @pytest.mark.parametrize(("field", "value"), [("rule_policy", "any"), ("normalization", "z"), ("output", "clip")])
 def test_a_spec_refuses_unknown_policies(field: str, value: str) -> None:
     with pytest.raises(PluginError, match=f"has {field} '{value}'; allowed: "):
-        ModelSpec("x", "a:B", "", default_rule="mean", **{field: value})
+        ModelSpec("x", "a:B", "", default_rule="mean", **{field: value})  # type: ignore[arg-type]
 
 
 def test_a_free_model_needs_a_default_rule() -> None:

@@ -72,25 +72,27 @@ def test_the_record_says_what_auto_took(native: None, tmp_path: Path) -> None:
 def test_unknown_dtypes_and_forms_are_refused() -> None:
     with pytest.raises(DeviceError, match="choose auto, float32, bfloat16, float16"):
         fusekit.load("ehdran", dtype="int8")
-    with pytest.raises(OptionError, match="no form 'quick'; choose plain, composed, compile"):
-        fusekit.load("ehdran", optimize="quick")
-    with pytest.raises(OptionError, match="no form 'compile'; choose plain"):
-        fusekit.load("pixel", optimize="compile")
+    with pytest.raises(OptionError, match="no form 'quick'; choose fastest, plain, composed, compile"):
+        fusekit.load("ehdran", form="quick")
+    with pytest.raises(OptionError, match="no form 'compile'; choose fastest, plain"):
+        fusekit.load("pixel", form="compile")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
 @torch.inference_mode()
 def test_the_compiled_form_is_the_same_function() -> None:
     sources = list(torch.rand(2, 1, 1, 24, 20, generator=torch.Generator().manual_seed(3)))
-    wanted = fusekit.load("dilran", optimize=False, device="cpu").fuse(sources)
-    model = fusekit.load("dilran", optimize="compile", device="cpu")
+    wanted = fusekit.load("dilran", form="plain", device="cpu").fuse(sources)
+    model = fusekit.load("dilran", form="compile", device="cpu")
     assert model.form == "compile"
     torch.testing.assert_close(model.fuse(sources), wanted, atol=2e-5, rtol=0)
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_a_missing_compiler_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "no-such-compiler"))
-    model = fusekit.load("dilran", optimize="compile", device="cpu")
+    model = fusekit.load("dilran", form="compile", device="cpu")
     with pytest.raises(DeviceError, match="needs a C\\+\\+ compiler; or take the form composed"):
         model.fuse(list(torch.rand(2, 1, 1, 26, 22)))

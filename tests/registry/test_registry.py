@@ -115,6 +115,6 @@ def test_a_metric_says_which_values_are_better(facts: dict[str, Any], said: str)
 
 
 def test_a_keyword_that_the_kind_does_not_have_is_refused_with_the_nearest(rules: Registry) -> None:
-    with pytest.raises(PluginError, match="with 'sumary', which is no keyword; did you mean 'summary'"):
-        rules.registrar("some-package")("new", "json:dumps", sumary="a rule")
+    with pytest.raises(PluginError, match="with 'summery', which is no keyword; did you mean 'summary'"):
+        rules.registrar("some-package")("new", "json:dumps", summery="a rule")
     assert "new" not in rules

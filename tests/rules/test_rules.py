@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from fusekit.rules.base import FusionRule, WeightedRule, normalized
 RULES = load_plugins([]).fusion_rules.names()
 SHAPES = ((2, 3, 5, 6), (1, 2, 3, 4, 5))
 
-Fuse = Callable[[list[Tensor]], Tensor]
+Fuse = Callable[[list[Tensor]], Any]
 
 
 def features(count: int, shape: tuple[int, ...]) -> list[Tensor]:
@@ -37,7 +38,8 @@ def naive_l1_local(sources: list[Tensor], radius: int = 1) -> Tensor:
     for image in range(len(fused)):
         for place in torch.cartesian_prod(*(torch.arange(side) for side in size)).tolist():
             window = tuple(slice(max(at - radius, 0), at + radius + 1) for at in place)
-            activity = [source[(image, slice(None), *window)].abs().sum(0).mean() for source in sources]
+            around: Any = (image, slice(None), *window)
+            activity = [source[around].abs().sum(0).mean() for source in sources]
             here = (image, slice(None), *place)
             fused[here] = sum(a / sum(activity) * source[here] for a, source in zip(activity, sources, strict=True))
     return fused
@@ -122,13 +124,16 @@ def test_energy_is_zero_where_all_are_zero_and_its_formula_elsewhere() -> None:
 def test_the_weights_do_not_depend_on_the_scale(name: str, scale: float) -> None:
     sources = features(2, (1, 2, 4, 4))
     rule = build_rule(name)
+    assert isinstance(rule, WeightedRule)
     found = rule.weights([each * scale for each in sources])
     torch.testing.assert_close(found, rule.weights(sources), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["l1", "l1-local"])
 def test_the_norms_weights_are_equal_on_zeros(name: str) -> None:
-    weights = build_rule(name).weights([torch.zeros(1, 2, 4, 4)] * 3)
+    rule = build_rule(name)
+    assert isinstance(rule, WeightedRule)
+    weights = rule.weights([torch.zeros(1, 2, 4, 4)] * 3)
     torch.testing.assert_close(weights, torch.full_like(weights, 1 / 3))
 
 
@@ -165,7 +170,7 @@ def test_weighted_uses_its_weights_as_they_are(given: list[object]) -> None:
         ("mean", {"radius": 1}, "'mean' does not take these options"),
     ],
 )
-def test_options_that_do_not_fit_are_refused(rule: str, options: dict[str, object], message: str) -> None:
+def test_options_that_do_not_fit_are_refused(rule: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(RuleError, match=message):
         build_rule(rule, options).apply(features(2, (1, 2, 3, 3)))
 

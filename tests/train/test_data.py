@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from helpers.cli import write_texture
-from helpers.training import IMAGES, SHORT
+from helpers.training import IMAGES, SHORT, training
 
 from fusekit.errors import TrainingError
 from fusekit.train.data import describe, find_examples, find_images, load_images, sample_batch
 from fusekit.train.recipe import Recipe
-from fusekit.train.session import start_training
 
 
 def drawn(seed: int, step: int) -> torch.Tensor:
@@ -65,7 +65,7 @@ def test_validation_on_trained_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("0.png\n1.png\n")
     (tmp_path / "validate.txt").write_text("1.png\n2.png\n")
     with pytest.raises(TrainingError, match=r"1\.png is in both the training and the validation list"):
-        start_training(
+        training(
             [tmp_path / "images"],
             tmp_path / "run",
             Recipe(**SHORT),
@@ -88,7 +88,7 @@ def series_folder(tmp_path: Path) -> Path:
 
 
 def test_a_session_holds_series_out_and_says_so(series_folder: Path, tmp_path: Path) -> None:
-    trainer = start_training([series_folder], tmp_path / "run", Recipe(**SHORT), validation_series=["10"], device="cpu")
+    trainer = training([series_folder], tmp_path / "run", Recipe(**SHORT), validation_series=["10"], device="cpu")
     assert len(trainer.examples) == 6
     assert len(trainer.validation) == 3
     assert trainer.about["data"]["series"] == ["2", "41"]
@@ -98,10 +98,14 @@ def test_a_session_holds_series_out_and_says_so(series_folder: Path, tmp_path: P
 def test_one_series_is_not_trained_on_and_validated_on(series_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("2000.png\n2001.png\n10001.png\n")
     (tmp_path / "validate.txt").write_text("2002.png\n")
-    choices = {"names": tmp_path / "train.txt", "validation_names": tmp_path / "validate.txt", "device": "cpu"}
+    choices: dict[str, Any] = {
+        "names": tmp_path / "train.txt",
+        "validation_names": tmp_path / "validate.txt",
+        "device": "cpu",
+    }
     with pytest.raises(TrainingError, match=r"the series '2' is in both .* --series-pattern '\(\.\+\)'"):
-        start_training([series_folder], tmp_path / "run", Recipe(**SHORT), **choices)
-    each_its_own = start_training([series_folder], tmp_path / "run", Recipe(**SHORT), **choices, series_pattern="(.+)")
+        training([series_folder], tmp_path / "run", Recipe(**SHORT), **choices)
+    each_its_own = training([series_folder], tmp_path / "run", Recipe(**SHORT), **choices, series_pattern="(.+)")
     assert len(each_its_own.validation) == 1
     with pytest.raises(TrainingError, match="either names or series, not both"):
-        start_training([series_folder], tmp_path / "run", Recipe(**SHORT), **choices, validation_series=["41"])
+        training([series_folder], tmp_path / "run", Recipe(**SHORT), **choices, validation_series=["41"])

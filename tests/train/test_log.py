@@ -9,18 +9,17 @@ from typing import Any
 import pytest
 import torch
 from helpers.cli import write_texture
-from helpers.training import IMAGES, SHORT, log_rows, make_trainer
+from helpers.training import IMAGES, SHORT, log_rows, make_trainer, training
 
 from fusekit.cli.output import ProgressBar
 from fusekit.errors import MissingExtraError, TrainingError
 from fusekit.train.log import CsvLog, TensorBoardLog
 from fusekit.train.recipe import Recipe
-from fusekit.train.session import start_training
 from fusekit.train.trainer import Trainer
 from fusekit.weights.store import read_metadata, read_tensors
 from fusekit_bench.weights import write_card
 
-TINY = {"encoder": "dran", "decoder": "conv3", "encoder_options": {"channels": 2}, "device": "cpu"}
+TINY: dict[str, Any] = {"encoder": "dran", "decoder": "conv3", "encoder_options": {"channels": 2}, "device": "cpu"}
 
 
 @pytest.fixture
@@ -61,7 +60,7 @@ def test_tensorboard_gets_the_numbers_of_log_csv(folder: Path, tmp_path: Path) -
 
     def trainer() -> Trainer:
         recipe = Recipe(**{**SHORT, "steps": 4})
-        return start_training([folder], tmp_path / "run", recipe, validation_series=["2"], tensorboard=True, **TINY)
+        return training([folder], tmp_path / "run", recipe, validation_series=["2"], log="tensorboard", **TINY)
 
     with pytest.raises(KeyboardInterrupt):
         trainer().run(log_every=1, save_every=2, report=stop)
@@ -93,7 +92,7 @@ def test_the_progress_bar_is_silent_where_there_is_no_terminal(capsys: pytest.Ca
 
 
 def test_a_loss_that_is_not_finite_names_its_batch(folder: Path, tmp_path: Path) -> None:
-    trainer = start_training([folder], tmp_path / "run", Recipe(**{**SHORT, "batch": 1, "steps": 40}), **TINY)
+    trainer = training([folder], tmp_path / "run", Recipe(**{**SHORT, "batch": 1, "steps": 40}), **TINY)
     bad = next(index for index, (path,) in enumerate(trainer.files) if path.name == "10000.png")
     trainer.examples[bad][0][:] = torch.inf
     with pytest.raises(TrainingError) as caught:
@@ -134,7 +133,7 @@ def test_a_validation_loss_that_is_not_finite(tmp_path: Path) -> None:
 
 def test_the_card_says_what_was_trained_on_what(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "names.json").write_text('{"train": ["2000.png", "2001.png", "41000.png", "41001.png"]}')
-    trainer = start_training(
+    trainer = training(
         [folder],
         tmp_path / "run",
         Recipe(**{**SHORT, "steps": 2}),

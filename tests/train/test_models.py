@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from helpers.cli import run_cli, texture, write_texture
 from helpers.models import TinyBound, TinyFree, TinyJoint, registered_families
-from helpers.training import SHORT, log_rows, same_tensors
+from helpers.training import SHORT, log_rows, same_tensors, training
 from torch import Tensor
 
 import fusekit
@@ -19,7 +20,6 @@ from fusekit.models.base import BoundRule, FusionModel
 from fusekit.registry.discovery import registries
 from fusekit.train.data import find_examples, load_examples, sample_batch
 from fusekit.train.recipe import Recipe
-from fusekit.train.session import start_training
 from fusekit.train.trainer import Trainer
 
 
@@ -51,7 +51,7 @@ def test_a_composed_recipe_trains_and_loads(pairs: list[Path], tmp_path: Path) -
     assert run_cli(command) == (0, f"{weights}\n", "")
     config = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))
     assert (config["model"], config["encoder"], config["decoder"]) == ("composed", "dran", "conv3-linear")
-    model = fusekit.load(weights, device="cpu")
+    model: Any = fusekit.load(weights, device="cpu")
     assert model.encoder.edge.__class__.__name__ == "Sobel"
     assert model.decoder.negative_slope == 1.0
     assert (model.encoder.channels, len(model.encoder.multiscale.dilated)) == (4, 2)
@@ -80,10 +80,10 @@ def test_a_composed_recipe_trains_and_loads(pairs: list[Path], tmp_path: Path) -
     ],
 )
 def test_recipes_that_cannot_be_made(
-    choices: dict[str, object], error: type[Exception], message: str, pairs: list[Path], tmp_path: Path
+    choices: dict[str, Any], error: type[Exception], message: str, pairs: list[Path], tmp_path: Path
 ) -> None:
     with pytest.raises(error, match=message):
-        start_training(pairs, tmp_path / "run", Recipe(**SHORT), device="cpu", **choices)
+        training(pairs, tmp_path / "run", Recipe(**SHORT), device="cpu", **choices)
     assert not (tmp_path / "run").exists()
 
 
@@ -100,7 +100,7 @@ def test_an_encoder_that_hides_its_channels(tmp_path: Path, pairs: list[Path]) -
     encoders.registrar("a-test")("silent", f"{__name__}:Silent")
     try:
         with pytest.raises(PluginError, match=r"'silent' does not say how many .* Silent must set self\.channels"):
-            start_training(pairs, tmp_path, Recipe(**SHORT), encoder="silent", decoder="conv3")
+            training(pairs, tmp_path, Recipe(**SHORT), encoder="silent", decoder="conv3")
     finally:
         encoders.restore(before)
 
@@ -142,9 +142,7 @@ def test_bound_and_joint_models_train_by_their_own_objective(
     recipe = Recipe(**{**SHORT, "steps": 8, "rate": 0.01, "settle": 0.0})
 
     def trainer(folder: str) -> Trainer:
-        return start_training(
-            pairs, tmp_path / folder, recipe, model=model.spec.id, validation_series=["2"], device="cpu"
-        )
+        return training(pairs, tmp_path / folder, recipe, model=model.spec.id, validation_series=["2"], device="cpu")
 
     assert len(trainer("first").examples) == 4
     weights = trainer("first").run(log_every=1, save_every=2)
@@ -158,7 +156,7 @@ def test_bound_and_joint_models_train_by_their_own_objective(
     assert fusekit.fuse([texture(1), texture(2)], loaded).image.shape == (24, 20)
     assert "training_loss" in (tmp_path / "first" / "README.md").read_text(encoding="utf-8")
 
-    def stop(row: dict[str, object]) -> None:
+    def stop(row: dict[str, Any]) -> None:
         if row["step"] == 5:
             raise KeyboardInterrupt
 
@@ -185,12 +183,12 @@ def test_a_model_without_an_objective_says_so(tmp_path: Path) -> None:
 
 def test_a_model_without_weights_has_nothing_to_train(pairs: list[Path], tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="the model 'laplacian-pyramid' has no weights to train"):
-        start_training(pairs, tmp_path, Recipe(**SHORT), model="laplacian-pyramid", device="cpu")
+        training(pairs, tmp_path, Recipe(**SHORT), model="laplacian-pyramid", device="cpu")
 
 
 def test_crops_that_the_model_cannot_take(pairs: list[Path], tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="a multiple of 8, not 20; choose --crop 24"):
-        start_training(pairs, tmp_path, Recipe(**{**SHORT, "crop": 20}), model="tiny-free", device="cpu")
+        training(pairs, tmp_path, Recipe(**{**SHORT, "crop": 20}), model="tiny-free", device="cpu")
 
 
 def test_the_hook_for_a_cheaper_form_is_what_training_calls(tmp_path: Path) -> None:

@@ -123,6 +123,7 @@ def test_validation_is_the_training_objective_in_evaluation_mode(tmp_path: Path)
     found = trainer.validate()
     x = IMAGES[3][None]
     with torch.no_grad():
-        loss, terms = trainer.objectives.reconstruction(x, trainer.model.eval().reconstruct(x))
+        model: Any = trainer.model.eval()
+        loss, terms = trainer.objectives.reconstruction(x, model.reconstruct(x))
     assert found["loss"] == pytest.approx(loss.item(), rel=1e-6)
     assert found["psnr"] == pytest.approx(terms["psnr"].item(), rel=1e-6)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -72,21 +73,23 @@ def test_a_published_checkpoint_becomes_safetensors(
     metadata = read_metadata(output)
     assert (metadata["model"], metadata["converted_from"]) == ("ehdran", "authors.pth")
     assert metadata["source_sha256"] == sha256_of(source)
-    network = fusekit.load(output)
+    network: Any = fusekit.load(output)
     assert torch.equal(network.encoder.shallow.weight, authors["fe.conv1.weight"].float())
     assert list(output.parent.iterdir()) == [output]
 
 
 def test_safetensors_under_the_authors_names_are_renamed(authors: dict[str, torch.Tensor], output: Path) -> None:
     assert convert(GOLDEN / "authors_keys_f16.safetensors", output).exit_code == 0
-    assert torch.equal(fusekit.load(output).decoder.convolutions[0].bias, authors["recon.recon_conv.0.bias"].float())
+    network: Any = fusekit.load(output)
+    assert torch.equal(network.decoder.convolutions[0].bias, authors["recon.recon_conv.0.bias"].float())
 
 
 def test_our_own_names_pass_through(tmp_path: Path, output: Path) -> None:
-    network = EHDRAN()
+    network: Any = EHDRAN()
     torch.save(network.state_dict(), tmp_path / "own.pth")
     assert convert(tmp_path / "own.pth", output).exit_code == 0
-    assert torch.equal(fusekit.load(output).encoder.shallow.weight, network.encoder.shallow.weight)
+    loaded: Any = fusekit.load(output)
+    assert torch.equal(loaded.encoder.shallow.weight, network.encoder.shallow.weight)
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -150,6 +153,7 @@ def test_names_and_paths_are_checked_first(tmp_path: Path, output: Path) -> None
     assert "did you mean 'ehdran'" in refusal(result, output)
 
 
+@pytest.mark.process
 def test_a_refusal_is_one_line_and_exit_code_2(tmp_path: Path, output: Path) -> None:
     torch.save(Harmless(), tmp_path / "objects.pth")
     command = "from fusekit.cli.main import run; run()"

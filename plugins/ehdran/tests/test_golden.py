@@ -28,9 +28,9 @@ def close(found: torch.Tensor, wanted: np.ndarray, **tolerance: float) -> None:
     torch.testing.assert_close(found.double(), torch.from_numpy(wanted).double(), **(tolerance or TOLERANCE))
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["plain", "composed"])
+@pytest.fixture(scope="module", params=["plain", "composed"])
 def ehdran(request: pytest.FixtureRequest) -> EncoderDecoder:
-    return from_published(EHDRAN(), GOLDEN / "authors_keys_f16.safetensors").optimize(request.param)
+    return from_published(EHDRAN(), GOLDEN / "authors_keys_f16.safetensors").use_form(request.param)
 
 
 @pytest.fixture(scope="module", params=["0", "1"])
@@ -83,9 +83,9 @@ def peers() -> Path:
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("optimized", [False, True])
-def test_dilran_with_its_published_weights(peers: Path, optimized: bool) -> None:
-    network = from_published(DILRAN(), peers / "DILRAN.safetensors").optimize(optimized)
+@pytest.mark.parametrize("form", ["plain", "composed"])
+def test_dilran_with_its_published_weights(peers: Path, form: str) -> None:
+    network = from_published(DILRAN(), peers / "DILRAN.safetensors").use_form(form)
     with np.load(peers / "inputs_16012_u8.npz") as pixels:
         sources = [torch.from_numpy(pixels[name])[None, None] / 255 for name in ("ct_16012", "mri_16012")]
     with np.load(peers / "DILRAN_16012.npz") as arrays:

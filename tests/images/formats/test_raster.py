@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -21,20 +22,20 @@ GREY16, RGB16 = texture(1, depth="uint16"), texture(2, channels=3, depth="uint16
 GREY_FLOAT, RGB_FLOAT = texture(1, depth="float32") * 3 - 1, texture(2, channels=3, depth="float32")
 
 
-def pillow_bytes(pixels: np.ndarray, kind: str, mode: str | None = None, **options: object) -> bytes:
+def pillow_bytes(pixels: np.ndarray, kind: str, mode: str | None = None, **options: Any) -> bytes:
     buffer = io.BytesIO()
     picture = Pillow.fromarray(pixels)
     (picture.convert(mode) if mode else picture).save(buffer, kind, **options)
     return buffer.getvalue()
 
 
-def tiff_bytes(pixels: np.ndarray, **options: object) -> bytes:
+def tiff_bytes(pixels: np.ndarray, **options: Any) -> bytes:
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, pixels, **options)
     return buffer.getvalue()
 
 
-def read_bytes(folder: Path, data: bytes, name: str = "image.bin"):
+def read_bytes(folder: Path, data: bytes | bytearray, name: str = "image.bin"):
     path = folder / name
     path.write_bytes(data)
     return read_image(path)

@@ -32,8 +32,8 @@ from fusekit.machine.threads import torch_threads
 from fusekit.models.base import FusionModel
 from fusekit.models.describe import machine
 from fusekit.models.load import load
-from fusekit.options import Options
-from fusekit.pipeline import fuse, fuse_loaded
+from fusekit.options import FuseOptions, RunOptions
+from fusekit.pipeline import fuse
 from fusekit.version import code_version
 from fusekit_bench.busy import load_average
 from fusekit_bench.shell import run_fusekit
@@ -64,8 +64,8 @@ class Request:
         race: pairs that each turn of the race fuses.
         rounds: turns of each way.
         size: height and width of the pairs.
-        model, rule, device, dtype: as in `fusekit.load`.
-        workers: as in `fusekit.batch.run.fuse_jobs`.
+        model, rule, device, dtype: as in `fusekit.fuse`.
+        workers: as in `fusekit.RunOptions`.
     """
 
     pairs: int = 1000
@@ -84,7 +84,7 @@ class Request:
 
     def load(self) -> FusionModel:
         """Load the model."""
-        return load(self.model, rule=self.rule, device=self.device, dtype=self.dtype)
+        return load(self.model, device=self.device, dtype=self.dtype)
 
     def total(self) -> int:
         """Return how many pairs `measure` fuses."""
@@ -195,8 +195,8 @@ class _Ways:
         return _Turn(len(jobs), time.perf_counter() - started, _processor_seconds() - busy)
 
     def _folder(self, jobs: Sequence[Job]) -> None:
-        workers, options = self._request.workers, Options()
-        done = fuse_jobs(jobs, self._model, options, overwrite=True, workers=workers, report=lambda _: self._progress())
+        run = RunOptions(overwrite=True, workers=self._request.workers, report=lambda _: self._progress())
+        done = fuse_jobs(jobs, self._model, FuseOptions(rule=self._request.rule), run)
         assert len(done.done) == len(jobs), done.failed
 
     def _one(self, name: str, sources: list[str], output: Path) -> None:
@@ -206,9 +206,9 @@ class _Ways:
             words = [word for key, value in choices.items() if value is not None for word in (f"--{key}", value)]
             run_fusekit("fuse", *sources, "-o", str(output), *words)
         elif name == "load":
-            fuse(sources, request.model, request.rule, device=request.device, dtype=request.dtype).save(output)
+            fuse(sources, request.model, rule=request.rule, device=request.device, dtype=request.dtype).save(output)
         else:
-            fuse_loaded(sources, self._model).save(output)
+            fuse(sources, self._model, rule=request.rule).save(output)
 
 
 def pairs_of(request: Request, name: str) -> int:
@@ -273,7 +273,8 @@ def _fuse_watched(job: Mapping[str, Any]) -> None:
     def tell(_: Job) -> None:
         print(resident_bytes() or 0, flush=True)
 
-    fuse_jobs(jobs, request.load(), Options(), workers=request.workers, report=tell)
+    run = RunOptions(workers=request.workers, report=tell)
+    fuse_jobs(jobs, request.load(), FuseOptions(rule=request.rule), run)
 
 
 def markdown(found: Mapping[str, Any], command: str) -> str:

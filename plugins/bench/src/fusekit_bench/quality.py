@@ -23,7 +23,7 @@ from fusekit.cases.folders import list_name, shortened
 from fusekit.errors import FusekitError, InputError, OptionError, one_line
 from fusekit.machine.files import remove_stale_partials, sha256_of_all
 from fusekit.models.describe import machine, versions
-from fusekit.options import Options
+from fusekit.options import FuseOptions
 from fusekit.record import settings
 from fusekit.train.recipe import Recipe
 from fusekit.version import code_version
@@ -185,7 +185,7 @@ def _facts(method: Method, device: str) -> dict[str, Any]:
     """Return what a row says of itself: model, weights with sha256, rule, policies, device, versions."""
     network = loaded(method.model, method.weights, device)
     rule = network.choose_rule(method.rule)
-    return {**settings(network, rule, Options(color="gray")), **machine(network), "versions": versions(network)}
+    return {**settings(network, rule, FuseOptions(color="gray")), **machine(network), "versions": versions(network)}
 
 
 def _data(replicate: protocols.Replicate, jobs: Sequence[Job]) -> dict[str, Any]:

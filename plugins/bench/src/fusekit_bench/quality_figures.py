@@ -12,7 +12,7 @@ from fusekit.errors import MissingExtraError
 from fusekit.images.formats.raster import read_image
 from fusekit.images.image import Array, full_scale
 from fusekit.machine.files import atomic_path
-from fusekit.pipeline import fuse_loaded
+from fusekit.pipeline import fuse
 from fusekit.registry.discovery import registries
 from fusekit_bench.quality_methods import Method, key_of, loaded
 from fusekit_bench.quality_protocols import spread
@@ -141,7 +141,7 @@ def _fused(method: Method, paths: Sequence[Path], cache: Path, device: str) -> A
     kept = cache / f"{paths[0].stem}-{key_of(method, device)}{paths[0].suffix}"
     if not kept.exists():
         model = loaded(method.model, method.weights, device)
-        fuse_loaded(list(paths), model, method.rule).save(kept, record=False)
+        fuse(list(paths), model, rule=method.rule).save(kept, record=False)
     return read_image(kept).pixels
 
 

@@ -103,6 +103,7 @@ class Trainings:
         self, dataset: Dataset, run: str, variant: Variant, seed: int, split: Split
     ) -> tuple[str, dict[str, Any]]:
         """Train, or go on with a training that was begun; return the weights' path and the facts for the table."""
+        from fusekit.train.options import Parts, TrainingData, TrainingRun
         from fusekit.train.session import start_training
 
         folder = self.output / "runs" / dataset.name / run / (variant.label or variant.model).replace(" ", "")
@@ -112,18 +113,16 @@ class Trainings:
             lists[name] = folder / f"{name}.txt"
             write_text_atomically(lists[name], "\n".join(names) + "\n")
         recipe = variant.recipe(self.recipe, seed)
-        trainer = start_training(
-            dataset.training_folders(),
-            folder,
-            recipe,
-            model=variant.model,
-            edge=variant.edge,
+        data = TrainingData(
+            folders=dataset.training_folders(),
             names=lists["train"],
             validation_names=lists["validation"],
             series_pattern=dataset.series or "(.+)",
-            perceptual=self.perceptual,
-            device=self.device,
         )
+        # The ablation weighs the perceptual term at 0 in some of its trainings.
+        perceptual = self.perceptual if recipe.perceptual_weight > 0 else None
+        parts = Parts(model=variant.model, edge=variant.edge, perceptual=perceptual)
+        trainer = start_training(data, parts, recipe, TrainingRun(output=folder, device=self.device))
         weights = trainer.run(
             save_every=max(1, recipe.steps // 12), report=self.report(f"{dataset.name}, {run}, {folder.name}")
         )

@@ -157,7 +157,7 @@ def score(job: Job) -> dict[str, dict[str, Rating]]:
     wanted = missing(job, known)
     if not wanted:
         return known
-    images = aligned([read(path) for path in job.sources], None)
+    images = aligned([read(path) for path in job.sources], "refuse")
     for key, raw in _fused(job, images, wanted):
         network = loaded(job.methods[key].model, job.methods[key].weights, job.device)
         known.setdefault(key, {}).update(_rate(images, raw, network, wanted[key]))

@@ -118,9 +118,9 @@ class _Turns:
 
     def fuse(self) -> None:
         """Read, fuse and write with the loaded model."""
-        from fusekit.pipeline import fuse_loaded
+        from fusekit.pipeline import fuse
 
-        fuse_loaded(self._sources, self._loaded).save(self._output)
+        fuse(self._sources, self._loaded).save(self._output)
 
 
 def _timed(work: Callable[[], object]) -> float:
@@ -179,7 +179,7 @@ def _parts(model: str, first: str, second: str, output: str) -> dict[str, float]
     loaded = loading.load(model)
     rule = loaded.choose_rule(None)
     mark()
-    options = choices.Options()
+    options = choices.FuseOptions()
     prepared = pipeline.prepare([first, second], loaded, options)
     mark()
     ran = run_model(loaded, prepared.units, rule, options)

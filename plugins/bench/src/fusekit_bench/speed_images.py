@@ -17,7 +17,7 @@ from fusekit.images.image import Array, Image, from_pixels
 from fusekit.images.ranges import luminance_of, unit_luminance
 from fusekit.images.resample import resize_to
 from fusekit.models.base import FusionModel
-from fusekit.pipeline import fuse_loaded
+from fusekit.pipeline import fuse
 from fusekit.rules.base import FusionRule
 from fusekit_bench.speed_race import Stopwatch
 
@@ -103,7 +103,7 @@ class Files:
             write_image(path, image.pixels)
         self._normalization = model.spec.normalization
         self._output = folder / "fused.png"
-        self._fused = fuse_loaded(self._sources, model, rule)
+        self._fused = fuse(self._sources, model, rule=rule)
 
     def work(self, stopwatch: Stopwatch) -> Callable[[], None]:
         """Return what reads and writes once, with the stages ``read`` and ``write``."""

@@ -87,7 +87,7 @@ def published(network: FusionModel, choices: Choices) -> FusionModel:
 
     if choices.keeps_freed_memory:
         keep_freed_memory()
-    network.optimize(False)
+    network.use_form("plain")
     for module in network.modules():
         if isinstance(module, ResidualAttention):
             module.forward = types.MethodType(_six_convolutions, module)  # type: ignore[method-assign]

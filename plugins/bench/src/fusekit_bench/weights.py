@@ -19,8 +19,8 @@ from fusekit.images.ranges import output_to_unit, unit_luminance
 from fusekit.machine.files import write_text_atomically
 from fusekit.models.base import EncoderDecoder
 from fusekit.models.load import load
-from fusekit.options import Options
-from fusekit.pipeline import fuse_loaded
+from fusekit.options import FuseOptions
+from fusekit.pipeline import fuse
 
 
 def score_weights(
@@ -84,8 +84,7 @@ def _fusion(
     network: EncoderDecoder, pairs: Sequence[Sequence[Path]], rule: str, metrics: Sequence[str] | None
 ) -> dict[str, dict[str, float]]:
     rows = [
-        evaluate(pair, fuse_loaded(list(pair), network, rule, options=Options(color="gray")).image, metrics)
-        for pair in pairs
+        evaluate(pair, fuse(list(pair), network, FuseOptions(rule=rule, color="gray")).image, metrics) for pair in pairs
     ]
     return {
         metric: {

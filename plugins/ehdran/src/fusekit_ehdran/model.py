@@ -36,7 +36,7 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
 
     @property
     def form(self) -> str:
-        if not self.optimized or not self._composable or self.training:
+        if self.asked_form == "plain" or not self._composable or self.training:
             return "plain"
         return "compile" if self.asked_form == "compile" else "composed"
 
@@ -45,10 +45,10 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
         return type(self.encoder) is DilatedResidualAttention and type(self.decoder) is Decoder
 
     def kernels_refusal(self, backend: str) -> str | None:
-        if not self.optimized:
-            return "the plain modules were asked for (optimize=False), which run in torch"
+        if self.asked_form == "plain":
+            return "the plain modules were asked for (form plain), which run in torch"
         if self.asked_form == "compile":
-            return "the form by torch.compile was asked for (optimize='compile'), which brings its own kernels"
+            return "the form by torch.compile was asked for (form compile), which brings its own kernels"
         if not self._composable:
             return "the kernels compute the encoder 'dran' with the decoder 'conv3', and these are others"
         if self.encoder.channels not in KERNEL_CHANNELS:

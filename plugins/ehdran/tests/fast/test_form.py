@@ -41,10 +41,10 @@ def images(count: int, *shape: int) -> list[Tensor]:
 def check(network: EncoderDecoder, sources: list[Tensor], tolerance: float = 2e-5) -> None:
     """Compare features, decoded and fused images of both forms."""
     with torch.inference_mode():
-        wanted_features = [network.optimize(False).encode(source) for source in sources]
+        wanted_features = [network.use_form("plain").encode(source) for source in sources]
         wanted, wanted_weights, _ = network.run(sources, network.choose_rule(None))
         assert network.form == "plain"
-        features = network.optimize().encode_sources(sources)
+        features = network.use_form("fastest").encode_sources(sources)
         assert network.form == "composed"
         found, weights, _ = network.run(sources, network.choose_rule(None))
         for mine, theirs in zip(features, wanted_features, strict=True):
@@ -92,7 +92,7 @@ def test_float64() -> None:
 
 @torch.inference_mode()
 def test_bfloat16_is_near_float32() -> None:
-    network, sources = made().optimize(), images(2, 1, 1, 64, 48)
+    network, sources = made().use_form("fastest"), images(2, 1, 1, 64, 48)
     wanted = network.fuse(sources, "mean")
     found = network.to(torch.bfloat16).fuse([each.bfloat16() for each in sources], "mean")
     assert found.dtype == torch.bfloat16
@@ -102,7 +102,7 @@ def test_bfloat16_is_near_float32() -> None:
 
 @torch.inference_mode()
 def test_the_form_follows_changes_of_the_weights() -> None:
-    network, sources = made().optimize(), images(2, 1, 1, 12, 10)
+    network, sources = made().use_form("fastest"), images(2, 1, 1, 12, 10)
     before = network.fuse(sources)
     network.encoder.multiscale.reduce.bias.add_(0.1)
     check(network, sources)
@@ -118,21 +118,21 @@ def test_the_form_follows_changes_of_the_weights() -> None:
 
 
 def test_copies_and_pickles_compose_their_own(tmp_path: Path) -> None:
-    network, sources = made().optimize(), images(2, 1, 1, 12, 10)
+    network, sources = made().use_form("fastest"), images(2, 1, 1, 12, 10)
     with torch.inference_mode():
         wanted = network.fuse(sources)
         network.save_pretrained(tmp_path)
         others = [copy.deepcopy(network), pickle.loads(pickle.dumps(network)), EHDRAN.from_pretrained(tmp_path)]
         for other in others:
             assert other._inference is None
-            assert torch.equal(other.optimize().fuse(sources), wanted)
+            assert torch.equal(other.use_form("fastest").fuse(sources), wanted)
         others[0].encoder.shallow.bias.add_(1.0)
         assert torch.equal(network.fuse(sources), wanted)
         assert network.state_dict().keys() == EHDRAN().state_dict().keys()
 
 
 def test_training_and_gradients_take_the_plain_modules() -> None:
-    network, (image, _) = made().optimize(), images(2, 1, 1, 12, 10)
+    network, (image, _) = made().use_form("fastest"), images(2, 1, 1, 12, 10)
     network.reconstruct(image).sum().backward()
     assert network.encoder.shallow.weight.grad is not None
     assert network._inference is None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,15 @@ def rounding(values: Any, before: Any, after: Any, mode: Any) -> Any:
         return cutting(values, before, after, mode)
     bits = np.ascontiguousarray(values).view(np.uint32)
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16).reshape(values.shape)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    skip = pytest.mark.skip(reason="triton is not installed; it is part of the extra 'dev' on Linux")
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.kernels)
+            if not INSTALLED:
+                item.add_marker(skip)
 
 
 @pytest.fixture(autouse=True)

@@ -27,7 +27,7 @@ def made(network_class: type[EncoderDecoder] = EHDRAN, **arguments: object) -> E
     norm = network.encoder.norm
     norm.running_mean.normal_(0, 0.1)
     norm.running_var.uniform_(0.5, 1.5)
-    return network.eval().optimize()
+    return network.eval().use_form("fastest")
 
 
 def images(count: int, *shape: int) -> list[Tensor]:
@@ -41,10 +41,10 @@ def images(count: int, *shape: int) -> list[Tensor]:
 def test_features_and_images_are_those_of_the_plain_modules(
     network_class: type[EncoderDecoder], shape: tuple[int, ...]
 ) -> None:
-    network, sources = made(network_class).optimize(False), images(2, *shape)
+    network, sources = made(network_class).use_form("plain"), images(2, *shape)
     wanted_features = [network.encode(each) for each in sources]
     wanted = network.fuse(sources, "mean")
-    network.optimize().use_backend("triton")
+    network.use_form("fastest").use_backend("triton")
     for found, expected in zip(network.encode_sources(sources), wanted_features, strict=True):
         torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)
     torch.testing.assert_close(network.fuse(sources, "mean"), wanted, atol=2e-5, rtol=0)
@@ -66,8 +66,8 @@ def test_bfloat16_is_near_float32() -> None:
 @torch.inference_mode()
 def test_edge_operators(arguments: dict[str, object]) -> None:
     network, (x,) = made(**arguments), images(1, 1, 1, 6, 7)
-    wanted = network.optimize(False).encode(x)
-    torch.testing.assert_close(network.optimize().use_backend("triton").encode(x), wanted, atol=2e-5, rtol=0)
+    wanted = network.use_form("plain").encode(x)
+    torch.testing.assert_close(network.use_form("fastest").use_backend("triton").encode(x), wanted, atol=2e-5, rtol=0)
 
 
 @pytest.mark.parametrize("rule", ["sfnn", "sfnn-mean", "sfnn-sum", "sfnn-channel"])
@@ -118,9 +118,9 @@ def test_gradients_take_the_plain_modules() -> None:
 def test_loading_with_kernels_and_the_record() -> None:
     model = fusekit.load("ehdran", backend="triton", device="cpu")
     pixels = [np.random.default_rng(seed).random((6, 8)).astype(np.float32) for seed in (1, 2)]
-    fused = fusekit.fuse(pixels, model, "mean")
+    fused = fusekit.fuse(pixels, model, rule="mean")
     assert (fused.record["backend"], fused.record["form"], fused.record["dtype"]) == ("triton", "composed", "float32")
-    plain = fusekit.fuse(pixels, fusekit.load("ehdran", backend="torch", device="cpu"), "mean")
+    plain = fusekit.fuse(pixels, fusekit.load("ehdran", backend="torch", device="cpu"), rule="mean")
     assert plain.record["backend"] == "torch"
     np.testing.assert_allclose(fused.image, plain.image, atol=2e-5)
 
@@ -128,7 +128,7 @@ def test_loading_with_kernels_and_the_record() -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ({"optimize": False}, "plain modules were asked for"),
+        ({"form": "plain"}, "plain modules were asked for"),
         ({"dtype": "float16"}, "not in float16"),
         ({"encoder_options": {"channels": 8}}, "16, 32, 64 channels, and the encoder has 8"),
     ],

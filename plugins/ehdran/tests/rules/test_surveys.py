@@ -14,7 +14,7 @@ from fusekit.images import samples
 from fusekit.images.tiles import tiles
 from fusekit.models.base import FusionModel
 from fusekit.models.parts import build_rule
-from fusekit.options import Options
+from fusekit.options import FuseOptions
 from fusekit.rules.base import FusionRule, Survey
 from fusekit_ehdran.rules import sfnn_surveys
 from fusekit_ehdran.rules.sfnn_surveys import GreatestNorms, _cosines, _tightened, _upper_bound
@@ -59,7 +59,7 @@ def test_tiles_give_what_the_whole_gives(
     model = models[name]
     units = [part(each, *size) for each in ("ct", "mri", "pet")]
     chosen = model.choose_rule(rule)
-    whole, tiled = run_model(model, units, chosen), run_model(model, units, chosen, Options(tile=side))
+    whole, tiled = run_model(model, units, chosen), run_model(model, units, chosen, FuseOptions(tile=side))
     assert np.abs(tiled.image - whole.image).max() <= 1e-5
     assert tiled.weights is not None
     assert whole.weights is not None

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fusekit.cli.options import recipe_options
+from fusekit.cli.options import made_of, options_of
 from fusekit.cli.output import bar_on_stderr
 from fusekit.errors import OptionError
+from fusekit.train.recipe import Recipe
 from fusekit_bench.lists import ListsCommand, list_option
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _RECIPE = ("steps", "batch", "crop", "rate", "gradient_weight", "perceptual_weig
 @list_option("--rules", "NAME…", "Rules of the ablation; sfnn by default.")
 @list_option("--seeds", "NUMBER…", "Of the draws and the ablation's trainings; 3407 3408 3409 by default.")
 @click.option("--weights", multiple=True, metavar="MODEL=WEIGHTS", help="Other weights than those a model brings.")
-@recipe_options(*_RECIPE)
+@options_of(Recipe, *_RECIPE)
 @click.option("--perceptual", type=click.Path(path_type=Path), help="Weights of the perceptual network.")
 @click.option("--jobs", default=1, show_default=True, help="Processes that fuse and rate, with one thread each.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
@@ -65,7 +66,6 @@ def quality(data: Path, **choices: Any) -> None:
 
 
 def _request(data: Path, choices: dict[str, Any]) -> Request:
-    from fusekit.train.recipe import Recipe
     from fusekit_bench.quality import Request
 
     title = "ablation" if choices["ablation"] else choices["protocol"]
@@ -75,7 +75,7 @@ def _request(data: Path, choices: dict[str, Any]) -> Request:
     weights = dict(_pair(text) for text in choices["weights"])
     plain = {key: choices[key] for key in ("description", "protocol", "ablation", "perceptual", "jobs", "device")}
     output = choices["output"] or Path("runs") / f"quality-{title}"
-    recipe = Recipe(**{key: choices[key] for key in _RECIPE})
+    recipe = made_of(Recipe, choices)
     return Request(data=data, output=output, weights=weights, recipe=recipe, **given, **plain)
 
 

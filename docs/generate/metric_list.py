@@ -1,6 +1,6 @@
 """Write docs/metric-list.md, the table of all built-in metrics, from the registry and the metrics' classes.
 
-python scripts/make_metric_list.py
+python docs/generate/metric_list.py
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from fusekit.metrics.base import FusedMetric
 from fusekit.metrics.sets import SETS
 from fusekit.registry.discovery import BUILTIN_OWNER, registries
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "metric-list.md"
+PAGE = Path(__file__).resolve().parents[1] / "metric-list.md"
 
 _INTRODUCTION = """\
 # Metric list
 
-Every built-in metric, as its class describes it; `python scripts/make_metric_list.py` wrote this page. ↑ means that
+Every built-in metric, as its class describes it; `python docs/generate/metric_list.py` wrote this page. ↑ means that
 higher is better, ↓ that lower is. *Sources* says how the sources are combined, and how many the definition takes if not
 any number; each source's own value, and the worst of them, is always there beside it. The `lpips` metrics need weights
 of their own, so that no set has them.

@@ -1,7 +1,7 @@
 """Draw ``docs/images/rules.png``: the embedded sample pairs, and what several rules make of them.
 
-Run ``python scripts/make_rule_figure.py``. The sample MRI is a slice of the ICBM152 template, CT and PET are simulated,
-so the figure may be redistributed; no research data is in it.
+Run ``python docs/generate/rule_figure.py``. The sample MRI is a slice of the ICBM152 template, CT and PET are
+simulated, so the figure may be redistributed; no research data is in it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fusekit.images import samples
 from fusekit.images.montage import side_by_side
 
 RULES = ("sfnn", "mean", "max", "sfnn-local")
-OUTPUT = Path(__file__).resolve().parents[1] / "docs" / "images" / "rules.png"
+OUTPUT = Path(__file__).resolve().parents[1] / "images" / "rules.png"
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Build the embedded sample of fusekit: three registered 256×256 pictures of one axial head slice.
 
-Run ``python scripts/make_sample.py [FOLDER]``; the result is deterministic. It needs numpy, Pillow, nibabel, scipy and
+Run ``python docs/generate/sample.py [FOLDER]``; the result is deterministic. It needs numpy, Pillow, nibabel, scipy and
 the ICBM152 template that the nilearn wheel ships, and it downloads nothing.
 
 * ``mri.png`` (grey, 8 bit) is the T1-weighted template itself, resampled and windowed.
@@ -30,7 +30,7 @@ CENTRE = (0.0, -17.0, 10.0)  # template millimetres (right, anterior, superior) 
 SEED = 152
 FWHM = 6.0  # mm, of the simulated PET scanner
 SIGMA_PER_FWHM = 1.0 / np.sqrt(8.0 * np.log(2.0))
-DEFAULT_FOLDER = Path(__file__).resolve().parents[1] / "fusekit" / "samples" / "data"
+DEFAULT_FOLDER = Path(__file__).resolve().parents[2] / "fusekit" / "images" / "samples" / "data"
 
 # Ellipses (x, y, half width, half height, in mm) of grey matter that lies deep in the brain, thalamus and lentiform
 # nucleus, and that the template's probability maps count in part as white matter.
@@ -43,12 +43,14 @@ def template(kind: str) -> nibabel.Nifti1Image:
     """Return the template volume ``kind`` ("t1", "gm" or "wm"; 197×233×189 voxels of 1 mm, 0 to 255)."""
     spec = importlib.util.find_spec("nilearn")
     if spec is None or spec.origin is None:
-        raise SystemExit("make_sample.py: nilearn is not installed; it ships the template (pip install nilearn)")
+        raise SystemExit("sample.py: nilearn is not installed; it ships the template (pip install nilearn)")
     name = f"mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz"
     path = Path(spec.origin).parent / "datasets" / "data" / name
     if not path.is_file():
-        raise SystemExit(f"make_sample.py: this nilearn ships no {name}; install nilearn 0.11 or newer")
-    return nibabel.load(path)
+        raise SystemExit(f"sample.py: this nilearn ships no {name}; install nilearn 0.11 or newer")
+    volume = nibabel.load(path)
+    assert isinstance(volume, nibabel.Nifti1Image)
+    return volume
 
 
 def grid() -> tuple[np.ndarray, np.ndarray]:
@@ -97,7 +99,7 @@ def outward_depth(brain: np.ndarray) -> np.ndarray:
     return smooth[2 * reach : -2 * reach, 2 * reach : -2 * reach]
 
 
-def bump(angle: np.ndarray, at: float, width: float) -> np.ndarray:
+def bump(angle: np.ndarray, at: float | np.ndarray, width: float) -> np.ndarray:
     """Return a bell of height 1 around the angle ``at``; all angles in degrees."""
     difference = (angle - at + 180.0) % 360.0 - 180.0
     return np.exp(-0.5 * (difference / width) ** 2)

@@ -1,0 +1,90 @@
+"""What is trained, on what and where; how is the `fusekit.train.recipe.Recipe`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fusekit.cases.splits import SERIES_PATTERN
+from fusekit.errors import TrainingError
+from fusekit.options import DEFAULT_MODEL, check_mappings, choice, documented
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """The networks of a training: the one that is trained, and the one that its images are compared by."""
+
+    model: str | None = choice(None, f"Model to train from scratch; {DEFAULT_MODEL}, unless --encoder is given.")
+    encoder: str | None = choice(
+        None, "Train a model composed of this encoder and the --decoder; see 'fusekit list encoders'.", metavar="NAME"
+    )
+    decoder: str | None = choice(None, "Decoder behind the --encoder; see 'fusekit list decoders'.", metavar="NAME")
+    edge: str | None = choice(
+        None, "Edge operator; the model's own, or none with --encoder, by default.", metavar="NAME"
+    )
+    encoder_options: Mapping[str, Any] = choice(
+        {}, "Option of the encoder, by its name; repeatable.", name="encoder-option", metavar="KEY=VALUE"
+    )
+    decoder_options: Mapping[str, Any] = choice(
+        {}, "Option of the --decoder, by its name; repeatable.", name="decoder-option", metavar="KEY=VALUE"
+    )
+    perceptual: str | Path | None = choice(
+        None,
+        "Network of the perceptual term: vgg16_bn (or another VGG, from the Hub), or a weights file.",
+        metavar="NETWORK",
+    )
+
+    def __post_init__(self) -> None:
+        check_mappings(self)
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """What is trained and validated on.
+
+    ``folders`` hold single images, of any modality; for a bound or joint model one folder a source, matched by name.
+    """
+
+    folders: Sequence[Path]
+    names: str | Path | None = choice(
+        None, "Train on these only; a file with a name a line, or FILE.json#/key/key.", metavar="FILE"
+    )
+    validation_series: Sequence[str] = choice(
+        (),
+        "Hold these series (patients) out and validate on them; repeatable, or separated by commas.",
+        metavar="SERIES",
+    )
+    validation_names: str | Path | None = choice(
+        None, "Validate on these; neither they nor their series are trained on.", metavar="FILE"
+    )
+    series_pattern: str = choice(
+        SERIES_PATTERN,
+        "Regular expression whose group 1 is the series in a file name without extension.",
+        metavar="PATTERN",
+    )
+
+    def __post_init__(self) -> None:
+        if self.validation_series and self.validation_names is not None:
+            raise TrainingError("validation takes either names or series, not both; leave one out")
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun:
+    """Where a training runs, and what it leaves; ``output`` is its folder, from which it is resumed."""
+
+    output: Path
+    device: str = choice("auto", "auto (a CUDA device if there is one), cpu, cuda or cuda:N.")
+    save_every: int = choice(250, "Steps between validations and checkpoints, 1 or more.")
+    log_every: int = choice(50, "Steps between rows of the log, 1 or more.")
+    log: str = choice("csv", "log.csv, or that and event files.", choices=("csv", "tensorboard"))
+
+    def __post_init__(self) -> None:
+        if min(self.save_every, self.log_every) < 1:
+            raise TrainingError("--save-every and --log-every are steps, 1 or more")
+        if self.log not in ("csv", "tensorboard"):
+            raise TrainingError(f"unknown log {self.log!r}; csv or tensorboard")
