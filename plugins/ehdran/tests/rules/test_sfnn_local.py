@@ -5,10 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusekit.errors import RuleError
-from fusekit.models.parts import build_rule
-from fusekit_ehdran.rules import sfnn_local
-from fusekit_ehdran.rules.sfnn_local import detail_norms, keep_edges, smoothed
+from fusekit.extend import RuleError, build_rule
+from fusekit_ehdran.rules import local_statistics
+from fusekit_ehdran.rules.local_statistics import detail_norms, keep_edges, smoothed
 
 
 def features(count: int, *shape: int) -> list[Tensor]:
@@ -135,7 +134,7 @@ def test_smoothing_keeps_constants_and_splits_nothing_off_them() -> None:
     constant = torch.full((1, 3, 11, 13), 0.7)
     torch.testing.assert_close(smoothed(constant, 3.0), constant)
     torch.testing.assert_close(keep_edges(constant), constant)
-    assert sfnn_local.local_activity(constant).abs().max() < 1e-6
+    assert local_statistics.local_activity(constant).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize(
