@@ -1,4 +1,4 @@
-"""What ``sfnn-local`` measures: nuclear norms of local windows, base and detail of features, what is new in a detail."""
+"""What ``sfnn-local`` measures: nuclear norms of local windows, base and detail, and what is new in a detail."""
 
 from __future__ import annotations
 
