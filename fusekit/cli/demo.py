@@ -9,11 +9,12 @@ from typing import Any
 import click
 
 from fusekit.cli.options import made_of, model_option, options_of
+from fusekit.cli.output import Command, result
 from fusekit.images.samples import NOTICE, pairs, path
 from fusekit.options import FuseOptions, LoadOptions
 
 
-@click.command(short_help="Fuse the embedded sample pair.")
+@click.command(cls=Command, short_help="Fuse the embedded sample pair.")
 @click.option("--pair", type=click.Choice(sorted(pairs())), default="ct-mri", show_default=True, help="Which sample.")
 @click.option("-o", "--output", default="demo", show_default=True, type=click.Path(path_type=Path), help="Folder.")
 @model_option
@@ -42,5 +43,5 @@ def demo(pair: str, output: Path, model: str, **choices: Any) -> None:
     rule = fused.record["rule"]
     title = f"{pair} sample, model {network.spec.id}" + (f", rule {rule['name']}" if rule else "")
     print_metrics(title, evaluate(sources, target))
-    click.echo(f"{NOTICE}\n")
-    click.echo(f"fused image   {target}\nside by side  {panel}\nrecord        {target}.json")
+    result(f"{NOTICE}\n")
+    result(f"fused image   {target}\nside by side  {panel}\nrecord        {target}.json")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fusekit.cli.output import Command, result
 from fusekit.errors import FusekitWarning, one_line
 from fusekit.registry.discovery import registries
 
@@ -21,7 +22,7 @@ _DISTRIBUTIONS = ("fusekit-imaging", "torch", "numpy", "pluggy", "click", "rich"
 _MORE = ("pillow", "tifffile", "imagecodecs", "triton")
 
 
-@click.command(short_help="Show versions, devices, plugins, weights, problems.")
+@click.command(cls=Command, short_help="Show versions, devices, plugins, weights, problems.")
 @click.option("--tracebacks", is_flag=True, help="Show the tracebacks of plugins that were left out.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor(tracebacks: bool, as_json: bool) -> None:
@@ -30,19 +31,19 @@ def doctor(tracebacks: bool, as_json: bool) -> None:
 
     findings = diagnose()
     if as_json:
-        click.echo(json.dumps(findings, indent=2, ensure_ascii=False))
+        result(json.dumps(findings, indent=2, ensure_ascii=False))
         return
     for title in ("versions", "devices", "kernels", "plugins", "weights", "caches"):
-        click.secho(title, bold=True)
+        result(click.style(title, bold=True))
         for name, value in findings[title].items():
-            click.echo(f"  {name:<24} {value}")
-    click.secho("problems", bold=True)
+            result(f"  {name:<24} {value}")
+    result(click.style("problems", bold=True))
     for problem in findings["problems"] or ["none"]:
-        click.echo(f"  {problem}")
+        result(f"  {problem}")
     if tracebacks:
         for name, trace in findings["tracebacks"].items():
-            click.secho(f"traceback of the plugin {name}", bold=True)
-            click.echo(trace)
+            result(click.style(f"traceback of the plugin {name}", bold=True))
+            result(trace)
 
 
 def diagnose() -> dict[str, Any]:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
+from fusekit.cli.output import Command, result, results
 from fusekit.errors import OptionError
 
 
-@click.command(short_help="Rate fused images, and rank methods.")
+@click.command(cls=Command, short_help="Rate fused images, and rank methods.")
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--fused", multiple=True, required=True, metavar="[NAME=]PATH", help="Fused file or folder; repeatable.")
 @click.option("--metrics", default="standard", show_default=True, help="Ids or sets (standard, paper, all), by commas.")
@@ -55,9 +56,9 @@ def evaluate(
     if html_path is not None:
         write_text_atomically(html_path, to_html(comparison))
     if as_json:
-        click.echo(to_json(comparison))
+        result(to_json(comparison))
     else:
-        print_comparison(comparison, worst=per_source)
+        print_comparison(comparison, results(), worst=per_source)
     for image, reason in comparison.failed.items():
         click.echo(f"fusekit: {image}: {reason}", err=True)
     if comparison.failed:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fusekit.cli.options import flag_of, made_of, model_option, options_of
-from fusekit.cli.output import ProgressBar
+from fusekit.cli.output import Command, ProgressBar, result
 from fusekit.cli.start import uncollected, wait_passively
 from fusekit.errors import InputError, OptionError
 from fusekit.options import BIT_DEPTHS, FuseOptions, LoadOptions, RunOptions, chosen_names
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fusekit.cases.case import Case
 
 
-@click.command(short_help="Fuse images, or folders of them.")
+@click.command(cls=Command, short_help="Fuse images, or folders of them.")
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Output file; a folder with --pairs."
@@ -83,9 +83,9 @@ def _fuse_files(
     fused = fuse(list(sources), load(model, loading), options)
     fused.save(output, record=record)
     if as_json:
-        click.echo(json.dumps({"fused": str(output), **fused.record}, indent=2, ensure_ascii=False))
+        result(json.dumps({"fused": str(output), **fused.record}, indent=2, ensure_ascii=False))
     else:
-        click.echo(output)
+        result(output)
 
 
 def _fuse_folders(
@@ -112,9 +112,9 @@ def _fuse_folders(
 
         summary = fuse_cases(cases, network, options, replace(run, report=advance))
     if as_json:
-        click.echo(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False))
+        result(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False))
     else:
-        click.echo(summary.text(output))
+        result(summary.text(output))
     for name, reason in summary.failed.items():
         click.echo(f"fusekit: {name}: {reason}", err=True)
     if summary.other_settings:

@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
+from fusekit.cli.output import Command, result, results
 from fusekit.listing import KINDS, listing
 
 
-@click.command("list", short_help="Show what is registered.")
+@click.command("list", cls=Command, short_help="Show what is registered.")
 @click.argument("kind", type=click.Choice(KINDS), required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of objects.")
 def list_(kind: str | None, as_json: bool) -> None:
@@ -20,7 +21,7 @@ def list_(kind: str | None, as_json: bool) -> None:
     found = {each: listing(each) for each in kinds}
     if as_json:
         rows = [{"kind": each, **row} for each, rows in found.items() for row in rows]
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        result(json.dumps(rows, indent=2, ensure_ascii=False))
         return
     for each, rows in found.items():
         _print_table(each, rows)
@@ -32,7 +33,7 @@ def _print_table(kind: str, rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(file=results(), highlight=False)
     extra = {"weights": "where", "plugins": "version", "models": "rules", "metrics": "direction"}.get(kind)
     papers = list(dict.fromkeys(row["citation"] for row in rows if row["citation"]))
     table = Table(title=kind, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", expand=False)

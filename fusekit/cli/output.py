@@ -1,14 +1,51 @@
-"""What commands show: progress on standard error, tables of metrics."""
+"""What commands show: results on standard output and nothing else, progress and all other words on standard error."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from fusekit.registry.discovery import registries
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
-from collections.abc import Mapping
 
-from fusekit.registry.discovery import registries
+_results: list[TextIO] = []
+
+
+class Command(click.Command):
+    """A command whose standard output belongs to its results: what else is printed goes to standard error."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _results_only():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _results_only() -> Iterator[None]:
+    """Let `results` alone write to standard output; what a plugin prints would spoil JSON."""
+    output = sys.stdout
+    _results.append(output)
+    sys.stdout = sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdout = output
+        _results.pop()
+
+
+def results() -> TextIO:
+    """Return the stream of results."""
+    return _results[-1] if _results else sys.stdout
+
+
+def result(text: object) -> None:
+    """Write a result and a line's end to standard output."""
+    click.echo(text, file=results())
 
 
 def bar_on_stderr(*notes: ProgressColumn) -> Progress:
@@ -71,4 +108,4 @@ def print_metrics(title: str, values: Mapping[str, float]) -> None:
     table.add_column("what it is")
     for name, value in values.items():
         table.add_row(f"{name} {arrow(name)}", f"{value:.4f}", registries().metrics.entry(name).summary)
-    Console().print(table)
+    Console(file=results()).print(table)

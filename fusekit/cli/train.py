@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from fusekit.cli.options import made_of, options_of
-from fusekit.cli.output import ProgressBar
+from fusekit.cli.output import Command, ProgressBar, result
 from fusekit.train.options import Parts, TrainingData, TrainingRun
 from fusekit.train.recipe import Recipe
 
 
-@click.command(short_help="Train a model.")
+@click.command(cls=Command, short_help="Train a model.")
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the run; resumed if begun."
@@ -47,4 +47,4 @@ def train(folders: tuple[Path, ...], output: Path, **choices: Any) -> None:
 
         weights = trainer.run(report=report)
     if trainer.processes.is_main:
-        click.echo(weights)
+        result(weights)

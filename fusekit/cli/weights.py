@@ -6,13 +6,15 @@ from pathlib import Path
 
 import click
 
+from fusekit.cli.output import Command, result
+
 
 @click.group()
 def weights() -> None:
     """Convert and verify weights."""
 
 
-@weights.command()
+@weights.command(cls=Command)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--model", required=True, help="The model that the checkpoint belongs to.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Safetensors file to write.")
@@ -24,10 +26,10 @@ def convert(file: Path, model: str, output: Path) -> None:
     from fusekit.weights.convert import convert_checkpoint
 
     tensors = convert_checkpoint(model, file, output)
-    click.echo(f"{output}: {tensors} tensors of the model {model}")
+    result(f"{output}: {tensors} tensors of the model {model}")
 
 
-@weights.command()
+@weights.command(cls=Command)
 @click.argument("name", required=False)
 def verify(name: str | None) -> None:
     """Check the sha256 of installed weights: all, those of a MODEL, or MODEL.TAG."""
@@ -35,7 +37,7 @@ def verify(name: str | None) -> None:
 
     checks = verify_all(name)
     for check in checks:
-        click.echo(f"{check.name:<24} {check.state:<12} {check.sha256}")
+        result(f"{check.name:<24} {check.state:<12} {check.sha256}")
     for check in checks:
         if check.error:
             click.echo(f"fusekit: error: {check.error}", err=True)

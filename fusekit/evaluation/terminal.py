@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import TextIO
 
 from fusekit.evaluation.rate import arrow
 from fusekit.evaluation.ratings import Comparison
 
 
-def print_comparison(comparison: Comparison, *, worst: bool = False) -> None:
-    """Print a row a metric and a column a method: mean ± standard deviation, the best in bold.
+def print_comparison(comparison: Comparison, file: TextIO, *, worst: bool = False) -> None:
+    """Print to ``file`` a row a metric and a column a method: mean ± standard deviation, the best in bold.
 
     Where several methods are compared on two or more images, ``*`` marks those that differ from the best with p < 0.05,
     and the last row has the mean ranks.
@@ -33,7 +34,7 @@ def print_comparison(comparison: Comparison, *, worst: bool = False) -> None:
     if several:
         table.add_section()
         table.add_row("mean rank", *(f"{comparison.mean_rank(method):.2f}" for method in comparison.methods))
-    console = Console(highlight=False)
+    console = Console(file=file, highlight=False)
     console.print(table)
     if several and count > 1:
         console.print("* differs from the best: paired randomisation test, Holm-corrected p < 0.05", style="dim")

@@ -8,6 +8,7 @@ import platform
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -49,25 +50,31 @@ def driver_version() -> str:
 
 @contextlib.contextmanager
 def exact_float32() -> Iterator[None]:
-    """Within the context, keep float32 products and convolutions on GPUs from being rounded to TensorFloat32.
+    """Within the context, keep float32 products and convolutions of torch from being rounded to tf32 or bfloat16.
 
-    What the program around has set comes back afterwards; torch refuses to read its older switches where the program
-    has used the newer ones.
+    What the program around has set comes back afterwards.
     """
-    switches: list[tuple[object, str, object]] = [
-        (torch.backends.cuda.matmul, "fp32_precision", "ieee"),
-        (getattr(torch.backends.cudnn, "conv", None), "fp32_precision", "ieee"),
-    ]
-    if not all(hasattr(owner, name) for owner, name, _ in switches):
-        switches = [(owner, "allow_tf32", False) for owner in (torch.backends.cuda.matmul, torch.backends.cudnn)]
-    before = [getattr(owner, name) for owner, name, _ in switches]
+    backends: Any = torch.backends
+    if not hasattr(backends.cuda.matmul, "fp32_precision"):
+        products, convolutions = torch.get_float32_matmul_precision(), backends.cudnn.allow_tf32
+        try:
+            torch.set_float32_matmul_precision("highest")
+            backends.cudnn.allow_tf32 = False
+            yield
+        finally:
+            torch.set_float32_matmul_precision(products)
+            backends.cudnn.allow_tf32 = convolutions
+        return
+    # Where a program has used these switches, torch refuses to read the older ones.
+    owners = [backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv]
+    before = [owner.fp32_precision for owner in owners]
     try:
-        for owner, name, exact in switches:
-            setattr(owner, name, exact)
+        for owner in owners:
+            owner.fp32_precision = "ieee"
         yield
     finally:
-        for (owner, name, _), value in zip(switches, before, strict=True):
-            setattr(owner, name, value)
+        for owner, precision in zip(owners, before, strict=True):
+            owner.fp32_precision = precision
 
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -61,7 +61,7 @@ def verdict_on(model: HasKernels, backend: str, device: torch.device, dtype: tor
         DeviceError: a kernel has left the device unusable for this process.
     """
     try:
-        trials = dict(model.kernel_trials(backend))
+        trials = model.kernel_trials(backend)
     except Exception as error:  # Kernels that cannot even be imported have failed.
         trials = {"kernels": functools.partial(_raise, error)}
     if not trials:

@@ -10,8 +10,10 @@ empty, it leaves out all of them. The built-in components are always there.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import sys
 import traceback
 import warnings
 from dataclasses import dataclass
@@ -171,8 +173,10 @@ def _load_one(manager: pluggy.PluginManager, point: EntryPoint, found: Registrie
     before = {hook: registry.snapshot() for hook, registry in found.by_hook().items()}
     error, trace = "", ""
     try:
-        plugin = point.load()
-        _call_hooks(manager, plugin, f"{distribution}:{point.name}", distribution, found)
+        # Standard output belongs to results.
+        with contextlib.redirect_stdout(sys.stderr):
+            plugin = point.load()
+            _call_hooks(manager, plugin, f"{distribution}:{point.name}", distribution, found)
     # A plugin's import may raise anything, SystemExit included; none of it may stop the others.
     except (Exception, SystemExit) as failure:
         error, trace = one_line(failure), traceback.format_exc()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fusekit.errors import InputError, OptionError, PluginError
+from fusekit.errors import InputError, PluginError
 
 RulePolicy = Literal["free", "bound", "joint"]
 Normalization = Literal["minmax", "unit"]
@@ -131,31 +131,6 @@ class ModelSpec:
             wanted = f"{least} or more" if most is None else str(least) if least == most else f"{least} to {most}"
             of = f" ({', '.join(self.roles)})" if self.roles else ""
             raise InputError(f"the model {self.id!r} fuses {wanted} sources{of}, and {count} were given")
-
-    def order_of(self, roles: Sequence[str], count: int) -> tuple[int, ...]:
-        """Return the places of the sources, as they were given, in the order in which the model takes them.
-
-        Args:
-            roles: of each source as it was given; none where nothing was said, and then the order stays.
-            count: how many sources were given.
-
-        Raises:
-            InputError: as `check_count`.
-            OptionError: there are not as many roles as sources, or not those that the model has.
-        """
-        self.check_count(count)
-        if not roles:
-            return tuple(range(count))
-        if len(roles) != count:
-            raise OptionError(f"{len(roles)} roles were named for {count} sources; name the role of each, or of none")
-        if not self.roles:
-            return tuple(range(count))
-        if sorted(roles) != sorted(self.roles):
-            raise OptionError(
-                f"the model {self.id!r} takes the roles {', '.join(self.roles)}, one source each, "
-                f"and {', '.join(roles)} were named"
-            )
-        return tuple(roles.index(role) for role in self.roles)
 
     def find_weights(self, tag: str) -> WeightsSpec | None:
         """Return the weights called ``tag``, or ``None``."""

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import fusekit
-from fusekit.errors import OptionError, RuleError
+from fusekit.extend import OptionError, RuleError
 from fusekit_classical.pyramid import LaplacianPyramid, compose, decompose
 
 

@@ -10,8 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fusekit.models.base import EncoderDecoder
-from fusekit.models.parts import build_rule
+from fusekit.extend import EncoderDecoder, build_rule
 from fusekit_ehdran.model import DILRAN, EHDRAN
 from fusekit_ehdran.rules.nuclear import nuclear_norms
 

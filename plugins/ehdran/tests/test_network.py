@@ -5,8 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusekit.errors import OptionError
-from fusekit.models.base import EncoderDecoder
+from fusekit.extend import EncoderDecoder, OptionError
 from fusekit_ehdran.encoder import DilatedResidualAttention, pooling_gate
 from fusekit_ehdran.model import DILRAN, EHDRAN
 

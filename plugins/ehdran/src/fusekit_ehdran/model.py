@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fusekit.extend import EncoderDecoder, Reach, Weighing, WeightedRule, build_part, reach_of_parts
+from fusekit.extend import EncoderDecoder, KernelTrial, Reach, Weighing, WeightedRule, build_part, reach_of_parts
 from fusekit_ehdran import convert, plugin
 from fusekit_ehdran.decoder import Decoder
 from fusekit_ehdran.encoder import DilatedResidualAttention
@@ -55,6 +55,13 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
             known = ", ".join(map(str, KERNEL_CHANNELS))
             return f"the kernels compute {known} channels, and the encoder has {self.encoder.channels}"
         return None
+
+    def kernel_trials(self, backend: str) -> Mapping[str, KernelTrial]:
+        from fusekit_ehdran.kernels.trials import trials, variant_of
+
+        assert isinstance(self.encoder, DilatedResidualAttention)
+        assert isinstance(self.decoder, Decoder)
+        return trials(variant_of(self.encoder, self.decoder))
 
     @property
     def reach(self) -> Reach | None:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import fusekit_ehdran.fast.tiles
-from fusekit.models.base import EncoderDecoder
+from fusekit.extend import EncoderDecoder
 from fusekit_ehdran.fast.background import split_background
 from fusekit_ehdran.fast.convolution import Convolution
 from fusekit_ehdran.fast.tiles import tiles

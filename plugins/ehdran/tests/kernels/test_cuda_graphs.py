@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fusekit.errors import FusekitWarning
+from fusekit.extend import FusekitWarning
 from fusekit_ehdran.kernels import cuda_graphs
 from fusekit_ehdran.kernels.cuda_graphs import Graphs, Recording
 

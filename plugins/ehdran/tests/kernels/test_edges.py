@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fusekit.errors import InputError
+from fusekit.extend import InputError
 from fusekit_ehdran.drgo import DenseResidualGradient
 
 pytest.importorskip("triton", reason="triton is not installed")

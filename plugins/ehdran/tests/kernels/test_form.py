@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 import fusekit
-from fusekit.errors import DeviceError
-from fusekit.models.base import EncoderDecoder
+from fusekit.extend import DeviceError, EncoderDecoder
 from fusekit_ehdran.fast.form import InferenceForm
 from fusekit_ehdran.model import DILRAN, EHDRAN
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fusekit.errors import OptionError, RuleError
+from fusekit.extend import OptionError, RuleError
 from fusekit_ehdran.kernels.polar import nuclear_norms, operations, schedule
 
 

@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fusekit.errors import RuleError
-from fusekit.models.parts import build_rule
+from fusekit.extend import RuleError, build_rule
 from fusekit_ehdran.rules import nuclear
 from fusekit_ehdran.rules.nuclear import greatest_nuclear_norms, nuclear_norm, nuclear_norms
 

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from fusekit.errors import RuleError
 from fusekit.models.parts import build_rule
-from fusekit_ehdran.rules import sfnn_local
-from fusekit_ehdran.rules.sfnn_local import detail_norms, keep_edges, smoothed
+from fusekit_ehdran.rules import local_statistics as sfnn_local
+from fusekit_ehdran.rules.local_statistics import detail_norms, keep_edges, smoothed
 
 
 def features(count: int, *shape: int) -> list[Tensor]:

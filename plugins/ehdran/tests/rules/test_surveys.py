@@ -9,13 +9,11 @@ from torch import Tensor
 
 import fusekit
 from fusekit.evaluation.rate import read_luminance
+from fusekit.extend import FusionModel, FusionRule, Survey, build_rule
 from fusekit.fusing.run import run_model
 from fusekit.images import samples
 from fusekit.images.tiles import tiles
-from fusekit.models.base import FusionModel
-from fusekit.models.parts import build_rule
 from fusekit.options import FuseOptions
-from fusekit.rules.base import FusionRule, Survey
 from fusekit_ehdran.rules import sfnn_surveys
 from fusekit_ehdran.rules.sfnn_surveys import GreatestNorms, _cosines, _tightened, _upper_bound
 

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fusekit.extend import Weighing, WeightedRule
+from fusekit.extend import Weighing, WeightedRule, exact_float32
 from fusekit_ehdran.fast.form import stacked
-from fusekit_ehdran.kernels.polar import full_float32, nuclear_norms, polar_factors
+from fusekit_ehdran.kernels.polar import nuclear_norms, polar_factors
 from fusekit_ehdran.rules.nuclear import ROUNDING, Greatest, may_win, upper_bounds
 from fusekit_ehdran.rules.sfnn import SFNN, SoftmaxNuclearNormRule
 
@@ -145,7 +145,7 @@ def _tightened(maps: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
     # Cosines of few periods: maps of images are smooth before all else.
     steps = (torch.arange(height, device=maps.device) + 0.5) * (torch.pi / height)
     waves = torch.cos(steps[:, None] * torch.arange(_SUBSPACE, device=maps.device))
-    with full_float32():
+    with exact_float32():
         basis = polar_factors(maps @ (maps.mT @ waves), 1e-6) * (1 - ROUNDING)
         inside = basis.mT @ maps
     within = inside.square().sum((1, 2), dtype=torch.float64)

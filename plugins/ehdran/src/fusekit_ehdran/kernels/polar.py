@@ -13,15 +13,13 @@ vendor's library. The singular values of torch are the oracle of the tests.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from fusekit.extend import OptionError, RuleError
+from fusekit.extend import OptionError, RuleError, exact_float32
 
 #: Coefficients a, b and c of x, x³ and x⁵.
 Polynomial = tuple[float, float, float]
@@ -60,7 +58,7 @@ def nuclear_norms(matrices: Tensor, tolerance: float = 1e-5, verify: bool = Fals
     if matrices.numel() == 0:
         return matrices.sum((1, 2))
     factors = polar_factors(matrices, tolerance / matrices.shape[1])
-    with full_float32():
+    with exact_float32():
         return _finish(factors, matrices, tolerance) if verify else _inner(factors, matrices)
 
 
@@ -72,7 +70,7 @@ def polar_factors(matrices: Tensor, smallest: float) -> Tensor:
         smallest: as a share of each matrix's greatest value, the smallest value that comes out at 1, but for rounding;
             those below come out between 0 and 1.
     """
-    with full_float32():
+    with exact_float32():
         factors = _scaled(_wide(matrices))
         for polynomial in schedule(smallest):
             factors = _apply(polynomial, factors)
@@ -177,14 +175,3 @@ def _best_on(low: float, high: float) -> Polynomial:
         if max(abs(new - old) for new, old in zip(polynomial, before, strict=True)) < 1e-12 * a:
             break
     return polynomial
-
-
-@contextlib.contextmanager
-def full_float32() -> Iterator[None]:
-    """Within the context, keep float32 products from being rounded to tf32, whatever the program around has set."""
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(precision)

@@ -10,10 +10,8 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fusekit.extend import (
@@ -21,121 +19,19 @@ from fusekit.extend import (
     RuleError,
     RuleResult,
     Survey,
-    crop_to,
-    gaussian,
     normalized,
-    pad_to_multiple,
-    windowed,
 )
-
-#: Distances in pixels between the corners of a window; together they see what is 2 to 8 pixels wide.
-_SPACINGS = (1, 2, 4)
-#: Standard deviations in pixels: of activities, of the border between two sources' details, and of the wide mean.
-_ACTIVITY, _SEAM, _WIDE = 3.0, 1.0, 5.0
-#: An edge belongs to the base where its local deviation is over three times the image's root mean square one.
-_STRONG = 3.0
-#: Side of the cells on which the wide mean is computed, and number of maps at a time, for the processor's cache.
-_CELL, _CHUNK = 4, 8
-#: How far, in pixels, the wide mean sees; and the base weights, by way of the variance's and the details' smoothing.
-WIDE_REACH = _CELL * (math.ceil(3 * _WIDE / _CELL) + 1)
-REACH = WIDE_REACH + math.ceil(3 * _WIDE / 2) + math.ceil(3 * _ACTIVITY)
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """What the rule takes from the whole image.
-
-    Attributes:
-        background: feature of the quietest place, (B, C, 1, 1).
-        scale: root mean square of each source's activity, (N, B, 1, 1, 1).
-        variance: mean over the image of each source's local variance, (N, B, 1, 1, 1).
-        power: mean over the image of the power of each source's detail, (N, B, 1, 1, 1).
-        leader: index of the source whose base is strongest in the image's corner, (1, B, 1, 1, 1).
-    """
-
-    background: Tensor
-    scale: Tensor
-    variance: Tensor
-    power: Tensor
-    leader: Tensor
-
-
-def detail_norms(maps: Tensor, spacing: int) -> Tensor:
-    """Return the nuclear norm of each 2×2 window less its mean: (B, C, H, W) → (B, C, H + d, W + d).
-
-    The window at (y, x) has its corners d = ``spacing`` pixels apart, the lower right one at (y, x); outside the image
-    the nearest pixel stands. With the window's Haar coefficients h, v (across, down) and q (diagonal), the squared
-    Frobenius norm is h² + v² + q² and the determinant −hv, so that ‖W‖_* = √(‖W‖_F² + 2|det W|) = √((|h| + |v|)² + q²).
-    """
-    padded = F.pad(maps, (spacing,) * 4, mode="replicate")
-    left, right = padded[..., :-spacing], padded[..., spacing:]
-    added, across = left + right, left - right
-    upper, lower = across[..., :-spacing, :], across[..., spacing:, :]
-    down = (added[..., :-spacing, :] - added[..., spacing:, :]).abs_()
-    norms = (upper + lower).abs_().add_(down).square_()
-    return norms.add_((upper - lower).square_()).sqrt_().mul_(0.5)
-
-
-def local_activity(features: Tensor) -> Tensor:
-    """Return the nuclear norms of windows of the softmax over channels, as a map: (B, C, H, W) → (B, 1, H, W).
-
-    The mean over the channels and over the four windows that have the pixel as a corner, summed over the spacings and
-    smoothed; 0 where the source is flat.
-    """
-    softmax = features.softmax(dim=1)
-    total = torch.zeros_like(softmax[:, :1])
-    for spacing in _SPACINGS:
-        parts = [detail_norms(part, spacing).sum(1, keepdim=True) for part in torch.split(softmax, _CHUNK, dim=1)]
-        norms = torch.stack(parts).sum(0)
-        rows = norms[..., :-spacing, :] + norms[..., spacing:, :]
-        total += rows[..., :-spacing] + rows[..., spacing:]
-    return smoothed(total / (4 * features.shape[1]), _ACTIVITY)
-
-
-def smoothed(maps: Tensor, sigma: float) -> Tensor:
-    """Smooth (B, C, H, W) by a Gaussian of ``sigma`` pixels, cut at 3σ; outside the image the nearest pixel stands."""
-    return windowed(maps, gaussian(2 * math.ceil(3 * sigma) + 1, sigma), "replicate")
-
-
-def wide_mean(maps: Tensor) -> Tensor:
-    """Return means over wide windows, about a Gaussian of 5 pixels, by way of cells of 4×4 pixels."""
-    cells = smoothed(F.avg_pool2d(pad_to_multiple(maps, _CELL), _CELL), _WIDE / _CELL)
-    return crop_to(F.interpolate(cells, scale_factor=_CELL, mode="bilinear", align_corners=False), maps.shape[2:])
-
-
-def local_variance(content: Tensor, mean: Tensor) -> Tensor:
-    """Return the variance around the wide ``mean`` of (B, C, H, W), summed over the channels: (B, 1, H, W)."""
-    variance = wide_mean(content.square().sum(1, keepdim=True)) - mean.square().sum(1, keepdim=True)
-    return variance.clamp_min(0)
-
-
-def keep_edges(content: Tensor, usual: Tensor | None = None) -> Tensor:
-    """Return the base of (B, C, H, W): the wide mean, but the features themselves at strong edges.
-
-    A guided filter (He, Sun, Tang, IEEE TPAMI 35(6), 2013) that guides all channels by their common variance.
-
-    Args:
-        content: features less the background.
-        usual: mean of `local_variance` over the image, (B, 1, 1, 1); ``None`` where ``content`` is the whole image.
-    """
-    mean = wide_mean(content)
-    variance = local_variance(content, mean)
-    usual = variance.mean((2, 3), keepdim=True) if usual is None else usual
-    share = variance / (variance + _STRONG**2 * usual).clamp_min(torch.finfo(variance.dtype).tiny)
-    return torch.lerp(mean, content, smoothed(share, _WIDE / 2))
-
-
-def loudness(features: Sequence[Tensor]) -> Tensor:
-    """Return the L1 norm over the channels, averaged over 7×7 pixels, of each source: (B, N, H, W)."""
-    norms = torch.stack([each.abs().sum(1, keepdim=True) for each in features], 1).flatten(1, 2)
-    return F.avg_pool2d(norms, 7, 1, 3, count_include_pad=False)
-
-
-def background(features: Sequence[Tensor]) -> Tensor:
-    """Return the feature of the quietest place of all sources, that of least `loudness`: (B, C, 1, 1)."""
-    quiet = loudness(features).flatten(1).argmin(1)
-    candidates = torch.stack(list(features), 1).transpose(1, 2).flatten(2)
-    return candidates.gather(2, quiet.view(-1, 1, 1).expand(-1, candidates.shape[1], 1))[..., None]
+from fusekit_ehdran.rules.local_statistics import (
+    CELL,
+    REACH,
+    SEAM,
+    Statistics,
+    local_activity,
+    novelty,
+    parts_of,
+    smoothed,
+    strengths,
+)
 
 
 class SFNNLocal(FusionRule):
@@ -151,7 +47,7 @@ class SFNNLocal(FusionRule):
             multiple of the source's root mean square.
     """
 
-    multiple = _CELL
+    multiple = CELL
 
     def __init__(self, power: float = 4.0, balance: float = 0.5) -> None:
         self.statistics: Statistics | None = None
@@ -170,7 +66,7 @@ class SFNNLocal(FusionRule):
     def survey(self, count: int, shape: Sequence[int], memory: int) -> Survey | None:
         from fusekit_ehdran.rules.sfnn_local_survey import LocalSurvey
 
-        return LocalSurvey(self) if len(shape) == 4 else None
+        return LocalSurvey(self.with_statistics) if len(shape) == 4 else None
 
     def apply(self, features: Sequence[Tensor]) -> RuleResult:
         """Return the fused feature and the weights (N, B, 2, H, W): of the base, then of the detail."""
@@ -180,21 +76,12 @@ class SFNNLocal(FusionRule):
                 f"{tuple(features[0].shape)}"
             )
         exact = [feature.float() for feature in features]
-        quiet, bases, details = self.parts(exact)
+        quiet, bases, details = parts_of(exact, self.statistics)
         weights = torch.cat([self.base_weights(bases, details), self.detail_weights(exact)], 2)
         fused = quiet.expand_as(exact[0]).clone()
         for weight, base, detail in zip(weights, bases, details, strict=True):
             fused.addcmul_(weight[:, :1], base).addcmul_(weight[:, 1:], detail)
         return RuleResult(fused.to(features[0].dtype), weights)
-
-    def parts(self, features: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """Return the background (B, C, 1, 1), and base and detail of each source (B, C, H, W)."""
-        found = self.statistics
-        quiet = background(features) if found is None else found.background
-        usual = [None] * len(features) if found is None else found.variance
-        bases = [keep_edges(feature - quiet, each) for feature, each in zip(features, usual, strict=True)]
-        details = [feature - quiet - base for feature, base in zip(features, bases, strict=True)]
-        return quiet, bases, details
 
     def detail_weights(self, features: Sequence[Tensor]) -> Tensor:
         """Return 1 for the most active source and 0 for the others, smoothed at the seams: (N, B, 1, H, W)."""
@@ -203,7 +90,7 @@ class SFNNLocal(FusionRule):
         scale = activity.square().mean((3, 4), keepdim=True).sqrt() if known is None else known.scale
         activity = activity / scale.where(scale > 0, 1).pow(self.balance)
         chosen = normalized((activity == activity.amax(0)).to(activity.dtype))
-        return smoothed(chosen.flatten(0, 1), _SEAM).view_as(chosen)
+        return smoothed(chosen.flatten(0, 1), SEAM).view_as(chosen)
 
     def base_weights(self, bases: Sequence[Tensor], details: Sequence[Tensor]) -> Tensor:
         """Return uᵢ = (bᵢ / ‖b‖_p)^(p−1): (N, B, 1, H, W), so that Σ uᵢ·bᵢ is the p-norm of the strengths bᵢ.
@@ -214,40 +101,8 @@ class SFNNLocal(FusionRule):
         """
         strength = strengths(bases)
         leader = strength.argmax(0, keepdim=True)
-        new = strength * _novelty(details, leader, self.statistics)
+        new = strength * novelty(details, leader, self.statistics)
         new = new.scatter(0, leader, strength.gather(0, leader))
         relative = new / new.amax(0).clamp_min(torch.finfo(new.dtype).tiny)
         total = relative.pow(self.power).sum(0).clamp_min(1.0)
         return relative.pow(self.power - 1) / total.pow((self.power - 1) / self.power)
-
-
-def strengths(bases: Sequence[Tensor]) -> Tensor:
-    """Return the norm over the channels of each source's base: (N, B, 1, H, W)."""
-    return torch.stack([torch.linalg.vector_norm(base, dim=1, keepdim=True) for base in bases])
-
-
-def detail_power(detail: Tensor) -> Tensor:
-    """Return the square of a detail (B, C, H, W) summed over the channels and smoothed: (B, 1, H, W)."""
-    return smoothed((detail * detail).sum(1, keepdim=True), _ACTIVITY)
-
-
-def _novelty(details: Sequence[Tensor], leader: Tensor, known: Statistics | None) -> Tensor:
-    """Return √(1 − ρ²) of each source's detail with the leader's: (N, B, 1, H, W); 0 where both are flat."""
-    count = len(details)
-    products = {
-        (i, j): smoothed((details[i] * details[j]).sum(1, keepdim=True), _ACTIVITY)
-        for i in range(count)
-        for j in range(i, count)
-    }
-    powers = torch.stack([products[j, j] for j in range(count)])
-    usual = powers.mean((3, 4), True) if known is None else known.power
-    # Where both details are far below these means there is nothing to compare.
-    usual_leader = usual.gather(0, leader[..., :1, :1] if known is None else known.leader)[0]
-    rows = []
-    for i in range(count):
-        cross = torch.stack([products[min(i, j), max(i, j)] for j in range(count)]).gather(0, leader)[0]
-        both = products[i, i] * powers.gather(0, leader)[0]
-        floor = 1e-8 * (usual[i] * usual_leader)
-        alike = (cross.square() + floor) / (both + floor).clamp_min(torch.finfo(both.dtype).tiny)
-        rows.append((1 - alike.where(both + floor > 0, 1)).clamp(0, 1).sqrt())
-    return torch.stack(rows)

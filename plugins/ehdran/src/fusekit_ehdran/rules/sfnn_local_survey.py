@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from fusekit.extend import Survey, Tile
-from fusekit_ehdran.rules.sfnn_local import (
+from fusekit.extend import FusionRule, Survey, Tile
+from fusekit_ehdran.rules.local_statistics import (
     REACH,
-    SFNNLocal,
     Statistics,
     detail_power,
     local_activity,
     local_variance,
     loudness,
+    parts_of,
     strengths,
     wide_mean,
 )
@@ -30,13 +30,13 @@ class LocalSurvey(Survey):
     far, as float32 would lose it in large features.
 
     Args:
-        made_for: the rule whose statistics these are.
+        rule_of: makes the rule for parts of an image whose statistics are known.
     """
 
     reach = REACH
 
-    def __init__(self, made_for: SFNNLocal) -> None:
-        self._made_for = made_for
+    def __init__(self, rule_of: Callable[[Statistics], FusionRule]) -> None:
+        self._rule_of = rule_of
         self._pixels = 0
         self._activity = self._variance = self._power = torch.zeros((), dtype=torch.float64)
         self._quiet: _Quietest | None = None
@@ -46,7 +46,7 @@ class LocalSurvey(Survey):
     def add(self, features: Sequence[Tensor], tile: Tile) -> None:
         exact = [feature.float() for feature in features]
         if self._first is not None:
-            self._add_details(self._made_for.with_statistics(self._first), exact, tile)
+            self._add_details(self._first, exact, tile)
             return
         self._quiet = _quieter(self._quiet, exact, tile)
         activities = [local_activity(each).square() for each in exact]
@@ -56,8 +56,8 @@ class LocalSurvey(Survey):
         self._variance = self._variance.to(exact[0].device) + _sums(variances, tile)
         self._pixels += tile.inner(variances[0])[0].numel()
 
-    def _add_details(self, rule: SFNNLocal, features: Sequence[Tensor], tile: Tile) -> None:
-        _, bases, details = rule.parts(features)
+    def _add_details(self, statistics: Statistics, features: Sequence[Tensor], tile: Tile) -> None:
+        _, bases, details = parts_of(features, statistics)
         powers = _sums([detail_power(detail) for detail in details], tile)
         self._power = self._power.to(powers.device) + powers
         if tile.core[0].start == tile.core[1].start == 0:
@@ -72,11 +72,11 @@ class LocalSurvey(Survey):
         self._first = Statistics(self._quiet.feature, scale, variance, variance, torch.empty(0))
         return True
 
-    def rule(self) -> SFNNLocal:
+    def rule(self) -> FusionRule:
         assert self._first is not None
         assert self._leader is not None
         power = (self._power / self._pixels).float()
-        return self._made_for.with_statistics(replace(self._first, power=power, leader=self._leader))
+        return self._rule_of(replace(self._first, power=power, leader=self._leader))
 
 
 class _Quietest(NamedTuple):

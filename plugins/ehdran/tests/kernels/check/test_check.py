@@ -14,10 +14,11 @@ pytest.importorskip("triton", reason="triton is not installed")
 from fusekit_ehdran.kernels import attention, decode, edges, multiscale
 from fusekit_ehdran.kernels.check import __main__ as check
 from fusekit_ehdran.kernels.check import report, roofline, timing
-from fusekit_ehdran.kernels.check.cases import Case, cases, random_model
+from fusekit_ehdran.kernels.check.cases import Case, cases
 from fusekit_ehdran.kernels.check.report import Compared, Timed
 from fusekit_ehdran.kernels.form import attention_weights, multiscale_weights
 from fusekit_ehdran.kernels.settings import TABLE, Setting, forced, lookup, setting
+from fusekit_ehdran.kernels.trials import random_parts
 
 CPU = torch.device("cpu")
 
@@ -67,7 +68,7 @@ def test_an_error_that_is_no_number_does_not_pass() -> None:
 
 def test_work_is_counted_from_the_weights() -> None:
     """The multiply-adds a pixel of each launch are the weights it multiplies by, each once."""
-    encoder, decoder = random_model(CPU)
+    encoder, decoder = random_parts(CPU)
     basis = torch.randn(64, 2, dtype=torch.float64)
     of_edges = edges.edge_weights(encoder.edge, basis, 1.0, torch.float32)
     layers = decode.decoder_weights(decoder, torch.float32)

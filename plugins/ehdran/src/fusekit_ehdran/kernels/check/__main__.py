@@ -31,7 +31,8 @@ _DTYPES = (torch.float32, torch.bfloat16)
 
 def compare(device: torch.device, shapes: Sequence[tuple[int, int, int]]) -> Iterator[report.Compared]:
     """Compare every launch with its twin on every shape in both dtypes."""
-    from fusekit_ehdran.kernels.check.cases import TOLERANCES, cases
+    from fusekit_ehdran.kernels.check.cases import cases
+    from fusekit_ehdran.kernels.trials import TOLERANCES
 
     for dtype in _DTYPES:
         for shape in shapes:

@@ -9,9 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fusekit_ehdran.decoder import Decoder
 from fusekit_ehdran.drgo import DenseResidualGradient
-from fusekit_ehdran.encoder import DilatedResidualAttention
 from fusekit_ehdran.fast.algebra import shallow_basis
 from fusekit_ehdran.kernels import attention as attentive
 from fusekit_ehdran.kernels import multiscale as multi
@@ -29,10 +27,7 @@ from fusekit_ehdran.kernels.edges import add_edges, add_edges_twin, edge_weights
 from fusekit_ehdran.kernels.form import attention_weights, multiscale_weights
 from fusekit_ehdran.kernels.norms import ShareStatistics, share_statistics_twin
 from fusekit_ehdran.kernels.softmax_statistics import share_statistics
-
-#: Greatest error of a kernel as a share of the greatest value: float32 sums in another order; bfloat16 rounds results
-#: to 8 bits, and what one launch hands to the next.
-TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 2**-6}
+from fusekit_ehdran.kernels.trials import random_parts
 
 
 class Case(NamedTuple):
@@ -58,25 +53,12 @@ class Case(NamedTuple):
         return ((found - wanted).abs().max() / wanted.abs().max()).item()
 
 
-def random_model(device: torch.device) -> tuple[DilatedResidualAttention, Decoder]:
-    """Return the paper's encoder and decoder in float64 with random weights, those of the BatchNorm among them."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        encoder, decoder = DilatedResidualAttention(edge="drgo"), Decoder()
-        norm = encoder.norm
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        norm.running_mean.normal_(0, 0.1)
-        norm.running_var.uniform_(0.5, 1.5)
-    return encoder.eval().double().to(device), decoder.eval().double().to(device)
-
-
 @torch.no_grad()
 def cases(
     device: torch.device, dtype: torch.dtype, batch: int, height: int, width: int, precision: str = "ieee"
 ) -> Iterator[Case]:
     """Yield a case for each launch on random images and features."""
-    exact, decoder = random_model(device)
+    exact, decoder = random_parts(device)
     generator = torch.Generator().manual_seed(2)
     x = torch.rand((batch, 1, height, width), generator=generator).to(device, dtype)
     of_multiscale, of_attention = multiscale_weights(exact, dtype), attention_weights(exact, dtype)
