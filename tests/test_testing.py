@@ -60,6 +60,7 @@ def test_a_good_metric_has_no_findings() -> None:
         (broken.MetricOfSingles, "in float32 than in float64"),
         (broken.MetricOfAnything, "takes images of three channels; refuse them with InputError"),
         (broken.MetricOfTwo, "fails with 1, 2 and 3 sources: ZeroDivisionError: three"),
+        (broken.MetricOfOrder, "gives another value when the same sources come in another order"),
         (broken.MetricOfShares, "gives a source another value beside others than alone"),
         (broken.MetricOfNoKind, "derives from none of the kinds of metric"),
         (broken.MetricOfFusedAndSources, "looks at the fused image only, and gives values of sources"),
@@ -70,6 +71,11 @@ def test_a_good_metric_has_no_findings() -> None:
 def test_broken_metrics_are_caught(metric: type, fact: str) -> None:
     with broken.registered("metrics", metric, direction="lower") as name:
         said(check_metric(name), f"the metric '{name}' of a-test", fact)
+
+
+def test_a_metric_may_depend_on_the_order_by_its_definition() -> None:
+    assert check_metric("qc.liu", ordered=True) == []
+    said(check_metric("qc.liu"), "the metric 'qc.liu' of fusekit-imaging", "come in another order")
 
 
 def test_a_metric_of_the_wrong_direction_is_caught() -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 import torch
@@ -58,7 +58,7 @@ def registered(kind: str, component: Any, **facts: Any) -> Iterator[str]:
 
 
 class GoodMetric(SourceMetric):
-    range: Any = (0.0, 1.0)
+    range: ClassVar[Any] = (0.0, 1.0)
     data_range = "[0, 1]"
     look_alikes = "none"
 
@@ -129,6 +129,11 @@ class MetricOfTwo(GoodMetric):
         if len(sources) == 3:
             raise ZeroDivisionError("three")
         return super().per_source(sources, fused)
+
+
+class MetricOfOrder(GoodMetric):
+    def combined(self, values: Tensor) -> Tensor:
+        return values.mean(0) if len(values) < 3 else (values[0] + values[1]) / 2
 
 
 class MetricOfShares(GoodMetric):
@@ -293,7 +298,7 @@ class RuleOfTwo(GoodRule):
 
 
 class GoodEncoder(Encoder):
-    reach = 1
+    reach: int | None = 1
 
     def __init__(self, edge: str = "none", channels: int = 4) -> None:
         super().__init__()
@@ -309,7 +314,7 @@ class GoodEncoder(Encoder):
 class LevelsEncoder(GoodEncoder):
     """Two levels of which the second has half the sides; sides are made even first."""
 
-    reach = None
+    reach: int | None = None
 
     def __init__(self, edge: str = "none") -> None:
         super().__init__(edge)
