@@ -11,11 +11,11 @@ import click
 import pytest
 import torch
 from helpers import broken
-from helpers.models import FAMILIES, registered_families
 
 import fusekit.testing
 from fusekit import ModelSpec, WeightsSpec
 from fusekit.errors import UnknownNameError
+from fusekit.registry.discovery import registries
 from fusekit.testing import (
     assert_no_findings,
     check_command,
@@ -196,12 +196,6 @@ def test_good_models_have_no_findings(model: type) -> None:
     assert check_model(spec_of(model)) == []
 
 
-def test_the_three_families_have_no_findings() -> None:
-    with registered_families():
-        for each in FAMILIES:
-            assert_no_findings(check_model(each.spec.id))
-
-
 def test_a_spec_is_forgotten_after_the_check() -> None:
     check_model(spec_of(broken.GoodFree))
     with pytest.raises(UnknownNameError):
@@ -325,3 +319,13 @@ def test_checks_leave_the_random_state_alone() -> None:
     check_rule("mean")
     check_metric("mse")
     assert torch.equal(torch.rand(3), wanted)
+
+
+@pytest.mark.parametrize("name", registries().executors.names())
+def test_the_executors_that_come_along_keep_the_contract(name: str) -> None:
+    assert_no_findings(check_executor(name))
+
+
+@pytest.mark.parametrize("name", registries().commands.names())
+def test_the_commands_that_come_along_keep_the_contract(name: str) -> None:
+    assert_no_findings(check_command(name))
