@@ -21,7 +21,10 @@ from fusekit.errors import (
     WeightsError,
     one_line,
 )
-from fusekit.images.image import Image
+from fusekit.images.align import Aligner
+from fusekit.images.formats.base import Format
+from fusekit.images.grid import Grid
+from fusekit.images.image import Image, Origin, from_pixels
 from fusekit.images.tiles import Reach, Tile
 from fusekit.machine.allocator import empty_maps, keep_freed_memory
 from fusekit.machine.backends import interprets, triton_refusal
@@ -44,6 +47,7 @@ from fusekit.rules.base import FixedWeights, FusionRule, Survey, WeightedRule, n
 from fusekit.version import code_version, plugin_api_version
 
 __all__ = [
+    "Aligner",
     "AllSourcesMetric",
     "BoundRule",
     "Decoder",
@@ -52,12 +56,14 @@ __all__ = [
     "Encoder",
     "EncoderDecoder",
     "FixedWeights",
+    "Format",
     "FusedMetric",
     "FusekitError",
     "FusekitWarning",
     "FusionModel",
     "FusionRule",
     "GradientOperator",
+    "Grid",
     "Image",
     "InputError",
     "Joint",
@@ -65,6 +71,7 @@ __all__ = [
     "MissingExtraError",
     "Objectives",
     "OptionError",
+    "Origin",
     "OutputError",
     "PluginError",
     "Reach",
@@ -82,6 +89,7 @@ __all__ = [
     "code_version",
     "crop_to",
     "empty_maps",
+    "from_pixels",
     "gaussian",
     "in_parallel",
     "interprets",

@@ -16,7 +16,7 @@ from cli_helper import SHARED, Outcome, run_cli, truncate, write_texture
 
 from fusekit.batch.run import find_jobs
 from fusekit.errors import InputError
-from fusekit.images.formats.raster import read_image
+from fusekit.images.files import read_image
 
 NAMES = ["01", "02", "03", "04"]
 MANY = [f"{number:02}" for number in range(14)]
@@ -71,7 +71,7 @@ def test_three_folders_and_no_record() -> None:
     outcome = run_cli(["fuse", "--pairs", "ct", "mri", "pet", "-o", "out", "--rule", "mean", "--no-record"])
     assert outcome == (0, "out: 4 fused\n", "")
     assert outputs() == {f"{name}.png" for name in NAMES}
-    assert read_image(OUT / "01.png").is_color
+    assert read_image(OUT / "01.png").color
 
 
 def test_a_bad_pair_is_told_at_the_end_and_the_others_are_done() -> None:

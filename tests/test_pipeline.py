@@ -15,7 +15,7 @@ import fusekit
 from fusekit.errors import InputError, OptionError, RuleError
 from fusekit.fusing.run import run_model
 from fusekit.images import color
-from fusekit.images.formats.raster import read_image
+from fusekit.images.files import read_image
 from fusekit.images.ranges import from_unit, output_to_unit
 from fusekit.models.base import FusionModel
 from fusekit.registry.discovery import registries
@@ -170,7 +170,7 @@ def test_color_choices(model: FusionModel) -> None:
 
 def test_sizes_that_differ(tmp_path: Path, model: FusionModel) -> None:
     large = write_texture(tmp_path / "large.png", 5, 48, 40)
-    with pytest.raises(InputError, match=r"24×20 and .*large\.png \(source 2\) is 48×40 .*--resize first"):
+    with pytest.raises(InputError, match=r"24×20 and .*large\.png \(source 2\) is 48×40 .*--align first"):
         fusekit.fuse([CT, large], model)
     fused, record = fusekit.fuse([CT, large], model, resize="first")
     assert fused.shape == CT.shape

@@ -407,14 +407,14 @@ def test_the_command_and_its_record(tmp_path: Path) -> None:
     assert records[1]["tiles"]["number"] > 1
     assert records[1]["rule_report"]["norms"] == "exact"
     assert records[1]["rule_weights"] == records[0]["rule_weights"]
-    assert np.abs(fusekit.images.formats.raster.read_image(whole).pixels.astype(int) - _pixels(tiled)).max() <= 1
+    assert np.abs(fusekit.images.files.read_image(whole).pixels.astype(int) - _pixels(tiled)).max() <= 1
     done = run_cli(["fuse", *sources, "-o", tmp_path / "no.png", "--tile", "7"])
     assert (done.code, (tmp_path / "no.png").exists()) == (2, False)
     assert "--tile" in done.err or "tiles" in done.err
 
 
 def _pixels(path: Path) -> np.ndarray:
-    return fusekit.images.formats.raster.read_image(path).pixels.astype(int)
+    return fusekit.images.files.read_image(path).pixels.astype(int)
 
 
 def test_from_python(models: dict[str, FusionModel]) -> None:

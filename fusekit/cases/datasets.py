@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from fusekit.cases.folders import matched, read_names
+from fusekit.cases.folders import matched, read_names, stem_of
 from fusekit.errors import InputError, UnknownNameError
 
 #: Image name → one path a source.
@@ -65,7 +65,7 @@ class Dataset:
     def training_names(self) -> list[str]:
         """Return the names of the pairs for training, without extension."""
         if self.train:
-            return [Path(name).stem for name in read_names(str(self.root / self.train))]
+            return [stem_of(name) for name in read_names(str(self.root / self.train))]
         return list(self.all_pairs())
 
     def all_pairs(self) -> Pairs:

@@ -21,7 +21,7 @@ def demo(pair: str, output: Path, **choices: Any) -> None:
     from fusekit import evaluate
     from fusekit.batch.run import prepare_output
     from fusekit.cli.output import print_metrics
-    from fusekit.images.formats.raster import write_image
+    from fusekit.images.files import write_image
     from fusekit.images.montage import side_by_side
     from fusekit.pipeline import fuse_loaded
 

@@ -63,7 +63,7 @@ def fuse(sources: tuple[Path, ...], output: Path, pairs: bool, names: str | None
 
 
 def _fuse_files(sources: tuple[Path, ...], output: Path, options: Options, choices: dict[str, Any]) -> None:
-    from fusekit.images.formats.raster import check_format
+    from fusekit.images.files import check_format
     from fusekit.machine.files import check_writable
     from fusekit.options import BIT_DEPTHS
     from fusekit.pipeline import fuse_loaded

@@ -14,7 +14,7 @@ from fusekit.listing import KINDS, listing
 @click.argument("kind", type=click.Choice(KINDS), required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of objects.")
 def list_(kind: str | None, as_json: bool) -> None:
-    """Show what is registered: models, encoders, decoders, edges, rules, metrics, weights, plugins."""
+    """Show what is registered: models, encoders, decoders, edges, rules, metrics, formats and the rest."""
     kinds = (kind,) if kind else KINDS
     found = {each: listing(each) for each in kinds}
     if as_json:
