@@ -25,6 +25,10 @@ def list_(kind: str | None, as_json: bool) -> None:
         _print_table(each, rows)
 
 
+def _text(value: Any) -> str:
+    return " ".join(value) if isinstance(value, list) else str(value)
+
+
 def _print_table(kind: str, rows: list[dict[str, Any]]) -> None:
     """Print one table, with the papers as numbered notes under it."""
     from rich import box
@@ -32,7 +36,7 @@ def _print_table(kind: str, rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     console = Console(highlight=False)
-    extra = {"weights": "where", "plugins": "version", "models": "rules"}.get(kind)
+    extra = {"weights": "where", "plugins": "version", "models": "rules", "formats": "extensions"}.get(kind)
     papers = list(dict.fromkeys(row["citation"] for row in rows if row["citation"]))
     table = Table(title=kind, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", expand=False)
     table.add_column("name", style="cyan", no_wrap=True)
@@ -42,7 +46,7 @@ def _print_table(kind: str, rows: list[dict[str, Any]]) -> None:
     if papers:
         table.add_column("paper", justify="right", style="dim")
     for row in rows:
-        cells = [row["name"], row["summary"], *([str(row[extra])] if extra else []), row["owner"]]
+        cells = [row["name"], row["summary"], *([_text(row[extra])] if extra else []), row["owner"]]
         note = f"[{papers.index(row['citation']) + 1}]" if row["citation"] else ""
         table.add_row(*cells, *([note] if papers else []))
     console.print(table)

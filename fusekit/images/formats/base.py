@@ -62,7 +62,7 @@ class Format(ABC):
             )
         if depth is not None and depth not in allowed:
             raise OutputError(
-                f"cannot write {path}: {path.suffix} files do not hold {depth} images; write "
+                f"cannot write {path}: {extension} files do not hold {depth} images; write "
                 f"{'.tif' if depth == 'float32' else '.png or .tif'}, or choose --bit-depth "
                 f"{' or '.join(_OPTION[each] for each in allowed)}"
             )
