@@ -248,7 +248,7 @@ def _rule_of(network: FusionModel, name: str) -> Any:
 
 
 def _check_reach(subject: _Subject, network: FusionModel) -> None:
-    reach = network.reach
+    reach: Any = network.reach
     if reach is None or 2 not in subject.spec.dims:
         return
     if not isinstance(reach, Reach):
@@ -307,9 +307,9 @@ def _check_forms(subject: _Subject, network: FusionModel) -> None:
     for form in (each for each in network.forms if each not in ("plain", "compile")):
         with subject.findings.during(f"in the form {form!r}"):
             try:
-                found = network.optimize(form).fuse(sources)
+                found = network.use_form(form).fuse(sources)
             finally:
-                network.optimize("plain")
+                network.use_form("plain")
             if difference(found, wanted) > 1e-3:
                 subject.findings.add(f"gives other values in the form {form!r} than by its plain modules")
 
