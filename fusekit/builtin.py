@@ -54,6 +54,21 @@ def register_executors(register: Callable[..., None]) -> None:
 
 
 @hookimpl
+def register_formats(register: Callable[..., None]) -> None:
+    register(
+        "raster",
+        "fusekit.images.formats.raster:Raster",
+        extensions=(".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp"),
+        summary="PNG, TIFF, JPEG and BMP: pictures of 8 and 16 bits, TIFF of floats too",
+    )
+
+
+@hookimpl
+def register_aligners(register: Callable[..., None]) -> None:
+    register("first", "fusekit.images.align:First", summary="resample pictures to the size of the first")
+
+
+@hookimpl
 def register_metrics(register: Callable[..., None]) -> None:
     for facts in METRICS:
         register(

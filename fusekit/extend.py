@@ -25,7 +25,10 @@ from fusekit.errors import (
     one_line,
 )
 from fusekit.evaluation.tasks import Score, Scores, Task
-from fusekit.images.image import Image
+from fusekit.images.align import Aligner
+from fusekit.images.formats.base import Format
+from fusekit.images.grid import Grid
+from fusekit.images.image import Image, Origin, from_pixels
 from fusekit.images.tiles import Reach, Tile
 from fusekit.machine.allocator import empty_maps, keep_freed_memory
 from fusekit.machine.backends import interprets, triton_refusal
@@ -60,6 +63,7 @@ from fusekit.rules.base import (
 from fusekit.version import code_version, plugin_api_version
 
 __all__ = [
+    "Aligner",
     "AllSourcesMetric",
     "BoundRule",
     "Case",
@@ -71,12 +75,14 @@ __all__ = [
     "EncoderDecoder",
     "Executor",
     "FixedWeights",
+    "Format",
     "FusedMetric",
     "FusekitError",
     "FusekitWarning",
     "FusionModel",
     "FusionRule",
     "GradientOperator",
+    "Grid",
     "Image",
     "InputError",
     "Joint",
@@ -85,6 +91,7 @@ __all__ = [
     "MissingExtraError",
     "Objectives",
     "OptionError",
+    "Origin",
     "Outcome",
     "OutputError",
     "PluginError",
@@ -112,6 +119,7 @@ __all__ = [
     "crop_to",
     "empty_maps",
     "exact_float32",
+    "from_pixels",
     "gaussian",
     "in_parallel",
     "interprets",

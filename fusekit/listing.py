@@ -7,7 +7,21 @@ from typing import Any
 from fusekit.registry.discovery import registries
 from fusekit.registry.registry import Registry
 
-KINDS = ("models", "encoders", "decoders", "edges", "rules", "metrics", "executors", "tasks", "weights", "plugins")
+KINDS = (
+    "models",
+    "encoders",
+    "decoders",
+    "edges",
+    "rules",
+    "metrics",
+    "formats",
+    "aligners",
+    "executors",
+    "tasks",
+    "commands",
+    "weights",
+    "plugins",
+)
 
 
 def list_models() -> list[dict[str, Any]]:
@@ -64,14 +78,29 @@ def list_metrics() -> list[dict[str, Any]]:
     ]
 
 
+def list_formats() -> list[dict[str, Any]]:
+    """Return the formats of image files, each with what the others have, and ``extensions``."""
+    return [{**_row(entry), "extensions": list(entry.details.get("extensions", ()))} for entry in registries().formats]
+
+
+def list_aligners() -> list[dict[str, Any]]:
+    """Return the registered aligners, each with ``name``, ``summary``, ``owner`` and ``citation``."""
+    return _rows(registries().aligners)
+
+
 def list_executors() -> list[dict[str, Any]]:
-    """Return the registered executors of batches, each with ``name``, ``summary``, ``owner`` and ``citation``."""
+    """Return the registered executors, each with ``name``, ``summary``, ``owner`` and ``citation``."""
     return _rows(registries().executors)
 
 
 def list_tasks() -> list[dict[str, Any]]:
-    """Return the registered downstream tasks, each with ``name``, ``summary``, ``owner`` and ``citation``."""
+    """Return the registered tasks, each with ``name``, ``summary``, ``owner`` and ``citation``."""
     return _rows(registries().tasks)
+
+
+def list_commands() -> list[dict[str, Any]]:
+    """Return the registered commands, each with ``name``, ``summary``, ``owner`` and ``citation``."""
+    return _rows(registries().commands)
 
 
 def list_weights() -> list[dict[str, Any]]:
@@ -122,8 +151,11 @@ def listing(kind: str) -> list[dict[str, Any]]:
         "edges": list_edges,
         "rules": list_rules,
         "metrics": list_metrics,
+        "formats": list_formats,
+        "aligners": list_aligners,
         "executors": list_executors,
         "tasks": list_tasks,
+        "commands": list_commands,
         "weights": list_weights,
         "plugins": list_plugins,
     }

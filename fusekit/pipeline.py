@@ -1,8 +1,8 @@
 """START HERE: the way of the data through fusekit, one direction, no way back.
 
     paths / arrays / tensors
-      → read        pixels, colour, depth                      (fusekit.io)
-      → align       one size, or resampled where asked         (fusekit.models.shapes)
+      → read        pixels, colour, depth                      (fusekit.images.files)
+      → align       one grid, or brought onto it where asked   (fusekit.images.align)
       → luminance   in [0, 1], chroma kept aside               (fusekit.images.color, fusekit.images.ranges)
       → model.fuse  encode each, rule, decode                  (fusekit.models.base)
       → chroma      restored
@@ -14,7 +14,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -26,8 +27,8 @@ from fusekit.cases.roles import check_roles, in_order_of_roles
 from fusekit.errors import InputError, OptionError
 from fusekit.fusing.run import Run, run_model
 from fusekit.images import color as bt601
-from fusekit.images.align import aligned
-from fusekit.images.formats.raster import read_image
+from fusekit.images.align import Aligned, aligned
+from fusekit.images.files import read_image
 from fusekit.images.image import Array, Image, from_pixels
 from fusekit.images.ranges import from_unit, luminance_of, output_to_unit, source_range, to_unit
 from fusekit.images.rows import in_bands
@@ -45,24 +46,27 @@ if TYPE_CHECKING:
 Source: TypeAlias = "str | Path | Array | Tensor"
 
 
-class Fused(NamedTuple):
-    """A fused image and the record of how it came about.
+@dataclass(frozen=True)
+class Fused:
+    """A fused image and the record of how it came about: ``image, record = fusekit.fuse(...)`` unpacks the two.
 
     Attributes:
         image: (H, W), or (H, W, 3) RGB where chroma was restored, in the first source's type and depth. A tensor in
             the first source's layout if that was a tensor.
         record: sources, model, weights, rule and its weights, ranges, device, versions, seconds; JSON-able.
+        stored: the image with its grid and the first source's header, as it is written.
     """
 
     image: Any
     record: dict[str, Any]
+    stored: Image = field(repr=False)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.image, self.record))
 
     def save(self, path: str | Path, *, record: bool = True) -> None:
         """Write the image, and beside it ``PATH.json`` with the record; both atomically."""
-        pixels = self.image
-        if isinstance(pixels, Tensor):
-            pixels = _array_of(pixels)
-        save_with_record(Path(path), pixels, self.record if record else None)
+        save_with_record(Path(path), self.stored, self.record if record else None)
 
 
 def fuse(
@@ -107,7 +111,7 @@ class Prepared(NamedTuple):
 
     Attributes:
         layout: the first source as it was given.
-        images: as they were read, at one size.
+        aligned: the sources as they were read, on one grid.
         depth: to write.
         chroma_of: index of the image whose chroma the result takes, or ``None``.
         limits: the stored values of each that become 0 and 1.
@@ -115,7 +119,7 @@ class Prepared(NamedTuple):
     """
 
     layout: Source
-    images: list[Image]
+    aligned: Aligned
     depth: str
     chroma_of: int | None
     limits: list[tuple[float, float]]
@@ -123,13 +127,25 @@ class Prepared(NamedTuple):
 
 
 def prepare(sources: Sequence[Source], model: FusionModel, options: FuseOptions) -> Prepared:
-    """Read the sources, in the order of the model's roles, and bring them to one size and to [0, 1]."""
+    """Read the sources, in the order of the model's roles, and bring them onto one grid and to [0, 1].
+
+    Raises:
+        InputError: one cannot be read, the grids differ, or the model does not fuse images of so many axes.
+    """
     sources = in_order_of_roles(model.spec, sources, options.roles)
-    images = aligned([read(source) for source in sources], options.align)
+    found = aligned([read(source) for source in sources], options.align)
+    images = found.images
+    axes = len(images[0].size)
+    if axes not in model.spec.dims:
+        served = " or ".join(str(each) for each in model.spec.dims)
+        raise InputError(
+            f"{images[0].name} has {axes} spatial axes ({', '.join(images[0].grid.axes)}), and the model "
+            f"{model.spec.id!r} fuses images of {served}; choose another model, or cut the image"
+        )
     depth = options.depth(images[0].depth)
     chroma_of = chroma_source(images, options.color)
     units, limits = luminances(images, model)
-    return Prepared(sources[0], images, depth, chroma_of, limits, units)
+    return Prepared(sources[0], found, depth, chroma_of, limits, units)
 
 
 def finish(
@@ -145,17 +161,19 @@ def finish(
     ``seconds`` holds what ``read`` and ``fuse`` took; the record's ``total`` adds what this function takes.
     """
     started = time.perf_counter()
-    first, limits, depth = prepared.images[0], prepared.limits, prepared.depth
+    images, limits, depth = prepared.aligned.images, prepared.limits, prepared.depth
+    first = images[0]
     unit = output_to_unit(ran.image, model.spec.output)
     # A float output lies on the range of a float source; where the first source is of integers, on [0, 1].
     scale = limits[0] if first.depth == "float32" else (0.0, 1.0)
     if prepared.chroma_of is not None:
-        pixels = _colored(unit, prepared.images[prepared.chroma_of], depth, first, scale)
+        pixels = _colored(unit, images[prepared.chroma_of], depth, first, scale)
     else:
         pixels = from_unit(unit, depth, scale)
     seconds = {**seconds, "total": sum(seconds.values()) + time.perf_counter() - started}
-    record = make_record(model, prepared.images, limits, rule, ran, options, prepared.chroma_of, pixels, seconds)
-    return Fused(_in_layout_of(prepared.layout, pixels), record)
+    stored = first.with_pixels(pixels, color=prepared.chroma_of is not None)
+    record = make_record(model, prepared.aligned, limits, rule, ran, options, prepared.chroma_of, stored, seconds)
+    return Fused(_in_layout_of(prepared.layout, stored), record, stored)
 
 
 def read(source: Source) -> Image:
@@ -182,11 +200,11 @@ def chroma_source(images: Sequence[Image], color: str) -> int | None:
     if color == "gray":
         return None
     if color == "keep":
-        return next((index for index, image in enumerate(images) if image.is_color), None)
+        return next((index for index, image in enumerate(images) if image.color), None)
     number = int(color.partition(":")[2])
     if number > len(images):
         raise OptionError(f"color {color!r} asks for source {number}, and there are {len(images)}")
-    if not images[number - 1].is_color:
+    if not images[number - 1].color:
         raise OptionError(f"color {color!r} asks for the chroma of {images[number - 1].name}, which is grey")
     return number - 1
 
@@ -223,12 +241,12 @@ def _array_of(tensor: Tensor) -> Array:
     return np.moveaxis(array, 0, -1) if array.ndim == 3 else array
 
 
-def _in_layout_of(source: Source, pixels: Array) -> Any:
-    """Return ``pixels`` as an array, or as a tensor with the axes of ``source`` if that is a tensor."""
+def _in_layout_of(source: Source, image: Image) -> Any:
+    """Return an image's pixels as an array, or as a tensor with the axes of ``source`` if that is a tensor."""
     if not isinstance(source, Tensor):
-        return pixels
-    tensor = torch.from_numpy(pixels)
-    if source.dim() == 2 and tensor.dim() == 2:
+        return image.pixels
+    tensor = torch.from_numpy(image.pixels)
+    if source.dim() == 2 and not image.color:
         return tensor
-    channels_first = tensor.permute(2, 0, 1) if tensor.dim() == 3 else tensor[None]
+    channels_first = tensor.movedim(-1, 0) if image.color else tensor[None]
     return channels_first[None] if source.dim() == 4 else channels_first

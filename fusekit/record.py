@@ -10,8 +10,9 @@ from typing import Any
 
 from fusekit.errors import OutputError
 from fusekit.fusing.run import Run
-from fusekit.images.formats.raster import check_format, encode_image
-from fusekit.images.image import Array, Image
+from fusekit.images.align import Aligned
+from fusekit.images.files import check_format, encode_image
+from fusekit.images.image import Image
 from fusekit.machine.files import atomic_path, write_text_atomically
 from fusekit.models.base import FusionModel
 from fusekit.models.describe import machine, versions
@@ -24,16 +25,16 @@ def record_path(output: Path) -> Path:
     return output.with_name(output.name + ".json")
 
 
-def save_with_record(output: Path, pixels: Array, record: Mapping[str, Any] | None) -> None:
+def save_with_record(output: Path, fused: Image, record: Mapping[str, Any] | None) -> None:
     """Write image and record so that an image is never without its record: the record first, then the image.
 
     Raises:
-        OutputError: the format does not hold the pixels, or the folder is not writable.
+        OutputError: the format does not hold the image, or the folder is not writable.
     """
-    check_format(output, str(pixels.dtype))
+    check_format(output, fused.depth, fused.color, len(fused.size))
     beside = record_path(output)
     with atomic_path(output) as image:
-        image.write_bytes(encode_image(pixels, output.suffix))
+        image.write_bytes(encode_image(fused, output))
         if record is None:
             beside.unlink(missing_ok=True)
             return
@@ -51,29 +52,31 @@ def read_record(output: Path) -> dict[str, Any] | None:
 
 def make_record(
     model: FusionModel,
-    images: Sequence[Image],
+    sources: Aligned,
     limits: Sequence[tuple[float, float]],
     rule: FusionRule | None,
     ran: Run,
     options: FuseOptions,
     chroma_of: int | None,
-    pixels: Array,
+    fused: Image,
     seconds: Mapping[str, float],
 ) -> dict[str, Any]:
     """Return the JSON-able record of one fusion.
 
-    ``ran`` is what `run_model` returned; ``seconds`` holds what read, fuse and total took.
+    ``sources`` lie on one grid; ``ran`` is what `run_model` returned; ``seconds`` holds what read, fuse and total took.
     """
     return {
         "sources": [
-            _source(image, each, role) for image, each, role in zip(images, limits, _roles(model, images), strict=True)
+            _source(image, each, role)
+            for image, each, role in zip(sources.images, limits, _roles(model, sources.images), strict=True)
         ],
         "output": {
-            "size": [int(side) for side in pixels.shape[:2]],
-            "channels": 3 if pixels.ndim == 3 else 1,
-            "depth": str(pixels.dtype),
+            "size": list(fused.size),
+            "channels": 3 if fused.color else 1,
+            "depth": fused.depth,
         },
         **settings(model, rule, options),
+        "alignment": _alignment(sources, options),
         "rule_weights": [each.as_dict() for each in ran.weights] if ran.weights else None,
         "rule_report": ran.report or None,
         "tile": options.tile,
@@ -117,14 +120,21 @@ def _roles(model: FusionModel, images: Sequence[Image]) -> Sequence[str | None]:
     return model.spec.roles or [None] * len(images)
 
 
+def _alignment(sources: Aligned, options: FuseOptions) -> dict[str, Any] | None:
+    """Return by what the sources were brought onto one grid and how each, or ``None`` where none had to be."""
+    if not any(transform is not None for transform in sources.transforms):
+        return None
+    return {"how": options.align, "transforms": sources.transforms}
+
+
 def _source(image: Image, limits: tuple[float, float], role: str | None) -> dict[str, Any]:
     return {
         **({} if role is None else {"role": role}),
         "path": None if image.path is None else str(image.path),
-        "sha256": image.sha256 or None,
+        "sha256": image.origin.sha256 or None if image.origin is not None else None,
         "size": list(image.size),
         "depth": image.depth,
-        "color": image.is_color,
+        "color": image.color,
         "range": list(limits),
         "notes": list(image.notes),
     }

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from helpers.cli import run_cli
 
-from fusekit.images.formats.raster import read_image
+from fusekit.images.files import read_image
 from fusekit.machine.memory import resident_bytes
 from fusekit_bench.folder import WAYS, Request, growth, make_pairs
 

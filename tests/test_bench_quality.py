@@ -22,7 +22,7 @@ import fusekit
 from fusekit.errors import FusekitError, InputError, OptionError, UnknownNameError
 from fusekit.evaluation.rate import evaluate, evaluate_detailed
 from fusekit.images.color import luminance
-from fusekit.images.formats.raster import read_image
+from fusekit.images.files import read_image
 from fusekit.metrics.sets import PAPER
 from fusekit.models.base import EncoderDecoder
 from fusekit.pipeline import fuse

@@ -97,7 +97,7 @@ def test_pairs_of_the_sample_and_of_files(tmp_path: Path) -> None:
     assert larger.pixels.mean() == pytest.approx(whole.pixels.mean(), rel=0.01)
     color, gray = write_texture(tmp_path / "a.png", 1, 24, 20, 3), write_texture(tmp_path / "b.png", 2)
     first, second = pair([color, gray], (24, 20))
-    assert not first.is_color
+    assert not first.color
     assert np.abs(first.pixels - read_luminance(color)[0, 0].numpy() * 255).max() <= 0.5 + 1e-4
     assert np.array_equal(second.pixels, np.rint(read_luminance(gray)[0, 0].numpy() * 255))
     with pytest.raises(OptionError, match="two files, not 1"):

@@ -26,7 +26,7 @@ import torch
 import fusekit
 from fusekit.evaluation.rate import evaluate_detailed
 from fusekit.images import samples
-from fusekit.images.formats.raster import read_image
+from fusekit.images.files import read_image
 from fusekit.models.load import build_network
 from fusekit.registry.discovery import registries
 from fusekit.weights.store import save_weights

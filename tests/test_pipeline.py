@@ -16,7 +16,7 @@ import fusekit
 from fusekit.errors import InputError, OptionError, RuleError
 from fusekit.fusing.run import run_model
 from fusekit.images import color
-from fusekit.images.formats.raster import read_image
+from fusekit.images.files import read_image
 from fusekit.images.ranges import from_unit, output_to_unit
 from fusekit.models.base import FusionModel
 from fusekit.registry.discovery import registries

@@ -31,7 +31,7 @@ def main() -> None:
                 path = Path(folder) / f"{pair}-{rule}.png"
                 fusekit.fuse(sources, f"ehdran.{pair}", rule=rule, device="cpu").save(path, record=False)
                 fused.append(path)
-            rows.append(_titled([*names, *RULES], side_by_side([*sources, *fused])))
+            rows.append(_titled([*names, *RULES], side_by_side([*sources, *fused]).pixels))
     OUTPUT.parent.mkdir(exist_ok=True)
     Image.fromarray(np.concatenate(rows)).save(OUTPUT, optimize=True)
 

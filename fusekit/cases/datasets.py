@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fusekit.cases.case import Case
-from fusekit.cases.folders import matched, read_names
+from fusekit.cases.folders import matched, read_names, stem_of
 from fusekit.cases.splits import series_of
 from fusekit.errors import InputError, UnknownNameError
 
@@ -66,7 +66,7 @@ class Dataset:
     def training_names(self) -> list[str]:
         """Return the names of the cases for training, without extension."""
         if self.train:
-            return [Path(name).stem for name in read_names(str(self.root / self.train))]
+            return [stem_of(name) for name in read_names(str(self.root / self.train))]
         return [case.name for case in self.all_cases()]
 
     def all_cases(self) -> list[Case]:

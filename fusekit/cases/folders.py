@@ -10,7 +10,7 @@ from typing import Any
 from fusekit.cases.case import Case
 from fusekit.cases.splits import series_of
 from fusekit.errors import InputError
-from fusekit.images.formats.raster import EXTENSIONS
+from fusekit.images.files import known_extensions, split_extension
 
 
 def images_in(folder: Path) -> dict[str, Path]:
@@ -22,12 +22,14 @@ def images_in(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}; check the path")
     found: dict[str, Path] = {}
+    extensions = known_extensions()
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in EXTENSIONS or path.name.startswith("."):
+        split = split_extension(path.name, extensions)
+        if split is None or path.name.startswith("."):
             continue
-        if path.stem in found:
-            raise InputError(f"{folder} holds both {found[path.stem].name} and {path.name}; keep one of them")
-        found[path.stem] = path
+        if split[0] in found:
+            raise InputError(f"{folder} holds both {found[split[0]].name} and {path.name}; keep one of them")
+        found[split[0]] = path
     return found
 
 
@@ -56,7 +58,7 @@ def matched(
     if names is None:
         stems = sorted(set().union(*listings))
     else:
-        stems = list(dict.fromkeys(Path(name).stem for name in read_names(names)))
+        stems = list(dict.fromkeys(stem_of(name) for name in read_names(names)))
     shown = tuple(roles) or tuple(folder.name for folder in folders)
     found = [Case(stem, tuple(listing.get(stem) for listing in listings), shown, series(stem)) for stem in stems]
     if not any(case.complete for case in found):
@@ -64,6 +66,13 @@ def matched(
             f"no file name is in all of {', '.join(str(folder) for folder in folders)}; pairs are matched by file name"
         )
     return found
+
+
+def stem_of(name: str) -> str:
+    """Return a file's name without folder and without extension, of which a format may have one of two parts."""
+    path = Path(name)
+    split = split_extension(path.name, known_extensions())
+    return path.stem if split is None else split[0]
 
 
 def read_names(source: str | Path) -> list[str]:

@@ -25,7 +25,7 @@ def demo(pair: str, output: Path, model: str, **choices: Any) -> None:
     from fusekit.batch.run import prepare_output
     from fusekit.cli.output import print_metrics
     from fusekit.evaluation.rate import evaluate
-    from fusekit.images.formats.raster import write_image
+    from fusekit.images.files import write_image
     from fusekit.images.montage import side_by_side
     from fusekit.models.load import load
     from fusekit.pipeline import fuse

@@ -70,7 +70,7 @@ def _fuse_files(
     record: bool,
     as_json: bool,
 ) -> None:
-    from fusekit.images.formats.raster import check_format
+    from fusekit.images.files import check_format
     from fusekit.machine.files import check_writable
     from fusekit.models.load import load
     from fusekit.pipeline import fuse

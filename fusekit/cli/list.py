@@ -15,8 +15,7 @@ from fusekit.listing import KINDS, listing
 @click.argument("kind", type=click.Choice(KINDS), required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of objects.")
 def list_(kind: str | None, as_json: bool) -> None:
-    """Show what is registered: models, encoders, decoders, edges, rules, metrics, executors, tasks, weights,
-    plugins."""
+    """Show what is registered: models, encoders, decoders, edges, rules, metrics, formats and the rest."""
     kinds = (kind,) if kind else KINDS
     found = {each: listing(each) for each in kinds}
     if as_json:
@@ -27,6 +26,10 @@ def list_(kind: str | None, as_json: bool) -> None:
         _print_table(each, rows)
 
 
+def _text(value: Any) -> str:
+    return " ".join(value) if isinstance(value, list) else str(value)
+
+
 def _print_table(kind: str, rows: list[dict[str, Any]]) -> None:
     """Print one table, with the papers as numbered notes under it."""
     from rich import box
@@ -34,7 +37,13 @@ def _print_table(kind: str, rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     console = Console(file=results(), highlight=False)
-    extra = {"weights": "where", "plugins": "version", "models": "rules", "metrics": "direction"}.get(kind)
+    extra = {
+        "weights": "where",
+        "plugins": "version",
+        "models": "rules",
+        "metrics": "direction",
+        "formats": "extensions",
+    }.get(kind)
     papers = list(dict.fromkeys(row["citation"] for row in rows if row["citation"]))
     table = Table(title=kind, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", expand=False)
     table.add_column("name", style="cyan", no_wrap=True)
@@ -44,7 +53,7 @@ def _print_table(kind: str, rows: list[dict[str, Any]]) -> None:
     if papers:
         table.add_column("paper", justify="right", style="dim")
     for row in rows:
-        cells = [row["name"], row["summary"], *([str(row[extra])] if extra else []), row["owner"]]
+        cells = [row["name"], row["summary"], *([_text(row[extra])] if extra else []), row["owner"]]
         note = f"[{papers.index(row['citation']) + 1}]" if row["citation"] else ""
         table.add_row(*cells, *([note] if papers else []))
     console.print(table)

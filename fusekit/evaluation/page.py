@@ -12,7 +12,8 @@ from fusekit.evaluation.rate import arrow
 from fusekit.evaluation.ratings import Comparison
 from fusekit.evaluation.terminal import number
 from fusekit.images.color import luminance
-from fusekit.images.formats.raster import encode_image, read_image
+from fusekit.images.files import encode_image, read_image
+from fusekit.images.grid import Grid
 from fusekit.images.image import Array, Image, full_scale
 from fusekit.registry.discovery import registries
 
@@ -117,16 +118,16 @@ def _case(comparison: Comparison, image: str) -> str:
     """Return one image's sources, results and difference maps, a row a method."""
     sources = [read_image(path) for path in comparison.cases[image].files]
     blocks = [f"<h3>{html.escape(image)}</h3><div class=row>"]
-    blocks += [_figure(_eight_bit(each), f"source {index}") for index, each in enumerate(sources, start=1)]
+    blocks += [_figure(_eight_bit(each), each.color, f"source {index}") for index, each in enumerate(sources, start=1)]
     blocks.append("</div>")
     for method in comparison.methods:
         fused = read_image(comparison.fused[method][image])
         shown = ", ".join(
             f"{metric} {number(rating['value'])}" for metric, rating in comparison.ratings[method][image].items()
         )
-        figures = [_figure(_eight_bit(fused), method)]
+        figures = [_figure(_eight_bit(fused), fused.color, method)]
         figures += [
-            _figure(difference_map(fused, source), f"|{method} − source {index}|")
+            _figure(difference_map(fused, source), False, f"|{method} − source {index}|")
             for index, source in enumerate(sources, start=1)
         ]
         blocks.append(f"<div class=row>{''.join(figures)}</div><p class=dim>{html.escape(shown)}</p>")
@@ -140,18 +141,19 @@ def difference_map(fused: Image, source: Image) -> Array:
 
 def _gray(image: Image) -> Array:
     unit = image.pixels.astype(np.float64) / full_scale(image.depth) * 255
-    return luminance(unit) if image.is_color else unit
+    return luminance(unit) if image.color else unit
 
 
 def _eight_bit(image: Image) -> Array:
     return np.rint(image.pixels.astype(np.float64) / full_scale(image.depth) * 255).clip(0, 255).astype(np.uint8)
 
 
-def _figure(pixels: Array, caption: str) -> str:
+def _figure(pixels: Array, color: bool, caption: str) -> str:
     """Return an embedded PNG thumbnail, large images thinned to at most twice the shown side."""
     step = max(1, math.ceil(max(pixels.shape[:2]) / (2 * _SIDE)))
     thumbnail = np.ascontiguousarray(pixels[::step, ::step])
-    data = base64.b64encode(encode_image(thumbnail, ".png")).decode("ascii")
+    image = Image(thumbnail, color, Grid(thumbnail.shape[:2]))
+    data = base64.b64encode(encode_image(image, ".png")).decode("ascii")
     height, width = pixels.shape[:2]
     scale = _SIDE / max(height, width)
     size = f"width={width * scale:.0f} height={height * scale:.0f}"

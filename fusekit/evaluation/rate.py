@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fusekit.errors import InputError
 from fusekit.images.color import luminance
-from fusekit.images.formats.raster import read_image
+from fusekit.images.files import read_image
 from fusekit.images.image import Array, Image, from_pixels, full_scale
 from fusekit.metrics.base import Metric
 from fusekit.metrics.build import build_metric
@@ -182,7 +182,7 @@ def _eight_bit(pixels: Array) -> Array:
 def _to_tensor(image: Image) -> Tensor:
     """Return the luminance in [0, 1], float64, as (1, 1, H, W)."""
     unit = image.pixels.astype(np.float64) / full_scale(image.depth)
-    return torch.from_numpy(luminance(unit) if image.is_color else unit)[None, None]
+    return torch.from_numpy(luminance(unit) if image.color else unit)[None, None]
 
 
 def _called(image: Image, role: str) -> str:

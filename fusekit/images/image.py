@@ -1,15 +1,17 @@
-"""The image as it moves through the pipeline's ends: stored pixels, with where they came from."""
+"""The image as it moves through the pipeline's ends: stored pixels, their grid, and where they came from."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fusekit.errors import InputError
+from fusekit.errors import InputError, size_text
+from fusekit.images.grid import Grid
 from fusekit.images.rows import in_bands
 
 Array = npt.NDArray[Any]
@@ -17,25 +19,57 @@ DEPTHS = ("uint8", "uint16", "float32")
 
 
 @dataclass(frozen=True)
-class Image:
-    """One two-dimensional image in its stored values.
+class Origin:
+    """Where an image came from, and what its format wants back when an image like it is written.
 
     Attributes:
-        pixels: (H, W), or (H, W, 3) RGB; uint8, uint16 or float32.
-        path: the file that it was read from, if any.
-        sha256: digest of that file's bytes.
+        files: one, or the many of a series; none for an image that was computed.
+        sha256: hexadecimal digest of the file's bytes, or of the files' digests in order.
+        format: the registered name of the format.
+        header: what the format needs to write an image as this one came in, or ``None``.
+    """
+
+    files: tuple[Path, ...] = ()
+    sha256: str = ""
+    format: str = ""
+    header: Mapping[str, Any] | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """The file, the folder of several files, or ``None`` where there is no file."""
+        return None if not self.files else self.files[0] if len(self.files) == 1 else self.files[0].parent
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image in its stored values.
+
+    Attributes:
+        pixels: (*grid.shape), or (*grid.shape, 3) RGB where there is colour; uint8, uint16 or float32.
+        color: whether there are three channels: what the reader knows, not to be told by the number of axes.
+        grid: where the values lie.
+        origin: what it was read from, or ``None`` for an array.
         notes: what reading changed, for the record: alpha composited, palette expanded, …
+
+    Raises:
+        ValueError: the pixels do not have the shape that the grid and the colour say.
     """
 
     pixels: Array
-    path: Path | None = None
-    sha256: str = ""
-    notes: tuple[str, ...] = field(default=())
+    color: bool
+    grid: Grid
+    origin: Origin | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.pixels.shape != (*self.grid.shape, *([3] if self.color else [])):
+            said = "colour" if self.color else "grey values"
+            raise ValueError(f"{said} on a grid of shape {self.grid.shape} cannot have the shape {self.pixels.shape}")
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return int(self.pixels.shape[0]), int(self.pixels.shape[1])
+    def size(self) -> tuple[int, ...]:
+        """Pixels along each spatial axis: height and width of a picture."""
+        return self.grid.shape
 
     @property
     def depth(self) -> str:
@@ -43,14 +77,19 @@ class Image:
         return str(self.pixels.dtype)
 
     @property
-    def is_color(self) -> bool:
-        """Whether there are three channels."""
-        return self.pixels.ndim == 3
+    def path(self) -> Path | None:
+        """The file that it was read from (of a series, its folder), or ``None``."""
+        return None if self.origin is None else self.origin.path
 
     @property
     def name(self) -> str:
         """What messages call this image."""
         return str(self.path) if self.path is not None else "an array"
+
+    def with_pixels(self, pixels: Array, *, color: bool) -> Image:
+        """Return computed pixels on this image's grid, to be written with its header."""
+        origin = None if self.origin is None else replace(self.origin, files=(), sha256="")
+        return Image(pixels, color, self.grid, origin)
 
 
 def full_scale(depth: str) -> float:
@@ -58,32 +97,60 @@ def full_scale(depth: str) -> float:
     return {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}[depth]
 
 
-def from_pixels(pixels: Array, *, path: Path | None = None, sha256: str = "", notes: tuple[str, ...] = ()) -> Image:
+def from_pixels(
+    pixels: Array,
+    *,
+    color: bool | None = None,
+    grid: Grid | None = None,
+    origin: Origin | None = None,
+    notes: tuple[str, ...] = (),
+) -> Image:
     """Make an `Image` of whatever array a reader or a user gives.
 
-    Grey (H, W) or (H, W, 1), grey with alpha (H, W, 2), RGB (H, W, 3) and RGBA (H, W, 4); bool, integers and floats.
-    Alpha is composited over black, the background of medical images. Three equal channels become one. 8 and 16 bit
-    unsigned integers keep their type; everything else becomes float32.
+    Bool, integers and floats: 8 and 16 bit unsigned integers keep their type; everything else becomes float32.
+
+    Args:
+        pixels: where ``color`` is not given, a picture: grey (H, W) or (H, W, 1), grey with alpha (H, W, 2), RGB
+            (H, W, 3) or RGBA (H, W, 4). Alpha is composited over black, the background of medical images; three equal
+            channels become one. Where it is given, (*spatial axes) of grey or (*spatial axes, 3) of colour.
+        color: what the reader knows; nothing is then dropped.
+        grid: where the values lie; ``None`` for a picture of which nothing more is known.
+        origin: what it was read from.
+        notes: what reading changed.
 
     Raises:
-        InputError: not an image of these shapes, fewer than 2×2 pixels, or values that are not finite.
+        InputError: not an image of these shapes, fewer than two values along an axis, or values that are not finite.
     """
-    name = str(path) if path is not None else "the array"
+    name = str(origin.path) if origin is not None and origin.path is not None else "the array"
     said = list(notes)
     pixels = np.asarray(pixels)
-    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 2, 3, 4)):
-        raise InputError(
-            f"{name} has shape {pixels.shape}; fusekit reads (height, width) and (height, width, 1 to 4 channels)"
-        )
-    if min(pixels.shape[:2]) < 2:
-        raise InputError(f"{name} is {pixels.shape[0]}×{pixels.shape[1]} pixels; images need at least 2×2 to be fused")
+    axes = 2 if grid is None else len(grid.shape)
+    _check_shape(pixels, name, axes, color)
     pixels = _known_dtype(pixels, name, said)
     if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
         count = int(np.count_nonzero(~np.isfinite(pixels)))
         raise InputError(f"{name} holds {count} values that are NaN or infinite; replace them before fusing")
-    if pixels.ndim == 3:
-        pixels = _flat_channels(pixels, said)
-    return Image(np.ascontiguousarray(pixels), path, sha256, tuple(said))
+    if color is None:
+        pixels = _flat_channels(pixels, said) if pixels.ndim > axes else pixels
+        color = pixels.ndim > axes
+    pixels = np.ascontiguousarray(pixels)
+    return Image(pixels, color, grid or Grid(pixels.shape[:axes]), origin, tuple(said))
+
+
+def _check_shape(pixels: Array, name: str, axes: int, color: bool | None) -> None:
+    """Raise `InputError` unless the pixels have ``axes`` of at least two values, and the channels that are said."""
+    spatial = {2: "height, width", 3: "slices, height, width"}.get(axes, f"{axes} axes")
+    allowed: Sequence[tuple[int, ...]]
+    if color is None:
+        allowed, form = [(), (1,), (2,), (3,), (4,)], f"({spatial}) and ({spatial}, 1 to 4 channels)"
+    else:
+        allowed, form = ([(3,)], f"({spatial}, 3 channels)") if color else ([()], f"({spatial})")
+    if pixels.ndim < axes or pixels.shape[axes:] not in allowed:
+        raise InputError(f"{name} has shape {pixels.shape}; fusekit reads {form}")
+    if min(pixels.shape[:axes]) < 2:
+        unit = "pixels" if axes == 2 else "voxels"
+        least = size_text([2] * axes)
+        raise InputError(f"{name} is {size_text(pixels.shape[:axes])} {unit}; images need at least {least} to be fused")
 
 
 def _known_dtype(pixels: Array, name: str, notes: list[str]) -> Array:
@@ -102,25 +169,25 @@ def _known_dtype(pixels: Array, name: str, notes: list[str]) -> Array:
 
 
 def _over_black(pixels: Array, alpha: Array) -> Array:
-    """Composite colours (H, W, C) of an opacity (H, W) on the same scale over black."""
-    blended = pixels * (alpha.astype(np.float64) / full_scale(str(alpha.dtype)))[:, :, None]
+    """Composite colours (…, C) of an opacity (…) on the same scale over black."""
+    blended = pixels * (alpha.astype(np.float64) / full_scale(str(alpha.dtype)))[..., None]
     return (np.rint(blended) if pixels.dtype.kind == "u" else blended).astype(pixels.dtype)
 
 
 def _flat_channels(pixels: Array, notes: list[str]) -> Array:
     """Composite alpha over black and drop channels that say nothing."""
-    channels = pixels.shape[2]
+    channels = pixels.shape[-1]
     if channels in (2, 4):
-        alpha = pixels[:, :, -1]
-        pixels = pixels[:, :, :-1]
+        alpha = pixels[..., -1]
+        pixels = pixels[..., :-1]
         if (alpha < full_scale(str(pixels.dtype))).any():
             notes.append("alpha composited over black")
             pixels = in_bands(_over_black, pixels, alpha)
         else:
             notes.append("opaque alpha dropped")
-    if pixels.shape[2] == 1:
-        return pixels[:, :, 0]
-    if (pixels == pixels[:, :, :1]).all():
+    if pixels.shape[-1] == 1:
+        return pixels[..., 0]
+    if (pixels == pixels[..., :1]).all():
         notes.append("three equal channels read as grey")
-        return pixels[:, :, 0]
+        return pixels[..., 0]
     return pixels

@@ -37,7 +37,7 @@ def to_unit(values: Array, limits: tuple[float, float]) -> Array:
 
 def luminance_of(image: Image) -> Array:
     """Return an image's stored grey values, or the luminance of its stored colours: (H, W)."""
-    return in_bands(luminance, image.pixels) if image.is_color else image.pixels
+    return in_bands(luminance, image.pixels) if image.color else image.pixels
 
 
 def unit_luminance(image: Image, policy: Normalization) -> Array:

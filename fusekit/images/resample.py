@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fusekit.errors import size_text
+from fusekit.images.grid import Grid
 from fusekit.images.image import Image, from_pixels, full_scale
 
 
@@ -23,12 +24,13 @@ def resize_to(image: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(image, size=tuple(size), mode="bilinear", align_corners=False, antialias=True)
 
 
-def resampled(image: Image, size: tuple[int, int]) -> Image:
-    """Return an image resampled to ``size`` as `resize_to` does, in its own depth, with a note of what it was."""
+def resampled(image: Image, grid: Grid) -> Image:
+    """Return a picture resampled to the size of ``grid`` as `resize_to` does, in its own depth, with a note."""
     pixels = image.pixels.astype(np.float32)
-    tensor = torch.from_numpy(pixels if image.is_color else pixels[:, :, None]).permute(2, 0, 1)[None]
-    resized = resize_to(tensor, size)[0].permute(1, 2, 0).numpy()
+    tensor = torch.from_numpy(pixels if image.color else pixels[:, :, None]).permute(2, 0, 1)[None]
+    resized = resize_to(tensor, grid.shape)[0].permute(1, 2, 0).numpy()
     if image.depth != "float32":
         resized = np.clip(np.rint(resized), 0, full_scale(image.depth)).astype(image.depth)
     notes = (*image.notes, f"resampled from {size_text(image.size)}")
-    return from_pixels(resized, path=image.path, sha256=image.sha256, notes=notes)
+    resized = resized if image.color else resized[:, :, 0]
+    return from_pixels(resized, color=image.color, grid=grid, origin=image.origin, notes=notes)

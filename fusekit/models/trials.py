@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fusekit.images import samples
-from fusekit.images.formats.raster import read_image
+from fusekit.images.files import read_image
 from fusekit.images.image import Array
 from fusekit.images.ranges import luminance_of, source_range, to_unit
 from fusekit.machine.probation import KernelTrial, Verdict, key_of, prove, recall

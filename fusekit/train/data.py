@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from fusekit.cases.case import Case
-from fusekit.cases.folders import images_in, list_name, matched, read_names, shortened
+from fusekit.cases.folders import images_in, list_name, matched, read_names, shortened, stem_of
 from fusekit.cases.splits import SERIES_PATTERN, all_series, series_of
 from fusekit.errors import TrainingError
-from fusekit.images.formats.raster import read_image
+from fusekit.images.files import read_image
 from fusekit.images.ranges import unit_luminance
 from fusekit.machine.files import sha256_of_all
 from fusekit.registry.specs import Normalization
@@ -34,7 +34,7 @@ def find_images(folders: Sequence[Path], names: Path | str | None = None) -> lis
     if names is None:
         found = [path for images in by_folder for path in images.values()]
     else:
-        wanted = [Path(name).stem for name in read_names(names)]
+        wanted = [stem_of(name) for name in read_names(names)]
         found = [images[stem] for images in by_folder for stem in wanted if stem in images]
         absent = [stem for stem in wanted if not any(stem in images for images in by_folder)]
         if absent:

@@ -15,7 +15,7 @@ import pytest
 from helpers.cli import run_cli
 from helpers.pairs import OUT, make_pairs, outputs, with_records
 
-from fusekit.images.formats.raster import read_image
+from fusekit.images.files import read_image
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]
 MANY = [f"{number:02}" for number in range(14)]

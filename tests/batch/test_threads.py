@@ -22,7 +22,8 @@ from fusekit.batch.executor import Outcome
 from fusekit.batch.run import Summary, find_cases, fuse_cases
 from fusekit.cases.case import Case
 from fusekit.errors import InputError, OptionError, PluginError
-from fusekit.images.formats.raster import read_image, write_image
+from fusekit.images.files import read_image, write_image
+from fusekit.images.image import from_pixels
 from fusekit.machine.memory import available_bytes, resident_bytes
 from fusekit.models.base import FusionModel, Joint
 from fusekit.options import RunOptions
@@ -98,7 +99,7 @@ def test_results_are_those_of_one_at_a_time(model: FusionModel) -> None:
     make_pairs(9)
     write_texture(MRI / "003.png", 7, 16, 16, channels=3)
     for folder, seed in ((CT, 1), (MRI, 2)):
-        write_image(folder / "004.png", texture(seed, 21, 18, depth="uint16"))
+        write_image(folder / "004.png", from_pixels(texture(seed, 21, 18, depth="uint16")))
         write_texture(folder / "005.png", seed, 24, 40)
     cases = find_cases([CT, MRI], OUT)
     assert fuse(cases, model, workers=3).done == [case.name for case in cases]
@@ -130,7 +131,7 @@ def test_sets_of_one_size_share_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_set_that_fails_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     share(monkeypatch, at_once=2, together=8 * 2 * 256)
     cases = make_pairs(8)
-    write_image(CT / "002.png", np.full((16, 16), 255, np.uint8))
+    write_image(CT / "002.png", from_pixels(np.full((16, 16), 255, np.uint8)))
     truncate(MRI / "006.png")
     summary = fuse(cases, Watched())
     assert summary.done == ["000", "001", "003", "004", "005", "007"]
@@ -262,7 +263,7 @@ def test_whatever_a_case_raises_is_its_failure(
 ) -> None:
     share(monkeypatch, together=together * 2 * 256)
     cases = make_pairs(6)
-    write_image(CT / "002.png", np.full((16, 16), 255, np.uint8))
+    write_image(CT / "002.png", from_pixels(np.full((16, 16), 255, np.uint8)))
 
     class Broken(Watched):
         def fuse_jointly(self, *sources: Tensor) -> Tensor:

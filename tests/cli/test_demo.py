@@ -9,7 +9,7 @@ import pytest
 from helpers.cli import run_cli
 
 from fusekit.evaluation.rate import metric_names
-from fusekit.images.formats.raster import read_image
+from fusekit.images.files import read_image
 
 
 @pytest.mark.parametrize(("pair", "is_color"), [("ct-mri", False), ("pet-mri", True)])
@@ -28,7 +28,7 @@ def test_the_demo_fuses_and_prints(tmp_path: Path, pair: str, is_color: bool) ->
         f"{pair}-side-by-side.png",
     }
     image = read_image(target)
-    assert (image.size, image.depth, image.is_color) == ((256, 256), "uint8", is_color)
+    assert (image.size, image.depth, image.color) == ((256, 256), "uint8", is_color)
     assert read_image(folder / f"{pair}-side-by-side.png").size == (256, 3 * 256 + 8)
     record = json.loads((folder / f"{target.name}.json").read_text(encoding="utf-8"))
     assert record["rule"]["name"] == "l1-local"

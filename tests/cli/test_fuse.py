@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 import tifffile
 from helpers.cli import Outcome, run_cli, texture, truncate, write_texture
+from PIL import Image as Pillow
 
-from fusekit.images.formats.raster import read_image, write_image
+from fusekit.images.files import read_image, write_image
+from fusekit.images.image import from_pixels
 from fusekit.weights.store import save_weights
 
 
@@ -68,7 +70,7 @@ def make_empty() -> None:
 
 
 def make_one_pixel() -> None:
-    write_image(Path("bad.png"), texture(1)[:1, :1])
+    Pillow.fromarray(texture(1)[:1, :1]).save("bad.png")
 
 
 def make_nan() -> None:
@@ -152,8 +154,8 @@ def test_bad_choices(arguments: list[str], message: str) -> None:
 
 
 def test_depths_that_the_format_does_not_hold() -> None:
-    write_image(Path("float.tif"), texture(1, depth="float32"))
-    write_image(Path("deep.png"), texture(1, depth="uint16"))
+    write_image(Path("float.tif"), from_pixels(texture(1, depth="float32")))
+    write_image(Path("deep.png"), from_pixels(texture(1, depth="uint16")))
     assert_refused(["float.tif", "mri.png", "-o", "out.png"], ".png files do not hold float32 images")
     assert_refused(["deep.png", "mri.png", "-o", "out.jpg"], ".jpg files do not hold uint16 images")
     fused(["float.tif", "mri.png", "-o", "out.png", "--bit-depth", "8"])
@@ -245,16 +247,16 @@ def test_no_record() -> None:
 @pytest.mark.parametrize("extension", ["tif", "jpg", "bmp", "TIFF"])
 def test_other_formats(extension: str) -> None:
     fused(["pet.png", "mri.png", "-o", f"out.{extension}"])
-    assert read_image(f"out.{extension}").is_color
+    assert read_image(f"out.{extension}").color
 
 
 def test_bit_depth_and_color() -> None:
     fused(["pet.png", "mri.png", "-o", "out.png", "--bit-depth", "16", "--color", "gray"])
     image = read_image("out.png")
-    assert (image.depth, image.is_color) == ("uint16", False)
+    assert (image.depth, image.color) == ("uint16", False)
     fused(["mri.png", "pet.png", "-o", "out.tif", "--bit-depth", "float", "--color", "from:2"])
     image = read_image("out.tif")
-    assert (image.depth, image.is_color) == ("float32", True)
+    assert (image.depth, image.color) == ("float32", True)
 
 
 def test_options_of_rule_and_encoder() -> None:

@@ -9,7 +9,7 @@ import pytest
 from helpers.cli import run_cli, truncate, write_texture
 from helpers.pairs import CT, MRI, NAMES, OUT, fuse_pairs, make_pairs, outputs, with_records
 
-from fusekit.images.formats.raster import read_image
+from fusekit.images.files import read_image
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def test_three_folders_and_no_record() -> None:
     outcome = run_cli(["fuse", "--pairs", "ct", "mri", "pet", "-o", "out", "--rule", "mean", "--no-record"])
     assert outcome == (0, "out: 4 fused\n", "")
     assert outputs() == {f"{name}.png" for name in NAMES}
-    assert read_image(OUT / "01.png").is_color
+    assert read_image(OUT / "01.png").color
 
 
 def test_a_bad_pair_is_told_at_the_end_and_the_others_are_done() -> None:

@@ -15,7 +15,8 @@ from fusekit.evaluation.page import cases, difference_map, to_html
 from fusekit.evaluation.rate import evaluate
 from fusekit.evaluation.ratings import compare
 from fusekit.evaluation.significance import holm, randomization_test
-from fusekit.images.formats.raster import write_image
+from fusekit.images.files import write_image
+from fusekit.images.image import from_pixels
 from fusekit.metrics.base import FusedMetric
 from fusekit.registry.discovery import registries
 
@@ -39,7 +40,7 @@ def folders(tmp_path):
         mean = np.rint((first.astype(float) + second) / 2).astype(np.uint8)
         noisy = (mean + np.random.default_rng(index).normal(0, 40, mean.shape)).clip(0, 255).astype(np.uint8)
         for folder, pixels in (("a", first), ("b", second), ("good", mean), ("bad", noisy)):
-            write_image(tmp_path / folder / f"{index}.png", pixels)
+            write_image(tmp_path / folder / f"{index}.png", from_pixels(pixels))
     return tmp_path
 
 
@@ -114,8 +115,6 @@ def test_what_does_not_match(folders, tmp_path):
 
 
 def test_difference_map(folders):
-    from fusekit.images.image import from_pixels
-
     dark, bright = np.zeros((4, 4), np.uint8), np.full((4, 4), 200, np.uint8)
     assert (difference_map(from_pixels(dark), from_pixels(bright)) == 200).all()
 

@@ -16,7 +16,8 @@ from fusekit.cases.case import Case
 from fusekit.cases.splits import Split, series_of
 from fusekit.errors import InputError, PluginError, UnknownNameError
 from fusekit.evaluation.tasks import Score, Scores, Task, run_task
-from fusekit.images.formats.raster import read_image, write_image
+from fusekit.images.files import read_image, write_image
+from fusekit.images.image import from_pixels
 from fusekit.listing import list_tasks
 from fusekit.registry.discovery import registries
 
@@ -69,7 +70,7 @@ def cases(tmp_path: Path) -> list[Case]:
     """Return fused cases, and one that is not and that no split names."""
     for name, label in LABELS.items():
         level = 200 if label == "bright" else 30
-        write_image(tmp_path / f"{name}.png", np.full((8, 8), level + int(name[-1]), np.uint8))
+        write_image(tmp_path / f"{name}.png", from_pixels(np.full((8, 8), level + int(name[-1]), np.uint8)))
     return [
         Case(name, (Path("ct.png"), Path("mri.png")), ("ct", "mri"), series_of(name), tmp_path / f"{name}.png")
         for name in (*LABELS, "9000")

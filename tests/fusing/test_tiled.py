@@ -16,7 +16,7 @@ from torch import Tensor
 
 import fusekit
 from fusekit.errors import OptionError, PluginError, RuleError
-from fusekit.images.formats.raster import read_image
+from fusekit.images.files import read_image
 from fusekit.images.tiles import Reach, Tile
 from fusekit.models.base import EncoderDecoder, FusionModel
 from fusekit.rules.base import FixedWeights, FusionRule, RuleResult, Survey

@@ -14,8 +14,8 @@ from unittest import mock
 import numpy as np
 
 from fusekit.cli.main import run
-from fusekit.images.formats.raster import write_image
-from fusekit.images.image import Array
+from fusekit.images.files import write_image
+from fusekit.images.image import Array, from_pixels
 
 
 class Outcome(NamedTuple):
@@ -57,7 +57,7 @@ def texture(seed: int, height: int = 24, width: int = 20, channels: int = 0, dep
 def write_texture(path: Path, seed: int, height: int = 24, width: int = 20, channels: int = 0) -> Path:
     """Write an 8-bit :func:`texture` and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_image(path, texture(seed, height, width, channels))
+    write_image(path, from_pixels(texture(seed, height, width, channels)))
     return path
 
 

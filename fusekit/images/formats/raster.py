@@ -1,6 +1,6 @@
 """PNG, TIFF, JPEG and BMP: 8 and 16 bit, float TIFF, grey, RGB, palette, alpha.
 
-The format is told by the file's first bytes, never by its name. Files are written atomically.
+Which of them a file is, is told by its first bytes, never by its name.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from fusekit.errors import InputError, OutputError
-from fusekit.images.image import Array, Image, from_pixels
-from fusekit.machine.files import atomic_path
+from fusekit.errors import InputError
+from fusekit.images.formats.base import Format
+from fusekit.images.image import Array, Image, Origin, from_pixels
 
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -28,52 +28,74 @@ _SIGNATURES = (
     (b"BM", "BMP"),
 )
 _PNG_END = b"IEND\xaeB`\x82"
-#: File name extensions that folders are searched for.
-EXTENSIONS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 
 
-def read_image(path: str | Path) -> Image:
-    """Read one image file.
+class Raster(Format):
+    """PNG, TIFF, JPEG and BMP."""
 
-    Raises:
-        InputError: missing, empty, not one of the formats, damaged, of several pages, too small, or not finite.
-    """
-    import hashlib
+    def sniff(self, path: Path, start: bytes) -> bool:
+        """Return whether the file begins as one of the four does."""
+        return _kind_of(start) is not None
 
-    path = Path(path)
-    data = _bytes_of(path)
-    kind = next((kind for signature, kind in _SIGNATURES if data.startswith(signature)), None)
-    if kind is None:
-        raise InputError(f"{path} is not an image that fusekit reads (PNG, TIFF, JPEG, BMP); check the file")
-    too_large = _too_large()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", category=too_large[0])
-            pixels, notes = _DECODERS[kind](data)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    except too_large as error:
-        raise InputError(f"{path} has more pixels than fusekit opens ({error}); resample or cut it first") from error
-    # Decoders raise whatever a damaged file makes them raise, struct.error and codec errors included.
-    except Exception as error:
-        raise InputError(
-            f"{path} is a damaged {kind} file ({_first_line(error)}); restore it from the original"
-        ) from error
-    return from_pixels(pixels, path=path, sha256=hashlib.sha256(data).hexdigest(), notes=notes)
+    def read(self, path: Path) -> Image:
+        """Read one image file.
 
+        Raises:
+            InputError: damaged, of several pages, too small, or not finite.
+        """
+        import hashlib
 
-def _bytes_of(path: Path) -> bytes:
-    try:
         data = path.read_bytes()
-    except IsADirectoryError:
-        raise InputError(f"{path} is a folder; name an image file, or fuse folders with --pairs") from None
-    except FileNotFoundError:
-        raise InputError(f"there is no file {path}; check the path") from None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    if not data:
-        raise InputError(f"{path} is empty (0 bytes); restore it from the original")
-    return data
+        kind = _kind_of(data)
+        if kind is None:
+            raise InputError(f"{path} is no PNG, TIFF, JPEG or BMP file; check the file")
+        too_large = _too_large()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", category=too_large[0])
+                pixels, notes = _DECODERS[kind](data)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        except too_large as error:
+            raise InputError(
+                f"{path} has more pixels than fusekit opens ({error}); resample or cut it first"
+            ) from error
+        # Decoders raise whatever a damaged file makes them raise, struct.error and codec errors included.
+        except Exception as error:
+            raise InputError(
+                f"{path} is a damaged {kind} file ({_first_line(error)}); restore it from the original"
+            ) from error
+        return from_pixels(pixels, origin=Origin((path,), hashlib.sha256(data).hexdigest(), "raster"), notes=notes)
+
+    def depths(self, extension: str) -> tuple[str, ...]:
+        """Return the depths that files of this extension hold."""
+        return _DEPTHS_OF[extension]
+
+    def encode(self, image: Image, extension: str) -> bytes:
+        """Return the bytes of an image file of this extension."""
+        pixels = image.pixels
+        buffer = io.BytesIO()
+        if extension in (".tif", ".tiff"):
+            import tifffile
+
+            photometric = "rgb" if image.color else "minisblack"
+            tifffile.imwrite(buffer, pixels, photometric=photometric, compression="zlib", software="fusekit")
+        elif extension == ".png" and pixels.dtype == "uint16":
+            import imagecodecs
+
+            buffer.write(imagecodecs.png_encode(pixels))
+        else:
+            from PIL import Image as Pillow
+
+            if extension in (".jpg", ".jpeg"):
+                Pillow.fromarray(pixels).save(buffer, "JPEG", quality=95, subsampling=0)
+            else:
+                Pillow.fromarray(pixels).save(buffer, extension[1:].upper())
+        return buffer.getvalue()
+
+
+def _kind_of(start: bytes) -> str | None:
+    return next((kind for signature, kind in _SIGNATURES if start.startswith(signature)), None)
 
 
 def _too_large() -> tuple[type[Warning], type[Exception]]:
@@ -171,53 +193,3 @@ _DEPTHS_OF = {
     ".jpeg": ("uint8",),
     ".bmp": ("uint8",),
 }
-_OPTION = {"uint8": "8", "uint16": "16", "float32": "float"}
-
-
-def check_format(path: Path, depth: str | None = None) -> None:
-    """Raise `OutputError` unless the extension names a format that holds this depth (any, where ``None``)."""
-    allowed = _DEPTHS_OF.get(path.suffix.lower())
-    if allowed is None:
-        raise OutputError(f"cannot write {path}: name the output .png, .tif, .tiff, .jpg, .jpeg or .bmp")
-    if depth is not None and depth not in allowed:
-        raise OutputError(
-            f"cannot write {path}: {path.suffix} files do not hold {depth} images; write "
-            f"{'.tif' if depth == 'float32' else '.png or .tif'}, or choose --bit-depth "
-            f"{' or '.join(_OPTION[each] for each in allowed)}"
-        )
-
-
-def write_image(path: Path, pixels: Array) -> None:
-    """Write (H, W) or (H, W, 3) pixels of type uint8, uint16 or float32 in the format of the extension.
-
-    Raises:
-        OutputError: the format does not hold the depth, or the file cannot be written.
-    """
-    check_format(path, str(pixels.dtype))
-    with atomic_path(path) as partial:
-        partial.write_bytes(encode_image(pixels, path.suffix))
-
-
-def encode_image(pixels: Array, extension: str) -> bytes:
-    """Return the bytes of an image file of this extension."""
-    import io
-
-    extension = extension.lower()
-    buffer = io.BytesIO()
-    if extension in (".tif", ".tiff"):
-        import tifffile
-
-        photometric = "rgb" if pixels.ndim == 3 else "minisblack"
-        tifffile.imwrite(buffer, pixels, photometric=photometric, compression="zlib", software="fusekit")
-    elif extension == ".png" and pixels.dtype == "uint16":
-        import imagecodecs
-
-        buffer.write(imagecodecs.png_encode(pixels))
-    else:
-        from PIL import Image as Pillow
-
-        if extension in (".jpg", ".jpeg"):
-            Pillow.fromarray(pixels).save(buffer, "JPEG", quality=95, subsampling=0)
-        else:
-            Pillow.fromarray(pixels).save(buffer, extension[1:].upper())
-    return buffer.getvalue()

@@ -14,7 +14,7 @@ from helpers.cli import texture
 from PIL import Image as Pillow
 
 from fusekit.errors import InputError, OutputError
-from fusekit.images.formats.raster import check_format, read_image, write_image
+from fusekit.images.files import check_format, read_image, write_image
 from fusekit.images.image import from_pixels
 
 GREY, RGB = texture(1), texture(2, channels=3)
@@ -70,13 +70,13 @@ def test_what_is_written_is_read_back(tmp_path: Path, pixels: np.ndarray, extens
     holds = {".png": ("uint8", "uint16"), ".bmp": ("uint8",), ".jpg": ("uint8",), ".JPEG": ("uint8",)}
     if str(pixels.dtype) not in holds.get(extension, ("uint8", "uint16", "float32")):
         with pytest.raises(OutputError, match=f"do not hold {pixels.dtype} images; write"):
-            write_image(path, pixels)
+            write_image(path, from_pixels(pixels))
         assert not list(tmp_path.iterdir())
         return
-    write_image(path, pixels)
+    write_image(path, from_pixels(pixels))
     image = read_image(path)
     assert (image.depth, image.pixels.shape, image.path) == (str(pixels.dtype), pixels.shape, path)
-    assert len(image.sha256) == 64
+    assert len(image.origin.sha256) == 64
     assert image.notes == ()
     if extension in (".jpg", ".JPEG"):
         assert np.abs(image.pixels.astype(int) - pixels).mean() < 6
@@ -282,7 +282,7 @@ def test_images_beyond_the_limit_are_named_as_such(tmp_path, monkeypatch):
     from PIL import Image as Pillow
 
     path = tmp_path / "large.png"
-    write_image(path, np.zeros((30, 30), np.uint8))
+    write_image(path, from_pixels(np.zeros((30, 30), np.uint8)))
     for limit in (600, 200):
         monkeypatch.setattr(Pillow, "MAX_IMAGE_PIXELS", limit)
         with pytest.raises(InputError, match=r"large\.png has more pixels than fusekit opens"):

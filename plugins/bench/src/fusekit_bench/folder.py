@@ -26,7 +26,8 @@ from fusekit.batch.capacity import Shares
 from fusekit.batch.run import find_cases, fuse_cases, prepare_output
 from fusekit.cases.case import Case
 from fusekit.errors import OptionError
-from fusekit.images.formats.raster import write_image
+from fusekit.images.files import write_image
+from fusekit.images.image import from_pixels
 from fusekit.machine.memory import resident_bytes
 from fusekit.machine.threads import torch_threads
 from fusekit.models.base import FusionModel
@@ -135,7 +136,7 @@ def make_pairs(folder: Path, count: int, size: tuple[int, int]) -> None:
         (folder / side).mkdir()
         for number in range(count):
             shifted = np.roll(pixels, divmod(number, pixels.shape[1]), (0, 1))
-            write_image(folder / side / f"{number:06}.png", shifted)
+            write_image(folder / side / f"{number:06}.png", from_pixels(shifted))
 
 
 class _Turn(NamedTuple):

@@ -18,7 +18,8 @@ import torch
 
 import fusekit
 from fusekit.errors import InputError, OptionError, size_text
-from fusekit.images.formats.raster import read_image, write_image
+from fusekit.images.files import read_image, write_image
+from fusekit.images.image import from_pixels
 from fusekit.machine.devices import processor_name
 from fusekit.version import code_version
 from fusekit_bench.metric_speed import sample_images
@@ -87,7 +88,7 @@ def measure_memory(
 def _write_pair(folder: Path, size: int) -> list[Path]:
     paths = [folder / "a.png", folder / "b.png"]
     for path, image in zip(paths, sample_images(size), strict=False):
-        write_image(path, np.rint(image[0, 0].numpy() * 255).astype(np.uint8))
+        write_image(path, from_pixels(np.rint(image[0, 0].numpy() * 255).astype(np.uint8)))
     return paths
 
 

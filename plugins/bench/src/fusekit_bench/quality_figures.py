@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusekit.errors import MissingExtraError
-from fusekit.images.formats.raster import read_image
+from fusekit.images.files import read_image
 from fusekit.images.image import Array, full_scale
 from fusekit.machine.files import atomic_path
 from fusekit.pipeline import fuse

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from fusekit.errors import InputError
 from fusekit.evaluation.rate import Rating, arrow, evaluate_detailed, metric_names
-from fusekit.images.align import aligned
+from fusekit.images.align import REFUSE, aligned
 from fusekit.images.image import Array, Image
 from fusekit.images.ranges import from_unit, luminance_of, output_to_unit, source_range, unit_luminance
 from fusekit.machine.files import write_text_atomically
@@ -157,7 +157,7 @@ def score(job: Job) -> dict[str, dict[str, Rating]]:
     wanted = missing(job, known)
     if not wanted:
         return known
-    images = aligned([read(path) for path in job.sources], "refuse")
+    images = aligned([read(path) for path in job.sources], REFUSE).images
     for key, raw in _fused(job, images, wanted):
         network = loaded(job.methods[key].model, job.methods[key].weights, job.device)
         known.setdefault(key, {}).update(_rate(images, raw, network, wanted[key]))

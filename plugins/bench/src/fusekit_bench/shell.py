@@ -58,7 +58,7 @@ def measure(
 
     import fusekit
     from fusekit.errors import OptionError
-    from fusekit.images.formats.raster import write_image
+    from fusekit.images.files import write_image
     from fusekit.models.describe import machine
     from fusekit.version import code_version
     from fusekit_bench.busy import load_average
@@ -73,7 +73,7 @@ def measure(
         folder = Path(name)
         sources = [folder / "a.png", folder / "b.png"]
         for path, image in zip(sources, pair(None, size), strict=True):
-            write_image(path, image.pixels)
+            write_image(path, image)
         turns = _Turns(model, sources, folder / "fused.png", loaded)
         turns.fuse()
         for _ in range(repeats):

@@ -12,7 +12,7 @@ import torch
 
 from fusekit.errors import InputError, OptionError
 from fusekit.images import samples
-from fusekit.images.formats.raster import read_image, write_image
+from fusekit.images.files import read_image, write_image
 from fusekit.images.image import Array, Image, from_pixels
 from fusekit.images.ranges import luminance_of, unit_luminance
 from fusekit.images.resample import resize_to
@@ -100,7 +100,7 @@ class Files:
         for path, image in zip(self._sources, images, strict=True):
             if image.depth == "float32":
                 raise InputError("--images takes images of 8 or 16 bits, so that reading and writing PNG can be timed")
-            write_image(path, image.pixels)
+            write_image(path, image)
         self._normalization = model.spec.normalization
         self._output = folder / "fused.png"
         self._fused = fuse(self._sources, model, rule=rule)

@@ -14,7 +14,7 @@ import torch
 from fusekit.cases.folders import matched, shortened
 from fusekit.errors import InputError, OptionError
 from fusekit.evaluation.rate import arrow, evaluate
-from fusekit.images.formats.raster import read_image
+from fusekit.images.files import read_image
 from fusekit.images.ranges import output_to_unit, unit_luminance
 from fusekit.machine.files import write_text_atomically
 from fusekit.models.base import EncoderDecoder

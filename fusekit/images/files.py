@@ -1,0 +1,237 @@
+"""Reading and writing image files of all registered formats.
+
+The format is told by a file's content when it is read, and chosen by the name's extension when it is written. PNG,
+TIFF, JPEG and BMP are tried first, so that no plugin's code is imported for them. Files are written atomically.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from fusekit.errors import FusekitError, FusekitWarning, InputError, OutputError, PluginError, one_line
+from fusekit.images.formats.base import Format
+from fusekit.images.formats.raster import Raster
+from fusekit.images.image import DEPTHS, Image
+from fusekit.registry.discovery import BUILTIN_OWNER, registries
+from fusekit.registry.registry import Entry, import_target
+
+#: First bytes of a file that formats tell their own by.
+_START = 1024
+_RASTER = "raster"
+
+
+class _Found(NamedTuple):
+    name: str
+    owner: str
+    format: Format
+
+    def __str__(self) -> str:
+        return f"the format {self.name!r} of {self.owner}"
+
+
+def read_image(path: str | Path) -> Image:
+    """Read one image file, or a folder that is one series.
+
+    Raises:
+        InputError: missing, empty, of no format that is registered, damaged, of several pages, too small, or with
+            values that are not finite.
+        PluginError: the format's own code fails, or gives what is no image.
+    """
+    path = Path(path)
+    found = _reader_of(path, _start_of(path))
+    with _blaming(found, f"cannot read {path}"):
+        image = found.format.read(path)
+    return image if isinstance(found.format, Raster) else _checked(found, path, image)
+
+
+def write_image(path: Path, image: Image) -> None:
+    """Write an image in the format of the extension.
+
+    Raises:
+        OutputError: no format has the extension, it does not hold such an image, or the file cannot be written.
+        PluginError: the format's own code fails.
+    """
+    from fusekit.machine.files import atomic_path
+
+    check_format(path, image.depth, image.color, len(image.size))
+    with atomic_path(path) as partial:
+        partial.write_bytes(encode_image(image, path))
+
+
+def encode_image(image: Image, name: str | Path) -> bytes:
+    """Return the bytes of an image file that is called, or whose name ends with, ``name``."""
+    found, extension = _writer_of(Path(name))
+    with _blaming(found, f"cannot write {name}"):
+        data = found.format.encode(image, extension)
+    if not isinstance(data, bytes):
+        raise PluginError(f"{found} encodes an image as {type(data).__name__}; encode returns bytes")
+    return data
+
+
+def check_format(path: Path, depth: str | None = None, color: bool | None = None, axes: int | None = None) -> None:
+    """Raise `OutputError` unless the extension names a format that holds such an image; ``None`` is not asked."""
+    found, extension = _writer_of(path)
+    with _blaming(found, f"cannot write {path}"):
+        found.format.check(path, extension, depth, color, axes)
+
+
+def known_extensions() -> dict[str, Entry]:
+    """Return the extensions of all registered formats, the built-in ones first, with the format that writes each.
+
+    Of two formats with one extension the built-in one writes, then the first by name.
+    """
+    found: dict[str, Entry] = {}
+    for entry in sorted(registries().formats, key=lambda each: (each.owner != BUILTIN_OWNER, each.name)):
+        for extension in _extensions_of(entry):
+            found.setdefault(extension, entry)
+    return found
+
+
+def split_extension(name: str, extensions: dict[str, Entry]) -> tuple[str, str] | None:
+    """Return a file's name without the extension of `known_extensions`, and that, or ``None`` where it has none."""
+    lower = name.lower()
+    extension = max((each for each in extensions if lower.endswith(each)), key=len, default="")
+    return (name[: -len(extension)], extension) if extension else None
+
+
+def _start_of(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            start = file.read(_START)
+    except FileNotFoundError:
+        raise InputError(f"there is no file {path}; check the path") from None
+    except OSError as error:
+        # Windows has another error for a folder than the rest.
+        with contextlib.suppress(OSError):
+            if path.is_dir():
+                return b""
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    if not start:
+        raise InputError(f"{path} is empty (0 bytes); restore it from the original")
+    return start
+
+
+def _reader_of(path: Path, start: bytes) -> _Found:
+    """Return the format that takes the file for its own: the built-in ones first, then those of its extension."""
+    raster = _Found(_RASTER, BUILTIN_OWNER, Raster())
+    if raster.format.sniff(path, start):
+        return raster
+    others = [entry for entry in registries().formats if entry.name != _RASTER]
+    others.sort(key=lambda entry: not _claims(entry, path))
+    failures: list[tuple[Entry, FusekitError]] = []
+    taken: _Found | None = None
+    for entry in others:
+        try:
+            found = _loaded(entry)
+            with _blaming(found, f"cannot tell whether {path} is one of its files"):
+                if found.format.sniff(path, start):
+                    taken = found
+                    break
+        except FusekitError as error:
+            failures.append((entry, error))
+    if taken is None:
+        for entry, failure in failures:
+            if _claims(entry, path):
+                raise failure
+    for _, failure in failures:
+        warnings.warn(one_line(failure), FusekitWarning, stacklevel=3)
+    if taken is not None:
+        return taken
+    if not start:
+        raise InputError(f"{path} is a folder; name an image file, or fuse folders with --pairs")
+    known = ", ".join(["PNG, TIFF, JPEG, BMP", *(entry.name for entry in others)])
+    raise InputError(f"{path} is not an image that fusekit reads ({known}); check the file")
+
+
+def _writer_of(path: Path) -> tuple[_Found, str]:
+    """Return the format of the extension, and the extension in lower case.
+
+    Raises:
+        OutputError: no format has it.
+        PluginError: the format cannot be loaded.
+    """
+    extensions = known_extensions()
+    split = split_extension(path.name, extensions)
+    if split is None:
+        *most, last = extensions
+        raise OutputError(f"cannot write {path}: name the output {', '.join(most)} or {last}")
+    return _loaded(extensions[split[1]]), split[1]
+
+
+def _claims(entry: Entry, path: Path) -> bool:
+    return path.name.lower().endswith(_extensions_of(entry))
+
+
+def _extensions_of(entry: Entry) -> tuple[str, ...]:
+    """Return a format's extensions as registered; one that registers no such thing is warned of and has none."""
+    given = entry.details.get("extensions", ())
+    if isinstance(given, (tuple, list)) and given and all(_is_extension(each) for each in given):
+        return tuple(given)
+    warnings.warn(
+        f"the format {entry.name!r} of {entry.owner} is registered with extensions={given!r}; give a tuple of "
+        "lower-case extensions with their dot, such as ('.nii', '.nii.gz')",
+        FusekitWarning,
+        stacklevel=3,
+    )
+    return ()
+
+
+def _is_extension(given: object) -> bool:
+    return isinstance(given, str) and given.startswith(".") and given == given.lower() and len(given) > 1
+
+
+def _loaded(entry: Entry) -> _Found:
+    """Import and make a format.
+
+    Raises:
+        PluginError: it cannot be imported or made, or is no `Format`.
+    """
+    made = import_target(entry, "format")
+    if not isinstance(made, type) or not issubclass(made, Format):
+        raise PluginError(
+            f"the format {entry.name!r} of {entry.owner} is no fusekit.extend.Format ({entry.target!r}); derive from it"
+        )
+    try:
+        return _Found(entry.name, entry.owner, made())
+    except Exception as error:
+        raise PluginError(f"the format {entry.name!r} of {entry.owner} cannot be made: {one_line(error)}") from error
+
+
+@contextlib.contextmanager
+def _blaming(found: _Found, what: str) -> Iterator[None]:
+    """Turn what a format raises by mistake into a `PluginError` that names it; what it raises on purpose passes."""
+    try:
+        yield
+    except FusekitError:
+        raise
+    except OSError as error:
+        raise InputError(f"{what}: {error.strerror or error}") from error
+    except Exception as error:
+        raise PluginError(f"{found} {what}: {one_line(error)}") from error
+
+
+def _checked(found: _Found, path: Path, image: object) -> Image:
+    """Return what a format read.
+
+    Raises:
+        PluginError: it is no image whose parts are as `Image` says.
+    """
+    if not isinstance(image, Image):
+        raise PluginError(f"{found} reads {path} as {type(image).__name__}; read returns a fusekit.extend.Image")
+    if image.depth not in DEPTHS:
+        wrong = f"values of type {image.depth}; give {', '.join(DEPTHS)}"
+    elif image.depth == "float32" and not np.isfinite(image.pixels).all():
+        wrong = "values that are NaN or infinite; refuse the file by an InputError"
+    elif image.origin is None or not image.origin.files:
+        wrong = "no origin; give Origin((path,), digest, name)"
+    elif min(image.size) < 2:
+        wrong = f"the size {image.size}; refuse the file by an InputError"
+    else:
+        return image
+    raise PluginError(f"{found} reads {path} with {wrong} (from_pixels does so)")
