@@ -7,6 +7,7 @@ well. ``assert_no_findings(check_model("my-model"))`` is a whole test.
 from __future__ import annotations
 
 from fusekit.checks.base import assert_no_findings
+from fusekit.checks.files import check_aligner, check_format
 from fusekit.checks.metrics import check_metric
 from fusekit.checks.models import check_model
 from fusekit.checks.parts import check_decoder, check_edge_operator, check_encoder
@@ -15,11 +16,13 @@ from fusekit.checks.running import check_command, check_executor
 
 __all__ = [
     "assert_no_findings",
+    "check_aligner",
     "check_command",
     "check_decoder",
     "check_edge_operator",
     "check_encoder",
     "check_executor",
+    "check_format",
     "check_metric",
     "check_model",
     "check_rule",

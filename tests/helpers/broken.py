@@ -42,12 +42,13 @@ from fusekit.registry.discovery import registries
 
 @contextmanager
 def registered(kind: str, component: Any, **facts: Any) -> Iterator[str]:
-    """Register a component of this module for a while; ``kind`` is the registry's name; yield the component's name."""
+    """Register a class or a command for a while; ``kind`` is the registry's name; yield the component's name."""
     registry = getattr(registries(), kind)
     before = registry.snapshot()
     called = getattr(component, "__name__", None) or component.callback.__name__
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|_", "-", called).lower()
-    registry.registrar("a-test")(name, f"{__name__}:{called}", **facts)
+    module = component.callback.__module__ if isinstance(component, click.Command) else component.__module__
+    registry.registrar("a-test")(name, f"{module}:{called}", **facts)
     try:
         yield name
     finally:
