@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from fusekit_bench.calibration import Triples
+from metric_helper import Triples
 
 # The images here are small: on a machine with a busy core, threads that wait for each other make the tests ten times as
 # slow. Programs that the tests start inherit this.

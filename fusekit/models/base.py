@@ -22,6 +22,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import record_function
 
 from fusekit.errors import InputError, RuleError, TrainingError, WeightsError
 from fusekit.images.tiles import Reach
@@ -261,7 +262,9 @@ class EncoderDecoder(FusionModel):
         return objectives.reconstruction(x, self.training_forward(x))
 
     def _fuse(self, sources: list[Tensor], rule: RuleLike) -> tuple[Tensor, list[Tensor] | None]:
-        return self.fuse_encoded(self.encode_sources(sources), sources, [self.choose_rule(rule)])
+        with record_function("fusekit.encode"):
+            features = self.encode_sources(sources)
+        return self.fuse_encoded(features, sources, [self.choose_rule(rule)])
 
     def fuse_encoded(
         self, features: Sequence[Features], sources: Sequence[Tensor], rules: Sequence[FusionRule]
@@ -269,10 +272,14 @@ class EncoderDecoder(FusionModel):
         """Return the fused image (B, 1, *S) and the weights from features, by one rule for all leaves or one a leaf."""
         chosen = rules[0]
         if isinstance(chosen, WeightedRule) and chosen.only_weighs and isinstance(features[0], Tensor):
-            weighed = self.weigh(chosen, features)
-            return self.decode_sum(weighed, features, sources), [weighed]
-        fused, weights = fuse_features(chosen if len(rules) == 1 else rules, features)
-        return self.decode(fused, sources), weights
+            with record_function("fusekit.rule"):
+                weighed = self.weigh(chosen, features)
+            with record_function("fusekit.decode"):
+                return self.decode_sum(weighed, features, sources), [weighed]
+        with record_function("fusekit.rule"):
+            fused, weights = fuse_features(chosen if len(rules) == 1 else rules, features)
+        with record_function("fusekit.decode"):
+            return self.decode(fused, sources), weights
 
     def choose_rule(self, rule: RuleLike, options: Mapping[str, Any] | None = None) -> FusionRule:
         if rule is not None:
@@ -299,7 +306,12 @@ class BoundRule(EncoderDecoder):
 
     def _fuse(self, sources: list[Tensor], rule: RuleLike) -> tuple[Tensor, list[Tensor] | None]:
         self.choose_rule(rule)
-        return self.decode(self.fuse_bound(self.encode_sources(sources)), sources), None
+        with record_function("fusekit.encode"):
+            features = self.encode_sources(sources)
+        with record_function("fusekit.rule"):
+            fused = self.fuse_bound(features)
+        with record_function("fusekit.decode"):
+            return self.decode(fused, sources), None
 
     # The families differ in this on purpose: a bound rule is part of the network, not an object to choose.
     def choose_rule(self, rule: RuleLike, options: Mapping[str, Any] | None = None) -> None:  # type: ignore[override]
