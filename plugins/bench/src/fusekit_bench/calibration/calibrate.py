@@ -7,6 +7,7 @@ docs and the tests.
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import math
 import os
@@ -133,35 +134,28 @@ class Triples:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.published: Published = _read_values(folder)
-        self._images: dict[str, list[Tensor]] = {}
-        self._values: dict[tuple[str, str], float] = {}
-        self._textured: dict[str, bool] = {}
+        # Each is computed once, as long as this object lives.
+        self.images = functools.cache(self._images)
+        self.value = functools.cache(self._value)
+        self.textured = functools.cache(self._textured)
 
     def names(self) -> list[str]:
         """Return the triples' names, in alphabetical order."""
         return sorted(self.published)
 
-    def images(self, triple: str) -> list[Tensor]:
+    def _images(self, triple: str) -> list[Tensor]:
         """Return A, B and F of a triple, (1, 1, H, W) each in [0, 1]."""
-        if triple not in self._images:
-            paths = [self.folder / "triples" / triple / f"{letter}.png" for letter in "ABF"]
-            self._images[triple] = [read_luminance(path) for path in paths]
-        return self._images[triple]
+        return [read_luminance(self.folder / "triples" / triple / f"{letter}.png") for letter in "ABF"]
 
-    def value(self, metric: str, triple: str) -> float:
+    def _value(self, metric: str, triple: str) -> float:
         """Return our value of a metric on a triple."""
-        if (metric, triple) not in self._values:
-            first, second, fused = self.images(triple)
-            with torch.no_grad():
-                self._values[metric, triple] = registries().metrics.load(metric)()([first, second], fused).item()
-        return self._values[metric, triple]
+        first, second, fused = self.images(triple)
+        with torch.no_grad():
+            return float(registries().metrics.load(metric)()([first, second], fused))
 
-    def textured(self, triple: str) -> bool:
+    def _textured(self, triple: str) -> bool:
         """Return whether no 7×7 window of any of the three images is flat."""
-        if triple not in self._textured:
-            planes = torch.stack([levels(image) for image in self.images(triple)])
-            self._textured[triple] = not bool(Moments(planes).flat.any())
-        return self._textured[triple]
+        return not bool(Moments(torch.stack([levels(image) for image in self.images(triple)])).flat.any())
 
     def known(self, reference: Reference, triple: str) -> float | None:
         """Return the published value in our unit, or ``None`` where there is none, or none that counts."""

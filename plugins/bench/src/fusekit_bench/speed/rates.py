@@ -78,7 +78,7 @@ def count_operations(network: FusionModel, sources: Sequence[Tensor], rule: Fusi
     Args:
         network: in evaluation mode.
         sources: N tensors (B, 1, H, W).
-        rule: whether it weighs decides in which way the network decodes.
+        rule: whether it weighs decides by which method the network decodes.
     """
     from torch.utils.flop_counter import FlopCounterMode
 

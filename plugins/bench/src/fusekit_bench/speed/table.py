@@ -25,7 +25,7 @@ _RATES = (
     "Operations are those of convolutions and matrix products, two a multiply-add: *plain*, of the plain modules, and "
     "*executed*, of what ran. Their rates are those of encoding and decoding together. The last columns compare the "
     "executed ones with a 64→64 3×3 convolution, channels last, and a product of square matrices in the same dtype, "
-    "which took turns in the same rounds."
+    "which ran in the same rounds."
 )
 
 #: Colours that differ also for the colour-blind (Okabe and Ito, 2008).

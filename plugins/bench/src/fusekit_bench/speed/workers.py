@@ -72,7 +72,7 @@ class Account(NamedTuple):
     memory: Mapping[str, int] | None
 
 
-class LocalWorker:
+class LocalWorker(Contestant):
     """A racer for one entrant, in this process; its methods are called in the order in which they stand here.
 
     Args:
@@ -80,9 +80,10 @@ class LocalWorker:
     """
 
     def __init__(self, job: Job) -> None:
-        self.job, self.name = job, job.entrant.label
+        stopwatch = Stopwatch(resolve_device(job.case.device), CLOCKS[job.clock])
+        super().__init__(job.entrant.label, lambda: None, stopwatch)
+        self.job = job
         self._ready: Ready | None = None
-        self._contestant: Contestant | None = None
 
     def wait_for_start(self) -> None:
         """Return once starting, as of a process, disturbs no one who is timed."""
@@ -95,26 +96,14 @@ class LocalWorker:
         """
         case, entrant = self.job.case, tuned(self.job.entrant, self.job.case)
         ready = self._ready = prepare(case, entrant)
-        images = first_output(case, entrant, ready).numpy()
-        stopwatch = Stopwatch(resolve_device(case.device), CLOCKS[self.job.clock])
-        self._contestant = Contestant(self.name, ready.fuse, stopwatch)
+        self.work = ready.fuse
         policy = None if ready.network is None else ready.network.spec.output
-        return Introduction(entrant, ready.facts, policy, images)
-
-    def warm_up(self, times: int) -> None:
-        """Run some times untimed."""
-        assert self._contestant is not None
-        self._contestant.warm_up(times)
-
-    def run(self) -> Timing:
-        """Run and time one round."""
-        assert self._contestant is not None
-        return self._contestant.run()
+        return Introduction(entrant, ready.facts, policy, first_output(case, entrant, ready).numpy())
 
     def account(self) -> Account:
         """Return what is told after the race."""
         assert self._ready is not None
-        device = resolve_device(self.job.case.device)
+        device = self.stopwatch.device
         # Counting fuses too, and a rule reports of what was fused last.
         report = self._ready.report()
         memory = _memory_on_cuda(self._ready, device) if device.type == "cuda" else None
@@ -129,7 +118,7 @@ class LocalWorker:
 
     def close(self) -> None:
         """End what the worker keeps running; may be called at any time, and again."""
-        self._ready = self._contestant = None
+        self._ready, self.work = None, lambda: None
 
 
 def _executed(ready: Ready) -> int | None:
