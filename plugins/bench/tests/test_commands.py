@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,9 +18,12 @@ from cli_helper import run_cli, write_texture
 from click.testing import CliRunner
 
 from fusekit.errors import InputError, MissingExtraError, OptionError
+from fusekit_bench.cli import bench
 from fusekit_bench.options import ListsCommand, choice, command_line, options_of, request_of
 from fusekit_bench.publish import Outputs, Result, require, table, to_csv, to_json
 from fusekit_bench.requests import Speed
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,18 @@ def test_what_is_not_installed_is_named_with_the_remedy(tmp_path: Path, monkeypa
         done = run_cli(["bench", *words])
         assert done.code == 2
         assert "pip install 'fusekit-imaging[bench]'" in done.err
+
+
+def test_every_command_of_the_docs_is_one() -> None:
+    parsed = 0
+    for page in (ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("weights/*/*.md")):
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        for found in re.findall(r"fusekit bench ([^`\n]*)", text):
+            name, *words = [word.rstrip(",.") for word in shlex.split(found.partition("   ")[0])] or [""]
+            if words and name in bench.commands:
+                bench.commands[name].make_context(name, words)
+                parsed += 1
+    assert parsed > 20
 
 
 def test_help_imports_nothing_heavy() -> None:

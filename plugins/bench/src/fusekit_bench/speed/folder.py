@@ -31,7 +31,7 @@ from fusekit_bench.publish import Result, facts, load_average, on, table
 from fusekit_bench.requests import Folder
 from fusekit_bench.speed.cases import pair
 from fusekit_bench.speed.command import run_fusekit
-from fusekit_bench.speed.race import ratios, spread
+from fusekit_bench.speed.race import race, ratios, spread
 
 _SIDES = ("a", "b")
 #: Memory is compared with that up to this many pairs, or a tenth of fewer ones.
@@ -77,7 +77,7 @@ def measure(request: Folder, command: str, progress: Callable[[], None] = lambda
     with tempfile.TemporaryDirectory(prefix="fusekit-bench-") as name:
         folder = Path(name)
         make_pairs(folder, max(request.pairs, request.race), request.size)
-        race = _race(request, model, folder, progress)
+        raced = _race(request, model, folder, progress)
         del model
         memory = _memory(request, folder, progress) if request.pairs else None
     found = {
@@ -88,10 +88,10 @@ def measure(request: Folder, command: str, progress: Callable[[], None] = lambda
         "request": {**asdict(request), "size": list(request.size)},
         "workers": shares.at_once,
         "threads_each": shares.threads(2 * request.size[0] * request.size[1]),
-        "race": race,
+        "race": raced,
         "memory": memory,
     }
-    rows = [{"method": name, **each} for name, those in race["rounds"].items() for each in those]
+    rows = [{"method": name, **each} for name, those in raced["rounds"].items() for each in those]
     return Result(found, _markdown(found, command), rows)
 
 
@@ -112,22 +112,14 @@ class _Round(NamedTuple):
     seconds: float
     busy: float
 
-    @property
-    def rate(self) -> float:
-        """Pairs a second."""
-        return self.pairs / self.seconds
-
 
 def _race(request: Folder, model: FusionModel, folder: Path, progress: Callable[[], None]) -> dict[str, Any]:
     """Fuse the same pairs by folder mode and in loops, round by round."""
-    methods = _Methods(request, model, folder, progress)
-    rounds: dict[str, list[_Round]] = {name: [] for name in METHODS}
-    for name in METHODS:
-        methods.run(name)
-    for number in range(request.rounds):
-        for name in list(METHODS)[:: 1 if number % 2 == 0 else -1]:
-            rounds[name].append(methods.run(name))
-    rates = {name: [each.rate for each in those] for name, those in rounds.items()}
+    methods = _methods(request, model, folder, progress)
+    for each in methods:
+        each.warm_up(1)
+    rounds = race(methods, request.rounds)
+    rates = {name: [each.pairs / each.seconds for each in those] for name, those in rounds.items()}
     cores = torch.get_num_threads()
     return {
         "rounds": {name: [each._asdict() for each in those] for name, those in rounds.items()},
@@ -135,47 +127,53 @@ def _race(request: Folder, model: FusionModel, folder: Path, progress: Callable[
         "cores_busy": {name: spread([each.busy / each.seconds for each in those]) for name, those in rounds.items()},
         "ratio": {name: spread(ratios(rates["folder"], those)) for name, those in rates.items() if name != "folder"},
         # What folder mode would reach if its threads were never without work nor in each other's way.
-        "ceiling": spread([cores * core / loop for core, loop in zip(rates["core"], rates["loop"], strict=True)]),
+        "ceiling": spread([cores * each for each in ratios(rates["core"], rates["loop"])]),
     }
 
 
-class _Methods:
-    """The methods to fuse many pairs that race."""
+class _Method:
+    """A method to fuse many pairs, as a `fusekit_bench.speed.race.Racer`."""
 
-    def __init__(self, request: Folder, model: FusionModel, folder: Path, progress: Callable[[], None]) -> None:
-        self._request, self._model, self._progress = request, model, progress
-        self._output = folder / "raced"
-        prepare_output(self._output, [])
-        self._jobs = find_jobs([folder / side for side in _SIDES], self._output)[: request.race]
+    def __init__(self, name: str, jobs: Sequence[Job], fuse_all: Callable[[Sequence[Job]], None]) -> None:
+        self.name, self._jobs, self._fuse_all = name, jobs, fuse_all
 
-    def run(self, name: str) -> _Round:
-        """Fuse the pairs of a round by one method."""
-        jobs = self._jobs[: pairs_of(self._request, name)]
+    def warm_up(self, times: int) -> None:
+        for _ in range(times):
+            self.run()
+
+    def run(self) -> _Round:
         busy, started = _processor_seconds(), time.perf_counter()
-        if name == "folder":
-            self._folder(jobs)
-        else:
-            with torch_threads(1 if name == "core" else torch.get_num_threads()):
-                for job in jobs:
-                    self._one(name, [str(path) for path in job.sources], job.output)
-                    self._progress()
-        return _Round(len(jobs), time.perf_counter() - started, _processor_seconds() - busy)
+        with torch_threads(1 if self.name == "core" else torch.get_num_threads()):
+            self._fuse_all(self._jobs)
+        return _Round(len(self._jobs), time.perf_counter() - started, _processor_seconds() - busy)
 
-    def _folder(self, jobs: Sequence[Job]) -> None:
-        workers, options = self._request.workers, Options()
-        done = fuse_jobs(jobs, self._model, options, overwrite=True, workers=workers, report=lambda _: self._progress())
+
+def _methods(request: Folder, model: FusionModel, folder: Path, progress: Callable[[], None]) -> list[_Method]:
+    """Return who races, in the order of `METHODS`."""
+    output = folder / "raced"
+    prepare_output(output, [])
+    jobs = find_jobs([folder / side for side in _SIDES], output)[: request.race]
+    chosen = {"model": request.model, "rule": request.rule, "device": request.device, "dtype": request.dtype}
+    words = [word for key, value in chosen.items() if value is not None for word in (f"--{key}", value)]
+
+    def by_folder(jobs: Sequence[Job]) -> None:
+        workers, options = request.workers, Options()
+        done = fuse_jobs(jobs, model, options, overwrite=True, workers=workers, report=lambda _: progress())
         assert len(done.done) == len(jobs), done.failed
 
-    def _one(self, name: str, sources: list[str], output: Path) -> None:
-        request = self._request
-        if name == "shell":
-            choices = {"model": request.model, "rule": request.rule, "device": request.device, "dtype": request.dtype}
-            words = [word for key, value in choices.items() if value is not None for word in (f"--{key}", value)]
-            run_fusekit("fuse", *sources, "-o", str(output), *words)
-        elif name == "load":
-            fuse(sources, request.model, request.rule, device=request.device, dtype=request.dtype).save(output)
-        else:
-            fuse_loaded(sources, self._model).save(output)
+    def in_a_loop(fuse_one: Callable[[list[str], Path], object]) -> Callable[[Sequence[Job]], None]:
+        def fuse_all(jobs: Sequence[Job]) -> None:
+            for job in jobs:
+                fuse_one([str(path) for path in job.sources], job.output)
+                progress()
+
+        return fuse_all
+
+    loop = in_a_loop(lambda sources, output: fuse_loaded(sources, model).save(output))
+    loading = in_a_loop(lambda sources, output: fuse(sources, **chosen).save(output))  # type: ignore[arg-type]
+    in_a_shell = in_a_loop(lambda sources, output: run_fusekit("fuse", *sources, "-o", str(output), *words))
+    by_name = {"folder": by_folder, "loop": loop, "core": loop, "load": loading, "shell": in_a_shell}
+    return [_Method(name, jobs[: pairs_of(request, name)], by_name[name]) for name in METHODS]
 
 
 def pairs_of(request: Folder, name: str) -> int:
@@ -241,25 +239,25 @@ def _fuse_watched(connection: Connection, request: Folder, folder: Path) -> None
 
 
 def _markdown(found: Mapping[str, Any], command: str) -> str:
-    request, race, memory = found["request"], found["race"], found["memory"]
+    request, raced, memory = found["request"], found["race"], found["memory"]
     height, width = request["size"]
     lines = [
         f"`{command}`: {height}×{width} pairs, {request['model']}, {on(found)}. Folder mode fuses {found['workers']} "
         f"at once with {found['threads_each']} each. Medians of {request['rounds']} rounds of {request['race']} pairs "
-        f"each ({race['rounds']['shell'][0]['pairs']} in the shell), quartiles in brackets; a ratio is the median of "
+        f"each ({raced['rounds']['shell'][0]['pairs']} in the shell), quartiles in brackets; a ratio is the median of "
         "the rounds' own. Files are read and written in all.",
         "",
     ]
     rows = []
     for name, text in METHODS.items():
-        ratio = _cell(race["ratio"][name]) if name in race["ratio"] else ""
-        rows.append([text, _cell(race["pairs_a_second"][name]), f"{race['cores_busy'][name]['median']:.2f}", ratio])
+        ratio = _cell(raced["ratio"][name]) if name in raced["ratio"] else ""
+        rows.append([text, _cell(raced["pairs_a_second"][name]), f"{raced['cores_busy'][name]['median']:.2f}", ratio])
     lines += table(["", "pairs a second", "cores busy", "folder mode is times as fast"], rows, "lrrr")
     if found["machine"]["device"] == "cpu":
         lines += [
             "",
             f"{found['threads']} cores that each fuse as many pairs as one thread by itself would be "
-            f"{_cell(race['ceiling'])} times as fast as the loop that holds a loaded model.",
+            f"{_cell(raced['ceiling'])} times as fast as the loop that holds a loaded model.",
         ]
     if memory is not None:
         held = {f"pairs {memory['settled'] // 2 + 1} to {memory['settled']}": "first"}

@@ -11,11 +11,12 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch.profiler import record_function
 
+_Timed = TypeVar("_Timed", covariant=True)
 #: Of the labels that are stages.
 _PREFIX = "fusekit."
 # A round repeats what takes less than this many seconds, which clocks and the system's interruptions blur.
@@ -113,7 +114,7 @@ def _between(begin: Any, end: Any) -> float:
     return float(end - begin) if isinstance(begin, float) else float(begin.elapsed_time(end)) / 1000
 
 
-class Racer(Protocol):
+class Racer(Protocol[_Timed]):
     """Someone who runs in every round, here or in another process.
 
     Attributes:
@@ -125,7 +126,7 @@ class Racer(Protocol):
     def warm_up(self, times: int) -> None:
         """Run some times untimed."""
 
-    def run(self) -> Timing:
+    def run(self) -> _Timed:
         """Run and time one round."""
 
 
@@ -155,9 +156,11 @@ class Contestant:
         return self.stopwatch.time(self.work, self.repeats)
 
 
-def race(racers: Sequence[Racer], rounds: int, progress: Callable[[], None] = lambda: None) -> dict[str, list[Timing]]:
+def race(
+    racers: Sequence[Racer[_Timed]], rounds: int, progress: Callable[[], None] = lambda: None
+) -> dict[str, list[_Timed]]:
     """Return each racer's timings, one a round; each round begins with the next racer."""
-    timings: dict[str, list[Timing]] = {each.name: [] for each in racers}
+    timings: dict[str, list[_Timed]] = {each.name: [] for each in racers}
     for number in range(rounds):
         first = number % len(racers)
         for racer in (*racers[first:], *racers[:first]):

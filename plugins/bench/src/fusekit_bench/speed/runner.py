@@ -105,7 +105,7 @@ class _Race:
             introductions = [worker.introduce() for worker in workers]
             rates = self._rates(introductions)
             files = stack.enter_context(Files(self.images, self.network, self.rule))
-            racers: list[Racer] = [*workers, *self._others(files, rates)]
+            racers: list[Racer[Timing]] = [*workers, *self._others(files, rates)]
             for racer in racers:
                 racer.warm_up(self.request.warm_up)
             timings = race(racers, self.request.rounds, progress)
