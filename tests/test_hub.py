@@ -90,7 +90,10 @@ def test_weights_and_classes_can_come_from_the_hub(run: Run) -> None:
         ("hub:lab/missing", "cannot get config.json of lab/missing (revision main) from the hub: "),
         ("hub:lab/ehdran@v9", "cannot get config.json of lab/ehdran (revision v9) from the hub: "),
         ("hub:lab/pickled", "cannot get model.safetensors of lab/pickled (revision main) from the hub: "),
-        ("hub:lab/nameless", "hub:lab/nameless does not say which model its weights belong to; pass model=NAME"),
+        (
+            "hub:lab/nameless",
+            "hub:lab/nameless does not say which model its weights belong to; name the model",
+        ),
         ("hub:lab", "'hub:lab' is not a hub address; write hub:owner/name or hub:owner/name@revision"),
     ],
 )
