@@ -12,7 +12,7 @@ import pytest
 from helpers.paths import ROOT
 
 SCRIPT = ROOT / "scripts" / "house.py"
-DOORS = {"fusekit", "fusekit.extend"}
+DOORS = {"fusekit", "fusekit.extend", "fusekit.testing"}
 # The bench measures the rooms, and may enter any.
 MEASURES = "fusekit_bench"
 # Tests of a plugin that look behind the doors, each for what no door shows: how a model is run in tiles.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fusekit.checks.base import Findings, accelerators, check_unchanged, difference, images
+from fusekit.checks.base import Findings, accelerators, check_unchanged, images
 from fusekit.errors import DeviceError, InputError
 from fusekit.metrics.base import AllSourcesMetric, FusedMetric, Metric, SourceMetric
 from fusekit.metrics.build import build_metric
@@ -20,14 +20,15 @@ _SIDES = (2, 3, 5, 20)
 _ORDINARY = (34, 47)
 
 
-def check_metric(name: str) -> list[str]:
+def check_metric(name: str, *, ordered: bool = False) -> list[str]:
     """Check a metric against its contract.
 
-    What it says of itself, shapes of its values, 1, 2 and 3 sources, untouched inputs, batches, images of one grey
-    level (no NaN, nothing outside the range), float32 and float64, its direction, devices.
+    What it says of itself, shapes of its values, 1, 2 and 3 sources in any order, untouched inputs, batches, images of
+    one grey level (no NaN, nothing outside the range), float32 and float64, its direction, devices.
 
     Args:
         name: as registered.
+        ordered: whether by its definition the value depends on the order of the sources.
 
     Returns:
         what is wrong, one line a finding that names the metric; nothing where all is well.
@@ -43,6 +44,7 @@ def check_metric(name: str) -> list[str]:
             return findings.found
         for what, stage in (
             ("with 1, 2 and 3 sources", _check_counts),
+            *(() if ordered else (("with its sources in another order", _check_order),)),
             ("with images of several shapes", _check_refusals),
             ("with batches", _check_batch),
             ("with images of one grey level", _check_degenerate),
@@ -62,6 +64,10 @@ def _most(metric: Metric) -> int:
 
 def _noise(seed: int, batch: int = 1, size: Sequence[int] = _ORDINARY) -> Tensor:
     return images(1, batch, size, seed=seed)[0].double()
+
+
+def _close(found: Tensor, wanted: Tensor, relative: float = 1e-6) -> bool:
+    return torch.allclose(found.cpu().double(), wanted.cpu().double(), rtol=relative, atol=1e-9)
 
 
 def _check_facts(findings: Findings, metric: Metric) -> None:
@@ -124,11 +130,17 @@ def _check_counts(findings: Findings, metric: Metric) -> None:
             if each is None:
                 return
             combined = each.sum(0) if metric.combine == "sum" else each.mean(0)
-            if difference(value, combined) > 1e-6:
+            if not _close(value, combined):
                 findings.add(f"says that it is the {metric.combine} over the sources, and is not")
             for source, own in zip(sources, each, strict=True):
-                if difference(metric.rate([source], fused)[0], own) > 1e-6:
+                if not _close(metric.rate([source], fused)[0], own):
                     findings.add("gives a source another value beside others than alone")
+
+
+def _check_order(findings: Findings, metric: Metric) -> None:
+    sources, fused = [_noise(seed) for seed in range(_most(metric))], _noise(9)
+    if not _close(metric.rate(sources[::-1], fused)[0], metric.rate(sources, fused)[0]):
+        findings.add("gives another value when the same sources come in another order")
 
 
 def _check_refusals(findings: Findings, metric: Metric) -> None:
@@ -158,8 +170,8 @@ def _check_batch(findings: Findings, metric: Metric) -> None:
     for index in range(3):
         own = slice(index, index + 1)
         alone, shares = metric.rate([source[own] for source in sources], fused[own])
-        if difference(alone, value[own]) > 1e-6 or (
-            each is not None and shares is not None and difference(shares, each[:, own]) > 1e-6
+        if not _close(alone, value[own]) or (
+            each is not None and shares is not None and not _close(shares, each[:, own])
         ):
             findings.add("gives other values for a batch of three than for its images one by one")
             return
@@ -187,7 +199,7 @@ def _check_degenerate(findings: Findings, metric: Metric) -> None:
 def _check_precision(findings: Findings, metric: Metric) -> None:
     sources, fused = [_noise(seed) for seed in range(min(_most(metric), 2))], _noise(9)
     single = metric.rate([each.float() for each in sources], fused.float())[0]
-    if difference(single, metric.rate(sources, fused)[0]) > 1e-4:
+    if not _close(single, metric.rate(sources, fused)[0], 1e-5):
         findings.add("gives other values in float32 than in float64 for 8-bit images, by more than rounding")
 
 
@@ -212,5 +224,5 @@ def _check_devices(findings: Findings, metric: Metric) -> None:
             found = metric.rate([each.to(device) for each in sources], fused.to(device))[0]
             if found.device.type != device.type:
                 findings.add(f"gives values on {found.device} for images on {device}")
-            elif difference(found, wanted) > 1e-4:
+            elif not _close(found, wanted, 1e-4):
                 findings.add(f"gives other values on {device} than on the CPU")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -248,13 +249,13 @@ def _rule_of(network: FusionModel, name: str) -> Any:
 
 
 def _check_reach(subject: _Subject, network: FusionModel) -> None:
-    reach: Any = network.reach
+    reach: object = network.reach
     if reach is None or 2 not in subject.spec.dims:
         return
     if not isinstance(reach, Reach):
         subject.findings.add(f"declares the reach {reach!r}; give a Reach(encode, decode), or None")
         return
-    total, multiple = reach.encode + reach.decode, _step(subject, reach)
+    total, multiple = reach.encode + reach.decode, math.lcm(subject.spec.multiple, reach.multiple)
     side = max(total + 24 + multiple, subject.spec.min_size)
     side += -side % multiple
     if side > _MOST_SIDE:
@@ -269,11 +270,6 @@ def _check_reach(subject: _Subject, network: FusionModel) -> None:
             return exact.run(given, rule).image
 
         check_reach(subject.findings, fused, sources[place], total, multiple)
-
-
-def _step(subject: _Subject, reach: Reach) -> int:
-    multiple = subject.spec.multiple * reach.multiple
-    return multiple if subject.spec.multiple % reach.multiple else subject.spec.multiple
 
 
 def _check_tiles(subject: _Subject, network: FusionModel) -> None:
@@ -335,8 +331,9 @@ def _check_training(subject: _Subject, network: FusionModel) -> None:
     if not is_finite(loss):
         findings.add("gives a training loss that is not finite")
     check_gradients(findings, trained)
-    for name, value in terms.items():
-        if not isinstance(value, Tensor) or value.dim() or value.requires_grad:
+    term: object
+    for name, term in terms.items():
+        if not isinstance(term, Tensor) or term.dim() or term.requires_grad:
             findings.add(f"gives the training term {name!r} as something else than a scalar without gradients")
     if isinstance(network, EncoderDecoder) and not isinstance(network, BoundRule):
         (x,) = _sources(subject, 1, (side, side), 1)

@@ -84,7 +84,7 @@ def check_encoder(name: str, options: Mapping[str, Any] | None = None, edge: str
             findings.add("does not show its edge operator; set self.edge to what build_part('edge operator', …) gives")
         if several:
             found = [leaf.shape[1] for leaf in leaves(part(subject.inputs(1, (24, 20), 0)))]
-            if found != list(channels or ()):
+            if (*found,) != channels:
                 findings.add(f"says channels = {channels}, and its levels have {found}")
         _check_part(subject, part)
     return findings.found
@@ -222,8 +222,7 @@ def _check_gradients(subject: _Subject, part: nn.Module) -> None:
     with torch.enable_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         output = trained(subject.inputs(2, (16, 16), 4))
-        loss = torch.stack([leaf.float().square().mean() for leaf in leaves(output)]).sum()
-        torch.autograd.backward(loss)
+        torch.autograd.backward(torch.stack([leaf.float().square().mean() for leaf in leaves(output)]).sum())
     check_gradients(subject.findings, trained)
 
 

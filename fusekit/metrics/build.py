@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fusekit.errors import FusekitError, PluginError, one_line
 from fusekit.metrics.base import Metric
+from fusekit.registry.contract import calling, fault, registered
 from fusekit.registry.discovery import registries
 
 
@@ -16,15 +16,11 @@ def build_metric(name: str) -> Metric:
         WeightsError: it needs weights that are not there.
     """
     registry = registries().metrics
-    entry = registry.entry(name)
-    factory = registry.load(name)
-    try:
-        metric = factory()
-    except FusekitError:
-        raise
-    except Exception as error:
-        raise PluginError(f"the metric {name!r} of {entry.owner} cannot be built: {one_line(error)}") from error
+    component, entry = registered(registry, name), registry.entry(name)
+    metric_class = registry.load(name)
+    with calling(component):
+        metric = metric_class()
     if not isinstance(metric, Metric):
-        raise PluginError(f"the metric {name!r} of {entry.owner} is not a fusekit.extend.Metric; derive it from one")
+        raise fault(component, "is not a fusekit.extend.Metric", "derive it from one")
     metric.name, metric.direction, metric.citation = name, entry.details["direction"], entry.citation
     return metric

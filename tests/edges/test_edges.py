@@ -4,29 +4,33 @@ import pytest
 import torch
 
 from fusekit.registry.discovery import load_plugins, registries
+from fusekit.testing import assert_no_findings, check_edge_operator
 
 EDGES = load_plugins([]).edge_operators.names()
 GRADIENTS = ("sobel", "scharr", "prewitt")
 
 
 @pytest.mark.parametrize("name", EDGES)
-def test_edge_operators_keep_the_shape_and_find_nothing_in_a_constant(name: str) -> None:
+def test_edge_operators_keep_the_contract(name: str) -> None:
+    assert_no_findings(check_edge_operator(name))
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_edge_operators_find_nothing_in_a_constant(name: str) -> None:
     operator = registries().edge_operators.load(name)(3)
     assert not list(operator.parameters())
     assert operator.state_dict() == {}
     for size in ((5, 7), (2, 2), (1, 4)):
         found = operator(torch.full((2, 3, *size), 0.5))
-        assert found.shape == (2, 3, *size)
         torch.testing.assert_close(found, torch.zeros_like(found), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("name", EDGES)
-def test_edge_operators_act_channel_by_channel_and_keep_the_type(name: str) -> None:
+def test_edge_operators_act_channel_by_channel(name: str) -> None:
     operator = registries().edge_operators.load(name)(2)
     x = torch.randn(1, 2, 6, 6, generator=torch.Generator().manual_seed(7))
     alone = torch.cat([operator(x[:, i : i + 1]) for i in range(2)], dim=1)
     torch.testing.assert_close(operator(x), alone)
-    assert operator(x.bfloat16()).dtype == torch.bfloat16
     assert (operator(x) >= 0).all()
 
 

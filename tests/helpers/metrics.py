@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from fusekit.errors import InputError
 from fusekit.evaluation.rate import read_luminance
 from fusekit.metrics.base import FusedMetric, Metric
 from fusekit.metrics.build import build_metric
@@ -37,23 +36,6 @@ def constant(level: float, height: int = 20, width: int = 20) -> torch.Tensor:
     return image(np.full((height, width), level))
 
 
-def check_batch(name: str, device: str) -> None:
-    """A batch is a loop over its images, of any number of sources that the metric takes."""
-    metric = load(name)
-    most = getattr(metric, "max_sources", None) or 3
-    sources = [noise(seed, 3, 1, 34, 47) for seed in range(1, most + 1)]
-    fused = noise(9, 3, 1, 34, 47)
-    value, values = metric.rate([each.to(device) for each in sources], fused.to(device))
-    assert value.shape == (3,)
-    assert value.device.type == device
-    for index in range(3):
-        own = slice(index, index + 1)
-        alone, shares = metric.rate([each[own] for each in sources], fused[own])
-        assert value[index].item() == pytest.approx(alone.item(), rel=1e-6)
-        if values is not None:
-            assert values[:, index].tolist() == pytest.approx(shares[:, 0].tolist(), rel=1e-6)
-
-
 def check_shares(name: str) -> None:
     """A source's own value is that of fusing it alone."""
     metric = load(name)
@@ -70,36 +52,6 @@ def check_shares(name: str) -> None:
         assert alone_share[0].item() == pytest.approx(alone.item(), rel=1e-9)
 
 
-def check_number_of_sources(name: str) -> None:
-    """Three sources in any order give one value, or a clear error."""
-    metric = load(name)
-    sources, fused = [noise(1), noise(2), noise(3)], noise(4)
-    if getattr(metric, "max_sources", None) == 2:
-        with pytest.raises(InputError, match=rf"{name}.*2 sources, and 3 were given"):
-            metric(sources, fused)
-        return
-    assert metric(sources, fused).item() == pytest.approx(metric(sources[::-1], fused).item(), rel=1e-9)
-
-
-def check_degenerate(name: str) -> None:
-    """No image gives NaN, and float32 serves for 8-bit levels."""
-    metric = load(name)
-    low, high = metric.range
-    for side in (2, 3, 5, 20):
-        black, gray, white = (constant(level, side, side) for level in (0, 77, 255))
-        rough = noise(side, 1, 1, side, side)
-        for first in (black, gray, white, rough):
-            for fused in (black, gray, white, rough, first * 0.5):
-                for sources in ([first], [first, black], [white, first]):
-                    value, values = metric.rate(sources, fused)
-                    for each in [value, *([] if values is None else values)]:
-                        assert not math.isnan(each.item()), (name, side)
-                        assert low - 1e-9 <= each.item() <= high + 1e-9, (name, side)
-    sources, fused = [noise(1), noise(2)], noise(3)
-    single = metric([each.float() for each in sources], fused.float())
-    assert single.item() == pytest.approx(metric(sources, fused).item(), rel=1e-6)
-
-
 def check_entry(name: str) -> None:
     """The metric tells what it is, and is registered with a summary and a citation."""
     entry, metric = registries().metrics.entry(name), load(name)
@@ -111,37 +63,6 @@ def check_entry(name: str) -> None:
         assert text.strip()
     assert metric.look_alikes.strip()
     assert type(metric).__doc__
-
-
-def check_flat_images(name: str, side: int) -> None:
-    """Black, grey, white and rough images of ``side`` pixels never give NaN, nor what lies outside the range."""
-    metric = load(name)
-    low, high = metric.range
-    black, gray, white, textured = (
-        constant(0, side, side),
-        constant(77, side, side),
-        constant(255, side, side),
-        noise(5, 1, 1, side, side),
-    )
-    for fused in (black, gray, white, textured):
-        for sources in ([black, gray], [gray, gray, white], [textured], [fused, textured]):
-            value, shares = metric.rate(sources, fused)
-            assert not math.isnan(value.item()), (name, fused[0, 0, 0, 0])
-            for share in [value] if shares is None else shares:
-                assert low - 1e-9 <= share.item() <= high + 1e-9
-
-
-def check_batch_and_combination(name: str, height: int, width: int, rel: float) -> None:
-    """A batch of three sources is a loop over its images, and the value is the sources' own, combined."""
-    metric = load(name)
-    sources, fused = [noise(seed, 3, 1, height, width) for seed in (1, 2, 3)], noise(4, 3, 1, height, width)
-    together, shares = metric.rate(sources, fused)
-    alone = [metric([each[i : i + 1] for each in sources], fused[i : i + 1]).item() for i in range(3)]
-    assert together.tolist() == pytest.approx(alone, rel=rel)
-    if metric.combine in ("mean", "sum"):
-        assert shares.shape == (3, 3)
-        combined = shares.sum(0) if metric.combine == "sum" else shares.mean(0)
-        assert together.tolist() == pytest.approx(combined.tolist(), rel=1e-12)
 
 
 class Triples:

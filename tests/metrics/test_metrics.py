@@ -169,27 +169,6 @@ def test_comparisons_are_symmetric(measure) -> None:
 # --- batches, devices, degenerate images ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("name", NAMES)
-def test_a_batch_is_a_loop_over_its_images(name: str, device: str) -> None:
-    metric = build_metric(name)
-    sources, fused = [noise(seed, 4, 1, 17, 23).to(device) for seed in (1, 2, 3)], noise(4, 4, 1, 17, 23).to(device)
-    together = metric(sources, fused)
-    alone = [metric([each[i : i + 1].cpu() for each in sources], fused[i : i + 1].cpu()).item() for i in range(4)]
-    assert together.shape == (4,)
-    assert together.device == fused.device
-    assert together.tolist() == pytest.approx(alone, rel=1e-10)
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_float32_serves(name: str, dtype: torch.dtype) -> None:
-    metric = build_metric(name)
-    sources, fused = [noise(1), noise(2)], noise(3)
-    value = metric([each.to(dtype) for each in sources], fused.to(dtype))
-    assert value.item() == pytest.approx(metric(sources, fused).item(), rel=1e-6)
-
-
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("levels", [(0, 0), (0, 255), (255, 255), (77, 78)])
 @pytest.mark.parametrize("side", [2, 16])
@@ -200,12 +179,6 @@ def test_constant_images_never_give_nan(name: str, levels: tuple[int, int], side
     assert not math.isnan(value)
     if isinstance(metric, FusedMetric) or name == "mi":
         assert value == pytest.approx(0, abs=1e-9)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_one_source_is_enough(name: str) -> None:
-    metric = build_metric(name)
-    assert metric([noise(1)], noise(2)).shape == (1,)
 
 
 def test_unusable_tensors_are_refused() -> None:
@@ -275,7 +248,7 @@ def test_a_metric_that_cannot_be_built_is_named_with_its_owner() -> None:
     before = registry.snapshot()
     try:
         registry.registrar("stranger")("needy", "builtins:range", direction="higher")
-        with pytest.raises(PluginError, match="the metric 'needy' of stranger cannot be built: TypeError"):
+        with pytest.raises(PluginError, match="the metric 'needy' of stranger failed: TypeError"):
             build_metric("needy")
     finally:
         registry.restore(before)

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.metrics import check_batch_and_combination, check_flat_images, image, load, noise
+from helpers.metrics import image, load, noise
 
-from fusekit.errors import InputError
 from fusekit.metrics.base import SourceMetric
 from fusekit.metrics.cc import correlation
 from fusekit.metrics.fsim import phase_congruency, sharp_congruency
@@ -239,28 +238,3 @@ def test_gradient_deviation_of_a_brighter_image_stands_at_the_border() -> None:
 def test_an_image_with_itself(name: str) -> None:
     x = smooth(12, 70, 66)
     assert load(name)([x], x).item() == pytest.approx(OWN[name], abs=1e-5)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_batch_is_a_loop_over_its_images(name: str) -> None:
-    check_batch_and_combination(name, 45, 50, 1e-9)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_float32_serves(name: str) -> None:
-    metric = load(name)
-    sources, fused = [smooth(1, 30, 34), noise(2, 1, 1, 30, 34)], noise(3, 1, 1, 30, 34)
-    value = metric([each.float() for each in sources], fused.float())
-    assert value.item() == pytest.approx(metric(sources, fused).item(), rel=1e-5)
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("side", [2, 3, 16])
-def test_degenerate_images_never_give_nan(name: str, side: int) -> None:
-    check_flat_images(name, side)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_no_source_is_refused(name: str) -> None:
-    with pytest.raises(InputError, match="at least one"):
-        load(name)([], noise(1))

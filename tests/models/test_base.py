@@ -22,6 +22,7 @@ from fusekit.models.parts import build_rule
 from fusekit.registry.discovery import registries
 from fusekit.registry.registry import entry_of
 from fusekit.rules.mean import Mean
+from fusekit.testing import assert_no_findings, check_model
 
 
 @pytest.fixture(autouse=True)
@@ -41,22 +42,8 @@ def images(count: int, *shape: int) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("network_class", FAMILIES)
-@pytest.mark.parametrize("size", [(16, 24), (5, 7), (17, 9)])
-@torch.inference_mode()
-def test_the_fused_image_has_the_sources_size_whatever_it_is(
-    network_class: type[FusionModel], size: tuple[int, int]
-) -> None:
-    fused = made(network_class).fuse(images(2, 1, 1, *size))
-    assert fused.shape == (1, 1, *size)
-    assert fused.isfinite().all()
-
-
-@pytest.mark.parametrize("network_class", FAMILIES)
-@torch.inference_mode()
-def test_a_batch_equals_its_images_one_by_one(network_class: type[FusionModel]) -> None:
-    network, sources = made(network_class), images(2, 3, 1, 10, 12)
-    alone = torch.cat([network.fuse([source[i : i + 1] for source in sources]) for i in range(3)])
-    torch.testing.assert_close(network.fuse(sources), alone)
+def test_the_families_keep_the_contract(network_class: type[FusionModel]) -> None:
+    assert_no_findings(check_model(network_class.spec.id))
 
 
 @torch.inference_mode()

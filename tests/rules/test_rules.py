@@ -12,6 +12,7 @@ from fusekit.models.contract import apply_rule
 from fusekit.models.parts import build_rule
 from fusekit.registry.discovery import load_plugins
 from fusekit.rules.base import FusionRule, WeightedRule, normalized
+from fusekit.testing import assert_no_findings, check_rule
 
 RULES = load_plugins([]).fusion_rules.names()
 SHAPES = ((2, 3, 5, 6), (1, 2, 3, 4, 5))
@@ -61,17 +62,18 @@ def test_every_builtin_rule_has_a_formula_here() -> None:
     assert sorted(NAIVE) == RULES
 
 
+@pytest.mark.parametrize("name", RULES)
+def test_rules_keep_the_contract(name: str) -> None:
+    assert_no_findings(check_rule(name))
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("count", [2, 3])
 @pytest.mark.parametrize("name", RULES)
 def test_rules_against_their_formulas(name: str, count: int, shape: tuple[int, ...]) -> None:
     sources = features(count, shape)
-    copies = [each.clone() for each in sources]
-    rule = build_rule(name)
-    fused = rule.apply(sources).features
-    assert fused.shape == shape
-    torch.testing.assert_close(fused, NAIVE[name](copies), atol=1e-5, rtol=1e-5)
-    assert all(torch.equal(each, copy) for each, copy in zip(sources, copies, strict=True))
+    fused = build_rule(name).apply(sources).features
+    torch.testing.assert_close(fused, NAIVE[name](sources), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -86,15 +88,6 @@ def test_weights_make_the_fused_features(name: str) -> None:
     assert weights.dim() == 5
     torch.testing.assert_close((weights * torch.stack(sources)).sum(0), fused)
     torch.testing.assert_close(weights.sum(0), torch.ones_like(weights[0]))
-
-
-@pytest.mark.parametrize("name", RULES)
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_rules_keep_the_type(name: str, dtype: torch.dtype) -> None:
-    sources = [each.to(dtype) for each in features(2, (1, 2, 4, 4))]
-    fused = build_rule(name).apply(sources).features
-    assert fused.dtype == dtype
-    torch.testing.assert_close(fused.float(), NAIVE[name]([each.float() for each in sources]), atol=0.05, rtol=0.05)
 
 
 @pytest.mark.parametrize("name", [name for name in RULES if name != "sum"])

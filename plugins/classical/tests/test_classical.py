@@ -3,7 +3,13 @@ import torch
 
 import fusekit
 from fusekit.extend import OptionError, RuleError
+from fusekit.testing import assert_no_findings, check_model
 from fusekit_classical.pyramid import LaplacianPyramid, compose, decompose
+
+
+@pytest.mark.parametrize("name", ["pixel", "laplacian-pyramid"])
+def test_the_models_keep_the_contract(name):
+    assert_no_findings(check_model(name))
 
 
 @pytest.mark.parametrize("size", [(64, 64), (33, 50), (7, 5), (2, 2), (3, 17)])

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fusekit.extend import EncoderDecoder, OptionError
+from fusekit.testing import assert_no_findings, check_decoder, check_edge_operator, check_encoder, check_model
 from fusekit_ehdran.encoder import DilatedResidualAttention, pooling_gate
 from fusekit_ehdran.model import DILRAN, EHDRAN
 
@@ -26,21 +27,29 @@ def images(count: int, *shape: int) -> list[Tensor]:
     return [torch.rand(shape, generator=generator) for _ in range(count)]
 
 
-@pytest.mark.parametrize("size", [(2, 2), (7, 5), (33, 50), (2, 9), (16, 16)])
-@torch.inference_mode()
-def test_any_size_is_kept(network: EncoderDecoder, size: tuple[int, int]) -> None:
-    first, second = images(2, 1, 1, *size)
-    assert network.encode(first).shape == (1, 64, *size)
-    for found in (network.reconstruct(first), network.fuse([first, second])):
-        assert found.shape == (1, 1, *size)
-        assert found.isfinite().all()
+@pytest.mark.parametrize("name", ["ehdran", "dilran"])
+def test_the_models_keep_the_contract(name: str) -> None:
+    assert_no_findings(check_model(name))
 
 
-@torch.inference_mode()
-def test_a_batch_equals_its_images_one_by_one(network: EncoderDecoder) -> None:
-    sources = images(2, 3, 1, 13, 10)
-    alone = [network.fuse([source[i : i + 1] for source in sources]) for i in range(3)]
-    torch.testing.assert_close(network.fuse(sources), torch.cat(alone), atol=1e-5, rtol=0)
+@pytest.mark.parametrize("edge", ["none", "drgo", "sobel"])
+def test_the_encoder_keeps_the_contract(edge: str) -> None:
+    assert_no_findings(check_encoder("dran", edge=edge))
+
+
+@pytest.mark.parametrize("name", ["conv3", "conv3-linear"])
+def test_the_decoders_keep_the_contract(name: str) -> None:
+    assert_no_findings(check_decoder(name))
+    assert_no_findings(check_decoder(name, encoder="dran"))
+
+
+def test_the_edge_operator_keeps_the_contract() -> None:
+    assert_no_findings(check_edge_operator("drgo"))
+
+
+def test_parts_make_a_model_that_keeps_the_contract() -> None:
+    parts = {"encoder": "dran", "edge": "drgo", "decoder": "conv3", "encoder_options": {"channels": 8}}
+    assert_no_findings(check_model("composed", parts))
 
 
 @torch.inference_mode()

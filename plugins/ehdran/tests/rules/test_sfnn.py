@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fusekit.extend import RuleError, build_rule
+from fusekit.testing import assert_no_findings, check_rule
 from fusekit_ehdran.rules import nuclear
 from fusekit_ehdran.rules.nuclear import greatest_nuclear_norms, nuclear_norm, nuclear_norms
 
@@ -53,6 +54,11 @@ def test_the_sfnn_rules_against_a_loop(name: str, count: int) -> None:
                 for activity, feature in zip(activities, features, strict=True)
             )
             torch.testing.assert_close(fused[image, channel], wanted.float(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", [*SFNN, "sfnn-local"])
+def test_the_rules_keep_the_contract(name: str) -> None:
+    assert_no_findings(check_rule(name))
 
 
 @pytest.mark.parametrize("name", SFNN)
