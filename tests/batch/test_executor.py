@@ -176,6 +176,7 @@ def test_a_model_made_by_hand_goes_along() -> None:
     assert replace(sent, options=FuseOptions(color="gray"))(case) == Outcome("skipped", other_settings=True)
 
 
+@pytest.mark.process
 def test_an_executor_of_processes(register: Callable[[type], None]) -> None:
     register(Processes)
     cases = [
