@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.metrics import Triples
 from helpers.paths import SHARED
-
-from fusekit_bench.calibration import Triples
 
 # The images here are small: on a machine with a busy core, threads that wait for each other make the tests ten times as
 # slow. Programs that the tests start inherit this.

@@ -15,15 +15,21 @@ SCRIPT = ROOT / "scripts" / "house.py"
 DOORS = {"fusekit", "fusekit.extend", "fusekit.testing"}
 # The bench measures the rooms, and may enter any.
 MEASURES = "fusekit_bench"
-# Tests of a plugin that look behind the doors, each for what no door shows: how a model is run in tiles.
+# Tests of a plugin that look behind the doors, each for what no door shows: how a model is run in tiles, and how a
+# kernel proves itself on a device.
 BEHIND_THE_DOORS = {
+    "ehdran/tests/kernels/test_trials.py": {
+        "fusekit.machine.backends",
+        "fusekit.machine.probation",
+        "fusekit.models.trials",
+    },
     "ehdran/tests/rules/test_surveys.py": {
         "fusekit.evaluation.rate",
         "fusekit.fusing.run",
         "fusekit.images.samples",
         "fusekit.images.tiles",
         "fusekit.options",
-    }
+    },
 }
 LIGHT = (
     "fusekit",

@@ -209,7 +209,7 @@ def test_an_unknown_choice_names_the_nearest(model: FusionModel, folders: list[P
         with pytest.raises(UnknownNameError, match="unknown option 'devise'; did you mean 'device'"):
             call()
     with pytest.raises(OptionError, match="unknown option 'optimize'"):
-        fusekit.load("ehdran", optimize=False)  # type: ignore[call-arg]
+        fusekit.load("ehdran", form="plain")
     with pytest.raises(OptionError, match="options are given as FuseOptions or as keywords, not as 'mean'"):
         fusekit.fuse([texture(1), texture(2)], model, "mean")  # type: ignore[arg-type]
 

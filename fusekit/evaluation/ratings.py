@@ -47,8 +47,7 @@ class Comparison:
 
     def values(self, method: str, metric: str, part: str = "value") -> list[float]:
         """Return one number an image: the metric's ``value``, or its ``worst`` source's if there is one."""
-        rows = [rating[metric] for rating in self.ratings[method].values()]
-        return [row["worst"] if part == "worst" and row["worst"] is not None else row["value"] for row in rows]
+        return [part_of(rating[metric], part) for rating in self.ratings[method].values()]
 
     def mean(self, method: str, metric: str, part: str = "value") -> float:
         """Return the mean over the images."""
@@ -56,10 +55,7 @@ class Comparison:
 
     def std(self, method: str, metric: str, part: str = "value") -> float:
         """Return the sample standard deviation over the images; 0 for a single one, NaN where a value is infinite."""
-        values = self.values(method, metric, part)
-        if not all(map(math.isfinite, values)):
-            return math.nan
-        return statistics.stdev(values) if len(values) > 1 else 0.0
+        return deviation(self.values(method, metric, part))
 
     def best(self, metric: str, part: str = "value") -> str:
         """Return the method with the best mean, by the metric's direction."""
@@ -68,15 +64,12 @@ class Comparison:
 
     def mean_rank(self, method: str) -> float:
         """Return the method's rank, 1 the best, averaged over images and metrics; equal values share their ranks."""
-        ranks = []
+        own, places = self.methods.index(method), []
         for metric in self.metrics:
-            columns = {each: self.values(each, metric) for each in self.methods}
-            for index in range(len(self.images)):
-                scores = {each: _badness(metric, column[index]) for each, column in columns.items()}
-                below = sum(score < scores[method] for score in scores.values())
-                equal = sum(score == scores[method] for score in scores.values())
-                ranks.append(below + (equal + 1) / 2)
-        return statistics.fmean(ranks)
+            columns = [self.values(each, metric) for each in self.methods]
+            for values in zip(*columns, strict=True):
+                places.append(ranks([_badness(metric, value) for value in values])[own])
+        return statistics.fmean(places)
 
     def significance(self, metric: str) -> dict[str, float]:
         """Return, for each method but the best, the p-value of its difference from the best on this metric.
@@ -93,6 +86,24 @@ class Comparison:
         """Return the images in the order of the metric, the worst first."""
         values = dict(zip(self.images, self.values(method, metric), strict=True))
         return sorted(values, key=lambda image: -_badness(metric, values[image]))[:count]
+
+
+def part_of(rating: Rating, part: str) -> float:
+    """Return the ``value`` of a rating, or its ``worst`` source's where it has one."""
+    worst = rating["worst"]
+    return worst if part == "worst" and worst is not None else rating["value"]
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Return the sample standard deviation; 0 for a single value, NaN where one is infinite."""
+    if not all(map(math.isfinite, values)):
+        return math.nan
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def ranks(scores: Sequence[float]) -> list[float]:
+    """Return each score's rank, 1 that of the least; equal scores share their ranks."""
+    return [sum(each < own for each in scores) + (sum(each == own for each in scores) + 1) / 2 for own in scores]
 
 
 def _badness(metric: str, value: float) -> float:

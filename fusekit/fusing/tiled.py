@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.profiler import record_function
 from torch.utils import _pytree as pytree
 
 from fusekit.errors import PluginError
@@ -80,7 +81,8 @@ class _Encoded:
 
     def features(self, tile: Tile) -> list[Features]:
         """Return the features of each source in a tile's window."""
-        return self._model.encode_sources([tile.window(source) for source in self._sources])
+        with record_function("fusekit.encode"):
+            return self._model.encode_sources([tile.window(source) for source in self._sources])
 
     def preview(self) -> list[Features]:
         """Return the features of each source shrunk to about `_PREVIEW` pixels a side."""
@@ -89,7 +91,8 @@ class _Encoded:
         least = max(multiple, self._model.spec.min_size)
         sides = [max(int(length * share), least) for length in size]
         shrunk = [resize_to(source.float(), sides).to(source.dtype) for source in self._sources]
-        return self._model.encode_sources([pad_to_multiple(source, multiple) for source in shrunk])
+        with record_function("fusekit.encode"):
+            return self._model.encode_sources([pad_to_multiple(source, multiple) for source in shrunk])
 
 
 class _Kept(_Encoded):
@@ -125,17 +128,21 @@ def _surveyed(rule: FusionRule, encoded: _Encoded, parts: Sequence[Tile], plan: 
     surveys = surveys_of(rule, plan.demand.count, plan.demand.features.shapes, plan.survey_memory)
     assert surveys is not None
     for survey, group in zip(surveys, leaf_groups(encoded.preview())[0], strict=True):
-        survey.preview(group)
+        with record_function("fusekit.rule"):
+            survey.preview(group)
     open_ones: list[tuple[int, Survey]] = list(enumerate(surveys))
     passes = 0
     while open_ones:
         for tile in parts:
             groups = leaf_groups(encoded.features(tile))[0]
-            for index, survey in open_ones:
-                survey.add(groups[index], tile)
-        open_ones = [(index, survey) for index, survey in open_ones if survey.finish_pass()]
+            with record_function("fusekit.rule"):
+                for index, survey in open_ones:
+                    survey.add(groups[index], tile)
+        with record_function("fusekit.rule"):
+            open_ones = [(index, survey) for index, survey in open_ones if survey.finish_pass()]
         passes += 1
-    rules = [survey.rule() for survey in surveys]
+    with record_function("fusekit.rule"):
+        rules = [survey.rule() for survey in surveys]
     for found, survey in zip(rules, surveys, strict=True):
         if found.reach is None or found.reach > survey.reach:
             raise PluginError(

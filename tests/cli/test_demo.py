@@ -12,8 +12,8 @@ from fusekit.evaluation.rate import metric_names
 from fusekit.images.files import read_image
 
 
-@pytest.mark.parametrize(("pair", "is_color"), [("ct-mri", False), ("pet-mri", True)])
-def test_the_demo_fuses_and_prints(tmp_path: Path, pair: str, is_color: bool) -> None:
+@pytest.mark.parametrize(("pair", "color"), [("ct-mri", False), ("pet-mri", True)])
+def test_the_demo_fuses_and_prints(tmp_path: Path, pair: str, color: bool) -> None:
     folder = tmp_path / "made" / "here"
     code, out, err = run_cli(["demo", "--pair", pair, "-o", folder])
     assert (code, err) == (0, "")
@@ -28,11 +28,11 @@ def test_the_demo_fuses_and_prints(tmp_path: Path, pair: str, is_color: bool) ->
         f"{pair}-side-by-side.png",
     }
     image = read_image(target)
-    assert (image.size, image.depth, image.color) == ((256, 256), "uint8", is_color)
+    assert (image.size, image.depth, image.color) == ((256, 256), "uint8", color)
     assert read_image(folder / f"{pair}-side-by-side.png").size == (256, 3 * 256 + 8)
     record = json.loads((folder / f"{target.name}.json").read_text(encoding="utf-8"))
     assert record["rule"]["name"] == "l1-local"
-    assert record["chroma_from"] == (1 if is_color else None)
+    assert record["chroma_from"] == (1 if color else None)
 
 
 def test_the_demo_takes_a_rule(tmp_path: Path) -> None:

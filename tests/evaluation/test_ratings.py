@@ -186,7 +186,7 @@ class Fragile(FusedMetric):
 def test_what_a_metric_raises_is_the_failure_of_its_image(folders, monkeypatch):
     registry = registries().metrics
     before = registry.snapshot()
-    registry.registrar("strange")("fragile", f"{__name__}:Fragile")
+    registry.registrar("strange")("fragile", f"{__name__}:Fragile", direction="higher")
     load = registry.load
     monkeypatch.setattr(registry, "load", lambda name: Fragile if name == "fragile" else load(name))
     try:

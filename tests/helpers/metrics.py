@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from fusekit.evaluation.rate import read_luminance
 from fusekit.metrics.base import FusedMetric, Metric
 from fusekit.metrics.build import build_metric
 from fusekit.registry.discovery import registries
@@ -58,3 +63,32 @@ def check_entry(name: str) -> None:
         assert text.strip()
     assert metric.look_alikes.strip()
     assert type(metric).__doc__
+
+
+class Triples:
+    """Image triples with the values of published implementations, ``values.json`` and ``triples/NAME/{A,B,F}.png``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._published = json.loads((folder / "values.json").read_text(encoding="utf-8"))
+        self._values: dict[tuple[str, str], float] = {}
+
+    def names(self) -> list[str]:
+        return sorted(self._published)
+
+    def images(self, triple: str) -> list[torch.Tensor]:
+        """Return A, B and F of a triple, (1, 1, H, W) each in [0, 1]."""
+        return [read_luminance(self.folder / "triples" / triple / f"{letter}.png") for letter in "ABF"]
+
+    def value(self, metric: str, triple: str) -> float:
+        """Return our value of a metric on a triple; each is computed once."""
+        if (metric, triple) not in self._values:
+            first, second, fused = self.images(triple)
+            with torch.no_grad():
+                self._values[metric, triple] = load(metric)([first, second], fused).item()
+        return self._values[metric, triple]
+
+    def known(self, triple: str, quantity: str, implementation: str) -> float | None:
+        """Return the published value, ``None`` where there is no number."""
+        value = self._published[triple].get(quantity, {}).get(implementation)
+        return None if value is None or math.isnan(float(value)) else float(value)

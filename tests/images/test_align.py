@@ -83,8 +83,8 @@ def test_first_leaves_alone_what_knows_its_place() -> None:
 
 
 def test_the_name_is_one_that_is_registered() -> None:
-    with pytest.raises(UnknownNameError, match="unknown aligner 'frist'; did you mean 'first'"):
-        aligned([SMALL, LARGE], "frist")
+    with pytest.raises(UnknownNameError, match="unknown aligner 'firsst'; did you mean 'first'"):
+        aligned([SMALL, LARGE], "firsst")
 
 
 def test_a_plugin_aligns_what_has_one_size_too(add: Add) -> None:

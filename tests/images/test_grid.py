@@ -9,7 +9,7 @@ import pytest
 
 from fusekit.images.grid import Grid
 
-AFFINE = np.diag([-0.5, -0.5, 3.0, 1.0])
+AFFINE: Any = np.diag([-0.5, -0.5, 3.0, 1.0])
 VOLUME = Grid((4, 6, 5), (0.5, 0.5, 3.0), AFFINE, ("x", "y", "z"))
 
 
@@ -21,7 +21,8 @@ def moved(by: tuple[float, float, float], turn: float = 0.0) -> Grid:
 
 
 def test_the_same_grids_do_not_differ() -> None:
-    assert VOLUME.differs_from(Grid((4, 6, 5), [0.5, 0.5, 3.0], AFFINE.tolist(), ["x", "y", "z"])) is None
+    given: Any = ((4, 6, 5), [0.5, 0.5, 3.0], AFFINE.tolist(), ["x", "y", "z"])
+    assert VOLUME.differs_from(Grid(*given)) is None
     assert moved((0, 0, 0.001)).differs_from(VOLUME) is None
     assert moved((0, 0, 0)) == VOLUME
     assert hash(VOLUME) == hash(moved((0, 0, 0)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ AXES = ("slice", "row", "column")
 
 @pytest.mark.parametrize("slices", [2, 3, 5])
 def test_a_volume_is_not_taken_for_colour(slices: int) -> None:
-    grid = Grid((6, 5, slices), (1.0, 1.0, 3.0), np.eye(4), ("x", "y", "z"))
+    affine: Any = np.eye(4)
+    grid = Grid((6, 5, slices), (1.0, 1.0, 3.0), affine, ("x", "y", "z"))
     volume = from_pixels(np.zeros((6, 5, slices), np.uint16), color=False, grid=grid)
     assert (volume.color, volume.size, volume.depth) == (False, (6, 5, slices), "uint16")
     assert volume.grid is grid

@@ -1,23 +1,38 @@
 """The weights that come with the package are the pinned files, and good autoencoders."""
 
 import json
+import math
 import re
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from helpers.paths import SHARED
 
 import fusekit
 from fusekit.cases.folders import matched
 from fusekit.images import samples
+from fusekit.images.files import read_image
+from fusekit.images.ranges import output_to_unit, unit_luminance
+from fusekit.models.base import EncoderDecoder
 from fusekit.registry.discovery import registries
 from fusekit.weights.resolve import find_bundled
 from fusekit.weights.store import read_metadata
 from fusekit.weights.verify import verify_all
-from fusekit_bench.weights import reconstruction_psnr
 
 DATASETS = ["ct-mri", "spect-mri", "pet-mri"]
 SHIPPED = [f"{model}.{dataset}" for model in ("ehdran", "dilran") for dataset in DATASETS]
+
+
+def reconstruction_psnr(network: EncoderDecoder, path: Path) -> float:
+    """Return the PSNR in dB, peak 1, of decode(encode(x)) against x."""
+    unit = unit_luminance(read_image(path), network.spec.normalization)
+    with torch.inference_mode():
+        raw = network.reconstruct(torch.from_numpy(unit)[None, None])
+    error = np.square(output_to_unit(raw[0, 0].numpy(), network.spec.output) - unit).mean()
+    return -10 * math.log10(error)
 
 
 def test_all_bundled_weights_are_pinned_and_intact():

@@ -9,4 +9,4 @@ from fusekit import hookimpl
 
 @hookimpl
 def register_commands(register: Callable[..., None]) -> None:
-    register("bench", "fusekit_bench.commands.main:bench", summary="Re-run the figures of docs and model cards.")
+    register("bench", "fusekit_bench.cli:bench", summary="Re-run the figures of docs and model cards.")

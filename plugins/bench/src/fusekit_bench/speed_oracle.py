@@ -21,9 +21,8 @@ from torch import Tensor, nn
 
 from fusekit.machine.allocator import keep_freed_memory
 from fusekit.machine.threads import torch_threads
-from fusekit.models.base import EncoderDecoder, FusionModel
+from fusekit.models.base import FusionModel
 from fusekit.rules.base import FusionRule, WeightedRule, normalized
-from fusekit_bench.speed_race import Stopwatch
 
 #: What each of the rules makes of nuclear norms (N, B, C).
 _ACTIVITIES: Mapping[str, Callable[[Tensor], Tensor]] = {
@@ -32,9 +31,6 @@ _ACTIVITIES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "sfnn-sum": lambda norms: norms.sum(-1, keepdim=True),
     "sfnn-channel": lambda norms: norms,
 }
-# As many channels tell how many threads serve the decompositions best, and images of this side which layout.
-_TRIAL_CHANNELS = 2
-_TRIAL_SIDE = 512
 
 
 class Choices(NamedTuple):
@@ -111,43 +107,3 @@ def published_rule(rule: FusionRule | None, choices: Choices) -> FusionRule | No
     if rule is None or rule.name not in _ACTIVITIES or rule.options:
         return rule
     return PublishedSFNN(rule.name, choices.decomposition_threads)
-
-
-def choose(network: FusionModel, rule: FusionRule | None, sources: Sequence[Tensor]) -> Choices:
-    """Return the faster choices for these sources (B, 1, H, W), by the better of two turns each.
-
-    On a CPU the allocator is set before, for the whole process.
-
-    Args:
-        network: in evaluation mode; afterwards it is as `published` leaves it.
-        rule: of the race.
-        sources: of the race.
-    """
-    keeps = sources[0].device.type == "cpu" and keep_freed_memory()
-    if not isinstance(network, EncoderDecoder):
-        return Choices(False, torch.get_num_threads(), keeps)
-    stopwatch = Stopwatch(sources[0].device)
-    seconds: dict[bool, list[float]] = {True: [], False: []}
-    part = sources[0][:1, :, :_TRIAL_SIDE, :_TRIAL_SIDE]
-    with torch.inference_mode():
-        for channels_last in (False, True, False, True):
-            published(network, Choices(channels_last))
-            if not seconds[channels_last]:
-                network.reconstruct(part)
-            seconds[channels_last].append(stopwatch.time(lambda: network.reconstruct(part)).seconds)
-        channels_last = min(seconds[True]) < min(seconds[False])
-        threads = torch.get_num_threads()
-        if isinstance(published_rule(rule, Choices()), PublishedSFNN) and threads > 1:
-            threads = _decomposition_threads(network.encode(sources[0][:1]), stopwatch)
-    return Choices(channels_last, threads, keeps)
-
-
-def _decomposition_threads(features: Tensor, stopwatch: Stopwatch) -> int:
-    """Return whether one thread or all of torch's decompose some channels of (B, C, H, W) faster."""
-    counts = (1, torch.get_num_threads())
-    matrices = features[0].float().softmax(dim=0)[:_TRIAL_CHANNELS].contiguous()
-    seconds: dict[int, list[float]] = {count: [] for count in counts}
-    for count in (*counts, *counts):
-        with torch_threads(count):
-            seconds[count].append(stopwatch.time(lambda: [_nuclear_norm(each) for each in matrices]).seconds)
-    return min(counts, key=lambda count: min(seconds[count]))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 import fusekit
-from fusekit.errors import FusekitWarning
+from fusekit.extend import FusekitWarning
 from fusekit.machine import backends, probation
 from fusekit.models import trials as sampling
 from fusekit_ehdran.model import DILRAN, EHDRAN

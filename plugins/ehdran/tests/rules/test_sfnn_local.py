@@ -5,8 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusekit.errors import RuleError
-from fusekit.models.parts import build_rule
+from fusekit.extend import RuleError, build_rule
 from fusekit_ehdran.rules import local_statistics as sfnn_local
 from fusekit_ehdran.rules.local_statistics import detail_norms, keep_edges, smoothed
 

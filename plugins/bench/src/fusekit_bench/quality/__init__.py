@@ -1,0 +1,1 @@
+"""The quality table and the ablation: methods, protocols, ratings, tables, figures."""

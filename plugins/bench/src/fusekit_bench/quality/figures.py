@@ -1,0 +1,140 @@
+"""The figures of a quality table: each method's means as dots, and some fused images beside their sources."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fusekit.evaluation.ratings import part_of
+from fusekit.images.files import read_image
+from fusekit.images.image import Array, full_scale
+from fusekit.pipeline import fuse
+from fusekit_bench.publish import bare, new_figure, save_figure
+from fusekit_bench.quality.methods import Measure, Method, key_of, loaded, spec_of
+from fusekit_bench.quality.protocols import spread
+from fusekit_bench.quality.table import Row, Table, by_rank, summary, title
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: Colours that differ also for the colour-blind (Okabe and Ito, 2008).
+_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+_PAIRS = 3
+_MOST_METHODS = 8
+
+
+def draw_plot(table: Table, path: Path) -> None:
+    """Draw a row of panels a dataset, a panel a measure: every method's mean with its deviation, the best at the top.
+
+    The measures are those that methods are ranked by, or the table's first three without these. The format is that of
+    the extension: ``.svg`` or ``.png``.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    measures = table.ranked or table.measures[:3]
+    groups = table.by_dataset()
+    rows = sum(len(group) for group in groups.values())
+    figure = new_figure(2.2 + 2.6 * len(measures), 0.9 * len(groups) + 0.21 * rows + 0.4)
+    heights = [len(group) + 3 for group in groups.values()]
+    panels = figure.subplots(len(groups), len(measures), squeeze=False, gridspec_kw={"height_ratios": heights})
+    colors = dict(zip(dict.fromkeys(_family(row) for row in table.rows), _COLORS * len(table.rows), strict=False))
+    for line, group in zip(panels, groups.values(), strict=True):
+        ordered = by_rank(group, measures)
+        for axes, measure in zip(line, measures, strict=True):
+            _dots(axes, ordered, measure, colors)
+        for axes in line[1:]:
+            axes.set_yticklabels([])
+        line[0].set_title(group[0].dataset.title, loc="left", fontsize=9, fontweight="bold")
+    save_figure(figure, path)
+
+
+def _family(row: Row) -> str:
+    return row.method.label.partition(" · ")[0] or row.method.model
+
+
+def _dots(axes: Axes, rows: list[Row], measure: Measure, colors: dict[str, str]) -> None:
+    found: Any = summary(rows, [measure]).droplevel(1, axis=1)
+    best = found["gain"].max()
+    for place, row in enumerate(rows):
+        color, (mean, std, gain, _) = colors[_family(row)], found.loc[row.name]
+        axes.errorbar(mean, place, xerr=std, fmt="none", ecolor=color, elinewidth=1, alpha=0.45)
+        axes.plot(mean, place, "o", color=color, markersize=6 if gain == best else 4)
+        axes.annotate(
+            f"{mean:.3f}",
+            (mean, place),
+            (0, 3.5),
+            textcoords="offset points",
+            ha="center",
+            fontsize=5.5,
+            fontweight="bold" if gain == best else "normal",
+        )
+    axes.set_yticks(range(len(rows)), [row.name for row in rows], fontsize=7)
+    for label, row in zip(axes.get_yticklabels(), rows, strict=True):
+        label.set_color(colors[_family(row)])
+    axes.set_ylim(len(rows) - 0.4, -0.9)
+    bare(axes)
+    axes.grid(axis="both", color="0.9", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(title(measure) + (", lower is better" if measure.arrow == "↓" else ""), fontsize=7)
+
+
+def draw_grid(table: Table, rows: list[Row], path: Path, device: str) -> None:
+    """Draw some test pairs of a dataset, a row each: the sources, and what the most telling methods make of them.
+
+    Under each fused image stand its own values of what methods are ranked by. Images come as ``fusekit fuse`` writes
+    them, in colour where a source is.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    shown = telling(rows, table.ranked or table.measures[:3])
+    cases = {case.name: case for case in rows[0].cases}
+    names = spread(sorted(cases), _PAIRS)
+    columns = len(rows[0].dataset.source_names) + len(shown)
+    figure = new_figure(1.6 * columns, 1.95 * len(names))
+    for line, name in zip(figure.subplots(len(names), columns, squeeze=False), names, strict=True):
+        paths = cases[name].files
+        for axes, role, source in zip(line, rows[0].dataset.source_names, paths, strict=False):
+            _show(axes, read_image(source).pixels, role, name)
+        for axes, row in zip(line[len(paths) :], shown, strict=True):
+            image = _fused(row.method, paths, path.with_name("cache") / row.dataset.name, device)
+            _show(axes, image, row.name, _caption(row, name, table.ranked))
+    save_figure(figure, path)
+
+
+def _fused(method: Method, paths: Sequence[Path], cache: Path, device: str) -> Array:
+    """Return the pixels that ``fusekit fuse`` writes, kept as a file for the next time."""
+    kept = cache / f"{paths[0].stem}-{key_of(method, device)}{paths[0].suffix}"
+    if not kept.exists():
+        model = loaded(method.model, method.weights, device)
+        fuse(list(paths), model, rule=method.rule).save(kept, record=False)
+    return read_image(kept).pixels
+
+
+def telling(rows: list[Row], measures: Sequence[Measure]) -> list[Row]:
+    """Return a few rows, in their order: of each model the best by mean rank and the one with its default rule."""
+    chosen: set[str] = set()
+    ordered = by_rank(rows, measures)
+    for family in dict.fromkeys(map(_family, rows)):
+        members = [row for row in ordered if _family(row) == family]
+        default = spec_of(members[0].method.model).default_rule
+        for row in members:
+            if row is members[0] or row.method.rule == default:
+                chosen.add(row.name)
+    return [row for row in rows if row.name in chosen][:_MOST_METHODS]
+
+
+def _caption(row: Row, name: str, measures: Sequence[Measure]) -> str:
+    images = list(row.ratings.values())[-1]
+    parts = [(each, " (worse)" if each.part == "worst" else "") for each in measures]
+    return "  ".join(f"{each.metric}{note} {part_of(images[name][each.name], each.part):.2f}" for each, note in parts)
+
+
+def _show(axes: Axes, pixels: Array, heading: str, caption: str) -> None:
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=full_scale(str(pixels.dtype)))
+    axes.set_title(heading, fontsize=6.5, pad=2)
+    axes.set_xlabel(caption, fontsize=5.5, labelpad=2)
+    axes.set_xticks([])
+    axes.set_yticks([])

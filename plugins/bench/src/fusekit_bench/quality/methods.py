@@ -1,0 +1,201 @@
+"""What a quality table compares: methods (a model, its weights, a rule) by measures; and what tells results apart."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from fusekit.cases.datasets import Dataset
+from fusekit.errors import OptionError
+from fusekit.evaluation.rate import arrow, metric_names
+from fusekit.metrics.base import SourceMetric
+from fusekit.metrics.sets import PAPER
+from fusekit.models.base import FusionModel
+from fusekit.models.load import load
+from fusekit.registry.discovery import registries
+from fusekit.registry.specs import ModelSpec
+from fusekit.version import code_digest
+
+#: What every result passes through, beside the model's, the rule's and the metrics' own code.
+_PATH_OF_DATA = (
+    "fusekit_bench.quality.scores",
+    "fusekit.evaluation.rate",
+    "fusekit.images.color",
+    "fusekit.images.ranges",
+    "fusekit.models.base",
+    "fusekit.models.shapes",
+    "fusekit.rules.base",
+)
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of a table.
+
+    Attributes:
+        model: registered name.
+        rule: registered name; ``None`` for a model that takes none.
+        weights: tag, file or address; ``None`` for a model without trained weights.
+        label: what the row is called.
+    """
+
+    model: str
+    rule: str | None
+    weights: str | None = None
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """The label, or else model and rule."""
+        return self.label or (f"{self.model} · {self.rule}" if self.rule else self.model)
+
+
+def parse_methods(texts: Sequence[str]) -> list[Method]:
+    """Return the methods that ``MODEL[:RULE]`` texts name; ``MODEL:*`` is the model with every registered rule.
+
+    Raises:
+        UnknownNameError: there is no such model or rule.
+        OptionError: a rule is given to a model that takes none.
+    """
+    methods: list[Method] = []
+    for text in texts:
+        model, _, rule = text.partition(":")
+        spec = spec_of(model)
+        if spec.rule_policy != "free":
+            if rule:
+                raise OptionError(f"the model {model!r} takes no rule; write {model!r} instead of {text!r}")
+            methods.append(Method(model, None))
+            continue
+        rules = registries().fusion_rules.names() if rule == "*" else [rule or spec.default_rule]
+        for each in rules:
+            registries().fusion_rules.entry(each)
+            methods.append(Method(model, each))
+    return list(dict.fromkeys(methods))
+
+
+def with_weights(method: Method, dataset: Dataset, given: Mapping[str, str]) -> Method:
+    """Return the method with the weights for a dataset: those given for its model, or those that its model brings.
+
+    Raises:
+        OptionError: the model has trained weights, but none for this dataset.
+    """
+    spec = spec_of(method.model)
+    weights = given.get(method.model)
+    if weights is None and spec.weights:
+        known = ", ".join(each.tag for each in spec.weights)
+        if spec.find_weights(dataset.weights) is None:
+            raise OptionError(
+                f"the model {method.model!r} has no weights {dataset.weights!r}, which the dataset {dataset.name!r} "
+                f"asks for; name some: --weights {method.model}=FILE, or one of its own: {known}"
+            )
+        weights = dataset.weights
+    return Method(method.model, method.rule, weights, method.label)
+
+
+def spec_of(model: str) -> ModelSpec:
+    """Return what is registered of a model."""
+    spec: ModelSpec = registries().models.entry(model).details["spec"]
+    return spec
+
+
+@lru_cache(maxsize=4)
+def loaded(model: str, weights: str | None, device: str) -> FusionModel:
+    """Return the model of a method, in evaluation mode; the last few are kept."""
+    return load(model, weights=weights, device=device)
+
+
+def key_of(method: Method, device: str) -> str:
+    """Return a digest of all that a method's fused images follow from, besides the sources.
+
+    These are the model's configuration, its weights' bytes, the rule, the code of both, and the kind of device.
+    """
+    network = loaded(method.model, method.weights, device)
+    weights = network.provenance.weights if network.provenance else None
+    parts = {type(module).__module__ for module in network.modules()}
+    rule = network.choose_rule(method.rule)
+    if rule is not None:
+        parts.add(type(rule).__module__)
+    facts: dict[str, Any] = {
+        "model": method.model,
+        "config": network.config,
+        "policies": [network.spec.normalization, network.spec.output],
+        "weights": weights.sha256 if weights else None,
+        "rule": method.rule,
+        "path": [code_digest(each, alone=True) for each in _PATH_OF_DATA],
+        "code": [code_digest(each) for each in sorted(parts) if each.partition(".")[0] != "torch"],
+        "device": network.device.type,
+        "torch": torch.__version__,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:20]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric and the form of the images that it sees.
+
+    Attributes:
+        metric: registered name, or ``reconstruction``.
+        view: ``file``, ``float`` or ``model``.
+    """
+
+    metric: str
+    view: str = "file"
+
+    @property
+    def name(self) -> str:
+        """The metric's name, with ``float:`` or ``model:`` before it for these views."""
+        return self.metric if self.view == "file" else f"{self.view}:{self.metric}"
+
+    @property
+    def part(self) -> str:
+        """What a table shows: the ``worst`` source's value of a metric that averages over sources, else its ``value``.
+
+        An average over the sources is high for a copy of one of them. The paper's definitions stay as they are.
+        """
+        if self.view != "file":
+            return "value"
+        return "worst" if issubclass(registries().metrics.load(self.metric), SourceMetric) else "value"
+
+    @property
+    def arrow(self) -> str:
+        """↑ where higher values are better, ↓ where lower ones are."""
+        return "↑" if self == RECONSTRUCTION else arrow(self.metric)
+
+    @property
+    def key(self) -> str:
+        """The name with a digest of the metric's code."""
+        if self == RECONSTRUCTION:
+            return self.name
+        return f"{self.name}@{code_digest(registries().metrics.load(self.metric).__module__)}"
+
+
+#: How well a model reconstructs single images; not a metric of fusion.
+RECONSTRUCTION = Measure("reconstruction", "model")
+
+
+def parse_measures(texts: Sequence[str]) -> list[Measure]:
+    """Return the measures that names of metrics and sets stand for.
+
+    ``float:NAME`` is a metric on float images; the set ``paper`` always is.
+
+    Raises:
+        UnknownNameError: there is no such metric.
+    """
+    measures = []
+    for text in texts:
+        view, mark, name = text.partition(":")
+        if not mark or view not in ("float", "file"):
+            view, name = ("float" if text == "paper" else "file"), text
+        measures += [Measure(metric, view) for metric in metric_names(name)]
+    return list(dict.fromkeys(measures))
+
+
+def paper_measures() -> list[Measure]:
+    """Return the measures of the paper's tables, in its order."""
+    return [Measure(metric, "float") for metric in PAPER]

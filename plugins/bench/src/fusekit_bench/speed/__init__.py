@@ -1,0 +1,1 @@
+"""How fast fusing and rating are, and how much memory they take."""
