@@ -46,7 +46,7 @@ def test_scores_are_means_over_the_pairs(folders: list[Path]) -> None:
     rated = []
     for number in (0, 2):
         pair = [folder / f"{number}.png" for folder in folders]
-        rated.append(evaluate(pair, fuse(pair, model, "max").image, ["en"])["en"])
+        rated.append(evaluate(pair, fuse(pair, model, rule="max").image, ["en"])["en"])
     assert scores["fusion"]["max"]["en"] == pytest.approx({"mean": np.mean(rated), "std": np.std(rated, ddof=1)})
     assert list(scores["fusion"]["mean"]) == ["en", "psnr"]
 

@@ -98,7 +98,7 @@ def test_ratings_are_of_the_images_that_the_views_promise(table: Table, data: Pa
     paths = [data / folder / "3001.png" for folder in ("pet", "mri")]
     ratings = row.ratings[""]["3001"]
     model = fusekit.load("ehdran", weights="ct-mri", device="cpu")
-    written = fuse(paths, model, "max", color="gray").image
+    written = fuse(paths, model, rule="max", color="gray").image
     assert written.dtype == np.uint8
     assert {name: ratings[name] for name in ("qabf", "vif", "scd")} == evaluate_detailed(
         paths, written, ["qabf", "vif", "scd"]

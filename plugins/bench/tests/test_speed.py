@@ -211,8 +211,8 @@ def test_choices_go_to_load_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None
     prepare(small, Entrant("ours", "composed", "auto", "triton"))
     prepare(small, Entrant("ours", "plain", "float32"))
     common = {"name": "ehdran.ct-mri", "device": "cpu"}
-    assert calls[0] == {**common, "dtype": "auto", "optimize": True, "backend": "triton"}
-    assert calls[1] == {**common, "dtype": "float32", "optimize": False}
+    assert calls[0] == {**common, "dtype": "auto", "form": "fastest", "backend": "triton"}
+    assert calls[1] == {**common, "dtype": "float32", "form": "plain"}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import importlib
 import itertools
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,13 +25,14 @@ from fusekit.images.resample import resize_to
 from fusekit.models.base import FusionModel
 from fusekit.models.describe import machine
 from fusekit.models.load import load
+from fusekit.models.shapes import crop_to, pad_to_multiple
 from fusekit.pipeline import fuse
 from fusekit.rules.base import FusionRule
 from fusekit_bench.requests import Speed
 from fusekit_bench.speed import reference
 
-#: What `fusekit.load` is asked for by the name of a form; other names go to it as they are.
-_OPTIMIZE = {"composed": True, "plain": False}
+#: Forms that every entrant of ours may ask for, and what `fusekit.load` is asked for; other names go to it as they are.
+_FORMS = {"composed": "fastest", "plain": "plain"}
 
 
 @dataclass(frozen=True)
@@ -219,14 +220,14 @@ def load_form(case: Case, entrant: Entrant) -> FusionModel:
         FusekitError: of `fusekit.load`; or there is no such form.
     """
     form = entrant.form if entrant.kind == "ours" else "plain"
-    options: dict[str, Any] = {"optimize": _OPTIMIZE.get(form, form)}
+    options: dict[str, Any] = {"form": _FORMS.get(form, form)}
     if entrant.backend is not None:
         options["backend"] = entrant.backend
     network = load(case.model, device=case.device, dtype=entrant.dtype, **options)
-    if form not in _OPTIMIZE and network.form != form:
+    if form not in _FORMS and network.form != form:
         raise OptionError(
             f"the model {case.model!r} has no form {form!r} here and would run {network.form!r}; "
-            f"choose {', '.join(_OPTIMIZE)}"
+            f"choose {', '.join(_FORMS)}"
         )
     return network
 
@@ -248,20 +249,24 @@ def prepare(case: Case, entrant: Entrant) -> Ready:
         network = reference.published(network, entrant.choices)
         rule = reference.published_rule(rule, entrant.choices)
 
+    reports: list[Mapping[str, Any]] = []
+
     @torch.inference_mode()
     def fuse() -> Tensor:
-        return network.fuse(sources, rule)
-
-    ran: list[Any] = []
+        padded = [pad_to_multiple(source, network.spec.multiple, network.spec.padding) for source in sources]
+        fusion = network.run(padded, rule)
+        reports[:] = fusion.report
+        return crop_to(fusion.image, sources[0].shape[2:])
 
     def fuse_one() -> Tensor:
-        ran[:] = [run_model(network, [each[0] for each in given], rule)]
-        return torch.from_numpy(ran[0].image)[None, None]
+        ran = run_model(network, [each[0] for each in given], rule)
+        reports[:] = [ran.report]
+        return torch.from_numpy(ran.image)[None, None]
 
     # What `fusekit fuse` runs may cut an image into tiles; the authors' code does not.
     as_fused = entrant.kind == "ours" and case.batch == 1 and network.device.type == "cpu"
-    report = (lambda: dict(ran[0].report) if ran else {}) if as_fused else getattr(rule, "report", dict)
-    return Ready(fuse_one if as_fused else fuse, network, rule, sources, machine(network), report)
+    run = fuse_one if as_fused else fuse
+    return Ready(run, network, rule, sources, machine(network), lambda: dict(reports[0]) if reports else {})
 
 
 def tuned(entrant: Entrant, case: Case) -> Entrant:
