@@ -12,7 +12,6 @@ import pytest
 from helpers.cli import run_cli, texture, write_texture
 
 from fusekit.errors import InputError
-from fusekit.images.image import from_pixels
 from fusekit.registry.discovery import BUILTIN_OWNER, registries
 from fusekit_bench.calibration.calibrate import (
     CLOSED,
@@ -118,6 +117,7 @@ def test_only_triples_without_flat_windows(folder: Path) -> None:
     assert triples.textured("a-triple")
     write_texture(folder / "triples" / "b-triple" / "B.png", 1, 24, 20)
     from fusekit.images.files import write_image
+    from fusekit.images.image import from_pixels
 
     write_image(folder / "triples" / "b-triple" / "B.png", from_pixels(np.full((24, 20), 7, np.uint8)))
     assert not triples.textured("b-triple")

@@ -15,8 +15,8 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from bench_helper import write_data
 from helpers.cli import run_cli, texture, write_texture
+from helpers.datasets import write_data
 
 import fusekit
 from fusekit.errors import FusekitError, InputError, OptionError, UnknownNameError

@@ -31,8 +31,8 @@ from fusekit.rules.base import FusionRule
 from fusekit_bench.requests import Speed
 from fusekit_bench.speed import reference
 
-#: Forms that every entrant of ours may ask for, and what `fusekit.load` is asked for; other names go to it as they are.
-_FORMS = {"composed": "fastest", "plain": "plain"}
+#: Forms that are raced whatever the model: ``composed`` is the fastest that it has.
+_ALWAYS = {"composed": "fastest", "plain": "plain"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Entrant:
 
     Attributes:
         kind: ``reference``, ``tuned`` (the reference in its best form), ``ours`` or ``against``.
-        form: of ours: ``composed``, ``plain``, or what `fusekit.load` knows besides.
+        form: of ours: ``composed``, ``plain``, or another one of the model.
         dtype: as for `fusekit.load`.
         backend: as for `fusekit.load`; ``None`` for its default.
         target: of ``against``, ``module:callable``.
@@ -220,14 +220,14 @@ def load_form(case: Case, entrant: Entrant) -> FusionModel:
         FusekitError: of `fusekit.load`; or there is no such form.
     """
     form = entrant.form if entrant.kind == "ours" else "plain"
-    options: dict[str, Any] = {"form": _FORMS.get(form, form)}
+    options: dict[str, Any] = {"form": _ALWAYS.get(form, form)}
     if entrant.backend is not None:
         options["backend"] = entrant.backend
     network = load(case.model, device=case.device, dtype=entrant.dtype, **options)
-    if form not in _FORMS and network.form != form:
+    if form not in _ALWAYS and network.form != form:
         raise OptionError(
             f"the model {case.model!r} has no form {form!r} here and would run {network.form!r}; "
-            f"choose {', '.join(_FORMS)}"
+            f"choose {', '.join(_ALWAYS)}"
         )
     return network
 
@@ -249,24 +249,31 @@ def prepare(case: Case, entrant: Entrant) -> Ready:
         network = reference.published(network, entrant.choices)
         rule = reference.published_rule(rule, entrant.choices)
 
-    reports: list[Mapping[str, Any]] = []
+    said: dict[str, Any] = {}
 
     @torch.inference_mode()
-    def fuse() -> Tensor:
+    def fuse_batch() -> Tensor:
         padded = [pad_to_multiple(source, network.spec.multiple, network.spec.padding) for source in sources]
         fusion = network.run(padded, rule)
-        reports[:] = fusion.report
+        said.update(_of_batch(fusion.report) if fusion.report else {})
         return crop_to(fusion.image, sources[0].shape[2:])
 
     def fuse_one() -> Tensor:
-        ran = run_model(network, [each[0] for each in given], rule)
-        reports[:] = [ran.report]
-        return torch.from_numpy(ran.image)[None, None]
+        found = run_model(network, [each[0] for each in given], rule)
+        said.update(found.report)
+        return torch.from_numpy(found.image)[None, None]
 
     # What `fusekit fuse` runs may cut an image into tiles; the authors' code does not.
     as_fused = entrant.kind == "ours" and case.batch == 1 and network.device.type == "cpu"
-    run = fuse_one if as_fused else fuse
-    return Ready(run, network, rule, sources, machine(network), lambda: dict(reports[0]) if reports else {})
+    return Ready(fuse_one if as_fused else fuse_batch, network, rule, sources, machine(network), lambda: dict(said))
+
+
+def _of_batch(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what a rule says of all images of a batch: what it says of one, with the counts of each source of all."""
+    found = dict(reports[0])
+    if counts := [each["decomposed_channels"] for each in reports if "decomposed_channels" in each]:
+        found["decomposed_channels"] = [list(itertools.chain(*of_source)) for of_source in zip(*counts, strict=True)]
+    return found
 
 
 def tuned(entrant: Entrant, case: Case) -> Entrant:
