@@ -6,6 +6,7 @@ commands and the entries of records are all made from these classes.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
@@ -48,7 +49,7 @@ def choice(
 def documented(option_class: _Class) -> _Class:
     """Add the help of the fields to a class's docstring, where ``help()`` and editors show it."""
     lines = [f"    {each.name}: {each.metadata['help']}" for each in fields(option_class) if "help" in each.metadata]
-    option_class.__doc__ = "\n".join([(option_class.__doc__ or "").rstrip(), "", "Attributes:", *lines])
+    option_class.__doc__ = "\n".join([inspect.cleandoc(option_class.__doc__ or ""), "", "Attributes:", *lines])
     return option_class
 
 

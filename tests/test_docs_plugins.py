@@ -42,13 +42,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
     (root / _PACKAGE / "__init__.py").touch()
-    (point,) = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"][
-        "fusekit"
-    ].items()
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    points = [EntryPoint(name, value, "fusekit") for name, value in project["entry-points"]["fusekit"].items()]
     sys.path.insert(0, str(root))
     ours = registries().by_hook()
     before = {hook: registry.snapshot() for hook, registry in ours.items()}
-    found = load_plugins([EntryPoint(*point, "fusekit")])
+    found = load_plugins(points)
     assert [report.error for report in found.reports] == [""]
     for hook, registry in found.by_hook().items():
         added = [entry for entry in registry if entry.target.startswith(f"{_PACKAGE}.")]
