@@ -14,7 +14,7 @@ from torch.profiler import record_function
 
 import fusekit
 from fusekit.errors import InputError
-from fusekit.fusing.run import run_model
+from fusekit.fusing.run import run
 from fusekit.models.parts import build_rule
 from fusekit.options import FuseOptions
 from fusekit_bench.speed.cases import Entrant
@@ -193,6 +193,6 @@ def test_what_a_rule_gathers_from_tiles_is_its_stage() -> None:
 
     rule.survey = survey
     images = [np.random.default_rng(seed).random((40, 48), np.float32) for seed in (1, 2)]
-    timing = Stopwatch(CPU, clock).time(lambda: run_model(network, images, rule, FuseOptions(tile=16)))
+    timing = Stopwatch(CPU, clock).time(lambda: run(network, [images], rule, FuseOptions(tile=16)))
     assert len(seen) == 9
     assert timing == (27.0, {"encode": 0.0, "rule": 27.0, "decode": 0.0})

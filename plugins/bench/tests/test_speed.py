@@ -16,7 +16,7 @@ from helpers.speed import ADAPTER
 import fusekit
 from fusekit.errors import OptionError
 from fusekit.evaluation.rate import read_luminance
-from fusekit.fusing.run import run_model
+from fusekit.fusing.run import run
 from fusekit.machine.devices import processor_name
 from fusekit.models.describe import machine
 from fusekit_bench.requests import Speed, parse_size
@@ -225,9 +225,9 @@ def test_one_pair_of_ours_is_fused_as_the_pipeline_does(
 
     def watched(*arguments: Any) -> Any:
         calls.append(arguments)
-        return run_model(*arguments)
+        return run(*arguments)
 
-    monkeypatch.setattr(cases, "run_model", watched)
+    monkeypatch.setattr(cases, "run", watched)
     case = Case("ehdran", "max", "cpu", (20, 24), batch)
     ready = prepare(case, Entrant(kind))
     images = ready.fuse()

@@ -12,7 +12,7 @@ from torch import Tensor
 import fusekit
 from fusekit.evaluation.rate import read_luminance
 from fusekit.extend import FusionModel, Survey, build_rule
-from fusekit.fusing.run import run_model
+from fusekit.fusing.run import run
 from fusekit.images import samples
 from fusekit.images.tiles import tiles
 from fusekit.options import FuseOptions
@@ -57,7 +57,7 @@ def test_tiles_give_what_the_whole_gives(
     model = models[name]
     units = [part(each, *size) for each in ("ct", "mri", "pet")]
     chosen = model.choose_rule(rule)
-    whole, tiled = run_model(model, units, chosen), run_model(model, units, chosen, FuseOptions(tile=side))
+    whole, tiled = (run(model, [units], chosen, FuseOptions(tile=each))[0] for each in ("auto", side))
     assert np.abs(tiled.image - whole.image).max() <= 1e-5
     assert tiled.weights is not None
     assert whole.weights is not None
