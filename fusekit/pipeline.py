@@ -25,7 +25,7 @@ from torch import Tensor
 
 from fusekit.cases.roles import check_roles, in_order_of_roles
 from fusekit.errors import InputError, OptionError
-from fusekit.fusing.run import Run, run_model
+from fusekit.fusing.run import Run, run
 from fusekit.images import color as bt601
 from fusekit.images.align import Aligned, aligned
 from fusekit.images.files import read_image
@@ -100,7 +100,7 @@ def fuse(
     rule = loaded.choose_rule(options.rule, options.rule_options)
     prepared = prepare(sources, loaded, options)
     read_at = time.perf_counter()
-    ran = run_model(loaded, prepared.units, rule, options)
+    (ran,) = run(loaded, [prepared.units], rule, options)
     fused_at = time.perf_counter()
     seconds = {"read": read_at - started, "fuse": fused_at - read_at}
     return finish(prepared, loaded, rule, options, ran, seconds)

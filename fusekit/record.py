@@ -63,7 +63,7 @@ def make_record(
 ) -> dict[str, Any]:
     """Return the JSON-able record of one fusion.
 
-    ``sources`` lie on one grid; ``ran`` is what `run_model` returned; ``seconds`` holds what read, fuse and total took.
+    ``sources`` lie on one grid; ``ran`` came of running the model; ``seconds`` holds what read, fuse and total took.
     """
     return {
         "sources": [

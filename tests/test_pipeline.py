@@ -14,7 +14,7 @@ from helpers.cli import texture, write_texture
 
 import fusekit
 from fusekit.errors import InputError, OptionError, RuleError
-from fusekit.fusing.run import run_model
+from fusekit.fusing.run import run
 from fusekit.images import color
 from fusekit.images.files import read_image
 from fusekit.images.ranges import from_unit, output_to_unit
@@ -210,10 +210,9 @@ def test_all_the_weight_on_one_source_is_its_reconstruction(model: FusionModel) 
         assert np.abs(fused.astype(int) - reconstruction(model, source)).max() <= 1
 
 
-def test_run_model_takes_luminances(model: FusionModel) -> None:
-    raw, weights, report, tiles = run_model(
-        model, [texture(1, depth="float32"), texture(2, depth="float32")], model.choose_rule(None)
-    )
+def test_run_takes_luminances(model: FusionModel) -> None:
+    units = [texture(seed, depth="float32") for seed in (1, 2)]
+    ((raw, weights, report, tiles),) = run(model, [units], model.choose_rule(None))
     assert raw.shape == (24, 20)
     assert weights is not None
     assert (report["norms"], tiles) == ("exact", None)

@@ -26,7 +26,7 @@ import torch
 from fusekit.batch.capacity import Shares
 from fusekit.batch.executor import Executor, Outcome, Work, failed
 from fusekit.cases.case import Case
-from fusekit.fusing.run import Run, run_batch, run_model
+from fusekit.fusing.run import Run, run
 from fusekit.images.image import Array
 from fusekit.machine.allocator import release_freed_memory
 from fusekit.pipeline import Fused, Prepared, finish, prepare
@@ -219,7 +219,7 @@ class _Scheduler:
         started = time.perf_counter()
         units = [each.prepared.units for each in sets]
         try:
-            found: list[Run | BaseException] = [*run_batch(self._model, units, self._rule, self._options)]
+            found: list[Run | BaseException] = [*run(self._model, units, self._rule, self._options)]
         except _FAILURES as error:
             found = [error] if len(sets) == 1 else [self._fuse_alone(each) for each in units]
         seconds = (time.perf_counter() - started) / len(sets)
@@ -232,7 +232,7 @@ class _Scheduler:
     def _fuse_alone(self, units: Sequence[Array]) -> Run | BaseException:
         """Fuse one set of several that could not be fused together."""
         try:
-            return run_model(self._model, units, self._rule, self._options)
+            return run(self._model, [units], self._rule, self._options)[0]
         except _FAILURES as error:
             return error
 

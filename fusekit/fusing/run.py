@@ -41,22 +41,25 @@ class Run(NamedTuple):
     tiles: dict[str, Any] | None
 
 
-def run_model(
-    model: FusionModel, units: Sequence[Array], rule: FusionRule | None, options: FuseOptions | None = None
-) -> Run:
-    """Run the network on luminances (H, W) in [0, 1], whole or in tiles.
+def run(
+    model: FusionModel, sets: Sequence[Sequence[Array]], rule: FusionRule | None, options: FuseOptions | None = None
+) -> list[Run]:
+    """Run the network on luminances (H, W) in [0, 1], whole or in tiles; nobody else calls a model.
+
+    Args:
+        model: loaded.
+        sets: of as many sources of one size, fused in one call of the network.
+        rule: what `FusionModel.choose_rule` returned.
+        options: how to fuse; of these tile and memory.
+
+    Returns:
+        what came of each set.
 
     Raises:
         InputError: the memory does not suffice, or the output is not finite.
         OptionError: tiles were asked for, and the model or the rule cannot be tiled.
+        PluginError: the model or the rule failed, or does not keep its contract.
     """
-    return run_batch(model, [units], rule, options)[0]
-
-
-def run_batch(
-    model: FusionModel, sets: Sequence[Sequence[Array]], rule: FusionRule | None, options: FuseOptions | None = None
-) -> list[Run]:
-    """Do as `run_model` for several sets of as many sources of one size, in one call of the network."""
     device, dtype = model.device, model.dtype
     tensors = [_on(device, _stacked(units)).to(dtype) for units in zip(*sets, strict=True)]
     check_sources(tensors, model.spec)

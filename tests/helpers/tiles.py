@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fusekit.fusing.run import Run, run_model
+from fusekit.fusing.run import Run
+from fusekit.fusing.run import run as run_sets
 from fusekit.models.base import FusionModel
 from fusekit.options import FuseOptions
 from fusekit.rules.base import FusionRule
@@ -19,7 +20,7 @@ def pair(height: int, width: int, count: int = 2) -> list[np.ndarray]:
 
 
 def run(model: FusionModel, units: list[np.ndarray], rule: str | FusionRule | None, **options: Any) -> Run:
-    return run_model(model, units, model.choose_rule(rule), FuseOptions(**options))
+    return run_sets(model, [units], model.choose_rule(rule), FuseOptions(**options))[0]
 
 
 def assert_same(tiled: Run, whole: Run) -> None:

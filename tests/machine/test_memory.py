@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fusekit.errors import InputError, PluginError
-from fusekit.fusing.run import run_model
+from fusekit.fusing.run import run
 from fusekit.machine.memory import is_out_of_memory
 from fusekit.models.load import load
 
@@ -90,7 +90,7 @@ def test_fusing_tells_only_real_ones_as_such(monkeypatch: pytest.MonkeyPatch) ->
     rule = model.choose_rule("mean")
     raising("CUDA error: an illegal memory access was encountered")
     with pytest.raises(PluginError, match="RuntimeError: CUDA error: an illegal memory access"):
-        run_model(model, units, rule)
+        run(model, [units], rule)
     raising("CUDA out of memory. Tried to allocate 20.00 GiB")
     with pytest.raises(InputError, match="memory of cpu does not suffice for 2 sources of 8×8"):
-        run_model(model, units, rule)
+        run(model, [units], rule)

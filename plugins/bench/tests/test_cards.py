@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def test_scores_are_means_over_the_pairs(folders: list[Path]) -> None:
 
 
 def test_reconstruction_psnr_is_that_of_the_prepared_image(folders: list[Path]) -> None:
-    model = fusekit.load("ehdran", device="cpu")
+    model: Any = fusekit.load("ehdran", device="cpu")
     unit = torch.from_numpy(texture(0).astype(np.float32) / 255)[None, None]
     with torch.no_grad():
         error = (model.reconstruct(unit).clamp(0, 1) - unit).square().mean().item()

@@ -63,7 +63,7 @@ def fusings() -> Iterator[list[tuple[str, list[str | None]]]]:
     calls = []
     real = scores.fused_by_rules
 
-    def noted(network, units, rules):  # type: ignore[no-untyped-def]
+    def noted(network, units, rules):
         calls.append((network.spec.id, list(rules)))
         return real(network, units, rules)
 
@@ -203,7 +203,7 @@ def test_a_killed_run_goes_on_where_it_stopped(data: Path, tmp_path: Path, fusin
     request = Quality(data, tmp_path, methods=["pixel:max"], metrics=["scd"], device="cpu")
 
     class Killed:
-        def rating(self, title: str, total: int):  # type: ignore[no-untyped-def]
+        def rating(self, title: str, total: int):
             assert (title, total) == ("tiny", 3)
 
             def stop() -> None:

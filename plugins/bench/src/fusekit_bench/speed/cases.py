@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fusekit.errors import InputError, OptionError, size_text
-from fusekit.fusing.run import run_model
+from fusekit.fusing.run import run
 from fusekit.images import samples
 from fusekit.images.files import read_image, write_image
 from fusekit.images.image import Array, Image, from_pixels
@@ -259,7 +259,7 @@ def prepare(case: Case, entrant: Entrant) -> Ready:
         return crop_to(fusion.image, sources[0].shape[2:])
 
     def fuse_one() -> Tensor:
-        found = run_model(network, [each[0] for each in given], rule)
+        (found,) = run(network, [[each[0] for each in given]], rule)
         said.update(found.report)
         return torch.from_numpy(found.image)[None, None]
 
