@@ -1,4 +1,4 @@
-"""Forms and backends of a model: what computes it, with the plain modules as the oracle."""
+"""Forms and backends of a model: what computes it, with the plain modules as the reference."""
 
 from __future__ import annotations
 

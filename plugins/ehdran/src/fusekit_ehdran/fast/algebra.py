@@ -10,8 +10,8 @@ linear in r, or in the gated image x₆₄ = x + p·r, collapses to a convolutio
 
 With 64 channels this is 263,000 instead of 487,000 multiply-adds a pixel for encoder and decoder. The weights are
 composed anew at each call, which costs little beside one crop and lets gradients reach the layers that the plain
-module trains. The plain module is the oracle of the tests. `fusekit_ehdran.fast.form` composes by the same functions,
-once.
+module trains. The plain module is the reference of the tests. `fusekit_ehdran.fast.form` composes by the same
+functions, once.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ classic polynomial lifts them 1.9 times. The number of steps follows from the to
 that a run needs no answer from the device and can be captured in a CUDA graph.
 
 The products are those of torch, in float32 proper: no kernel of one's own multiplies square matrices faster than the
-vendor's library. The singular values of torch are the oracle of the tests.
+vendor's library. The singular values of torch are the reference of the tests.
 """
 
 from __future__ import annotations
