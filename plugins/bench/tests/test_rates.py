@@ -1,4 +1,4 @@
-"""The operations that networks carry out, and the trial of the reference's best form."""
+"""The operations that networks carry out, the choices of the reference, and the trial of its best form."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import pytest
 import torch
 
 import fusekit
+from fusekit.models.parts import build_rule
 from fusekit_bench.speed import rates, reference
 from fusekit_bench.speed.race import Stopwatch
 from fusekit_bench.speed.rates import count_operations, probes
-from fusekit_bench.speed.reference import Choices, choose
+from fusekit_bench.speed.reference import Choices, choose, published, published_rule
 
 CPU = torch.device("cpu")
 # Multiply-adds a pixel of the plain modules: an encoding, and the decoding.
@@ -31,6 +32,19 @@ def test_trial_of_the_reference_chooses_the_faster(monkeypatch: pytest.MonkeyPat
     assert kept
     seconds = iter([1.0, 1.5, 1.0, 1.5])
     assert choose(network, network.choose_rule("mean"), sources) == Choices(False, 4, True)
+
+
+def test_reference_sets_what_is_chosen_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, rule = fusekit.load("ehdran", device="cpu", form="plain"), build_rule("sfnn")
+    sets: list[object] = []
+    monkeypatch.setattr(reference, "keep_freed_memory", lambda: sets.append("allocator"))
+    before = torch.get_num_threads()
+    monkeypatch.setattr(torch, "set_num_threads", sets.append)
+    published(network, Choices()).fuse([torch.rand(1, 1, 16, 16)] * 2, published_rule(rule, Choices()))
+    assert sets == []
+    tuned = Choices(channels_last=True, decomposition_threads=before + 1, keeps_freed_memory=True)
+    published(network, tuned).fuse([torch.rand(1, 1, 16, 16)] * 2, published_rule(rule, tuned))
+    assert sets == ["allocator", before + 1, before]
 
 
 def test_operations_of_large_images_are_counted_on_a_part(monkeypatch: pytest.MonkeyPatch) -> None:

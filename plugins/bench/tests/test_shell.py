@@ -25,7 +25,7 @@ def test_whole_processes_are_timed(tmp_path: Path) -> None:
     assert "| `fusekit fuse`, the whole process |" in outcome.out
     assert outcome.out.startswith("`fusekit bench shell --repeats 1 --size 32`: a 32×32 pair, ehdran, ")
     found = json.loads(target.read_text(encoding="utf-8"))
-    seconds = {name: statistics.median(turns) for name, turns in found["seconds"].items()}
+    seconds = {name: statistics.median(rounds) for name, rounds in found["seconds"].items()}
     assert min(seconds.values()) > 0
     assert found["ratio"]["median"] == pytest.approx(seconds["shell"] / (seconds["torch"] + seconds["fuse"]))
     assert list(found["parts"]) == list(PARTS)

@@ -7,7 +7,10 @@ the threads of the decompositions by a trial, and the allocator set as the infer
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,13 +20,45 @@ from fusekit.machine.threads import torch_threads
 from fusekit.models.base import EncoderDecoder, FusionModel
 from fusekit.rules.base import FusionRule
 from fusekit_bench.speed.race import Stopwatch
-from fusekit_bench.speed_oracle import Choices, PublishedSFNN, published, published_rule
-
-__all__ = ["Choices", "choose", "published", "published_rule"]
 
 # As many channels tell how many threads serve the decompositions best, and images of this side which layout.
 _TRIAL_CHANNELS = 2
 _TRIAL_SIDE = 512
+
+
+class Choices(NamedTuple):
+    """What can be tuned; without arguments, as published.
+
+    Attributes:
+        channels_last: layout of weights and features.
+        decomposition_threads: of torch, for singular values; ``None`` leaves them.
+        keeps_freed_memory: whether the allocator is set by `fusekit.machine.allocator.keep_freed_memory`.
+    """
+
+    channels_last: bool = False
+    decomposition_threads: int | None = None
+    keeps_freed_memory: bool = False
+
+
+def published(network: FusionModel, choices: Choices) -> FusionModel:
+    """Return the model, changed in place to run the authors' order of operations.
+
+    Memory that is to be kept is kept by the whole process, and from then on.
+    """
+    from fusekit_ehdran import reference
+
+    if choices.keeps_freed_memory:
+        keep_freed_memory()
+    return reference.published(network, channels_last=choices.channels_last)
+
+
+def published_rule(rule: FusionRule | None, choices: Choices) -> FusionRule | None:
+    """Return a rule as the authors' code computes it; rules that are not theirs stay as they are."""
+    from fusekit_ehdran import reference
+
+    if choices.decomposition_threads is None:
+        return reference.published_rule(rule, contextlib.nullcontext)
+    return reference.published_rule(rule, functools.partial(torch_threads, choices.decomposition_threads))
 
 
 def choose(network: FusionModel, rule: FusionRule | None, sources: Sequence[Tensor]) -> Choices:
@@ -49,7 +84,7 @@ def choose(network: FusionModel, rule: FusionRule | None, sources: Sequence[Tens
             layouts[channels_last].append(stopwatch.time(lambda: network.reconstruct(part)).seconds)
         channels_last = min(layouts[True]) < min(layouts[False])
         threads = torch.get_num_threads()
-        if isinstance(published_rule(rule, Choices()), PublishedSFNN) and threads > 1:
+        if published_rule(rule, Choices()) is not rule and threads > 1:
             threads = _decomposition_threads(network.encode(sources[0][:1]), stopwatch)
     return Choices(channels_last, threads, keeps)
 

@@ -52,7 +52,7 @@ def row(
         - ``gflops``: both a second of encoding and decoding, spread.
         - ``of_convolution``, ``of_product``: spread of the executed ones over the machine's rate in that dtype.
         - ``deviation``, ``psnr``: greatest absolute difference of the raw output to that of the reference in float32,
-          and dB of the image as it would be written, ``None`` for equal ones; both ``None`` without an reference and a
+          and dB of the image as it would be written, ``None`` for equal ones; both ``None`` without a reference and a
           float32 form.
         - ``memory``: bytes.
     """

@@ -1,7 +1,7 @@
 """Check and time the kernels on a GPU in one command: ``python -m fusekit_ehdran.kernels.check``.
 
 Prints a report in markdown: every launch against its torch twin in float32 and bfloat16, its time beside the least
-time that the published rates of the GPU allow, and the whole model beside torch's own ways to run it. With
+time that the published rates of the GPU allow, and the whole model beside torch's own methods to run it. With
 ``--interpret`` it checks on the CPU, without times; with ``--tune`` it measures other settings of each kernel and
 prints the table of `fusekit_ehdran.kernels.settings` anew. Exit code 1: a kernel is wrong; 2: it cannot run here.
 """
@@ -53,11 +53,11 @@ def time_launches(device: torch.device, rounds: int) -> Iterator[report.Timed]:
 
 
 def time_models(device: torch.device, rounds: int) -> Iterator[report.Timed]:
-    """Time encoding two sources, their mean and decoding, in all the ways to run the model, round by round."""
-    from fusekit_ehdran.kernels.check.timing import medians, ways
+    """Time encoding two sources, their mean and decoding, by all the methods to run the model, round by round."""
+    from fusekit_ehdran.kernels.check.timing import medians, methods
 
     for dtype in (torch.bfloat16, torch.float32):
-        runs = ways(device, dtype)
+        runs = methods(device, dtype)
         for batch, side in TIMED:
             generator = torch.Generator().manual_seed(5)
             pair = [torch.rand((batch, 1, side, side), generator=generator).to(device, dtype) for _ in range(2)]

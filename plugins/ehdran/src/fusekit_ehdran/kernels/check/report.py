@@ -37,13 +37,13 @@ class Compared(NamedTuple):
 
 
 class Timed(NamedTuple):
-    """The median time of a launch, or of a way to run the model, on a batch of square images.
+    """The median time of a launch, or of a method to run the model, on a batch of square images.
 
     Attributes:
-        name: of the launch or way.
+        name: of the launch or method.
         dtype: ``bfloat16`` or ``float32``.
         precision: of float32 products.
-        batch: images, or pairs of a way.
+        batch: images, or pairs of a method.
         side: of the images in pixels.
         seconds: of the whole batch; ``None`` where it could not run.
     """
@@ -110,14 +110,14 @@ def launches(rows: Sequence[Timed], device_name: str) -> str:
 
 
 def models(rows: Sequence[Timed], device_name: str) -> str:
-    """Return the times of the ways to run the model, a pair: both sources encoded, their mean decoded."""
+    """Return the times of the methods to run the model, a pair: both sources encoded, their mean decoded."""
     rates = rates_of(device_name)
     of = {(row.name, row.dtype, row.batch, row.side): row.seconds for row in rows}
     lines = [
         "Encoding both sources, their mean, decoding; µs a pair, and how many times as fast as eager torch and as the "
         "faster of torch.compile's forms:",
         "",
-        *_header("way", "dtype", "batch", "side", "µs a pair", "least µs", "share", "eager", "compiled"),
+        *_header("method", "dtype", "batch", "side", "µs a pair", "least µs", "share", "eager", "compiled"),
     ]
     for row in rows:
         key = row[1], row[3], row[4]

@@ -1,6 +1,6 @@
-"""What the check command times on a GPU: ways to run the model, launches, and settings of kernels measured anew.
+"""What the check command times on a GPU: methods to run the model, launches, and settings of kernels measured anew.
 
-Times are medians of rounds in which everything is run in turn, so that a slow moment harms all alike.
+Times are medians of rounds in which everything is run once, so that a slow moment harms all alike.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WARM_UP = 3
 #: Batch and side that settings are chosen on: enough tiles to fill any GPU.
 _TUNED_ON = (8, 256)
 
-Way = Callable[[Tensor, Tensor], Tensor]
+Method = Callable[[Tensor, Tensor], Tensor]
 
 
 def medians(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float | None]:
@@ -64,7 +64,7 @@ def _seconds(run: Callable[[], object]) -> float:
     return before.elapsed_time(after) / 1e3
 
 
-def ways(device: torch.device, dtype: torch.dtype) -> dict[str, Way]:
+def methods(device: torch.device, dtype: torch.dtype) -> dict[str, Method]:
     """Return by name what fuses two sources (B, 1, H, W) by the mean of their features, the same function all but one.
 
     ``eager`` is the plain modules, ``compiled`` torch.compile's form of them, ``compiled, composed`` that of the same
@@ -82,21 +82,21 @@ def ways(device: torch.device, dtype: torch.dtype) -> dict[str, Way]:
         return algebra.encode(encoder, x)
 
     return {
-        "eager": _way(encoder, decoder),
-        "compiled": torch.compile(_way(encoder, decoder)),
-        "compiled, composed": torch.compile(_way(cheaper, decoder)),
-        "composed": _way_of(InferenceForm(encoder, decoder)),
-        "triton": _way_of(TritonForm(encoder, decoder, graphs=False)),
-        "triton, CUDA graphs": _way_of(TritonForm(encoder, decoder, graphs=True)),
+        "eager": _method(encoder, decoder),
+        "compiled": torch.compile(_method(encoder, decoder)),
+        "compiled, composed": torch.compile(_method(cheaper, decoder)),
+        "composed": _method_of(InferenceForm(encoder, decoder)),
+        "triton": _method_of(TritonForm(encoder, decoder, graphs=False)),
+        "triton, CUDA graphs": _method_of(TritonForm(encoder, decoder, graphs=True)),
         "triton, rule sfnn": _by_sfnn(TritonEncoder(encoder, dtype, "ieee"), TritonDecoder(decoder, dtype, "ieee")),
     }
 
 
-def _way_of(form: InferenceForm) -> Way:
-    return _way(form.encoder, form.decoder)
+def _method_of(form: InferenceForm) -> Method:
+    return _method(form.encoder, form.decoder)
 
 
-def _by_sfnn(encode: TritonEncoder, decode: TritonDecoder) -> Way:
+def _by_sfnn(encode: TritonEncoder, decode: TritonDecoder) -> Method:
     def fuse(first: Tensor, second: Tensor) -> Tensor:
         features = encode(torch.cat([first, second]))
         squares = greatest_nuclear_norms(features, share_statistics)[0].square().view(2, -1, 1)
@@ -105,7 +105,7 @@ def _by_sfnn(encode: TritonEncoder, decode: TritonDecoder) -> Way:
     return fuse
 
 
-def _way(encode: Callable[[Tensor], Tensor], decode: Callable[[Tensor], Tensor]) -> Way:
+def _method(encode: Callable[[Tensor], Tensor], decode: Callable[[Tensor], Tensor]) -> Method:
     def fuse(first: Tensor, second: Tensor) -> Tensor:
         one, other = encode(torch.cat([first, second])).chunk(2)
         return decode((one + other) / 2)
