@@ -26,7 +26,7 @@ def test_oracle_fuses_as_the_plain_modules_by_six_convolutions(model: str, chann
         assert torch.allclose(oracle.fuse(sources, rule), plain.fuse(sources), atol=2e-6)
     more = count_operations(oracle, sources) - count_operations(plain, sources)
     assert more == 3 * SHARED * 2 * len(sources) * 24 * 20
-    assert oracle.decoder.convolutions[0].weight.is_contiguous(  # type: ignore[union-attr, operator, index]
+    assert oracle.decoder.convolutions[0].weight.is_contiguous(  # type: ignore[index]
         memory_format=torch.channels_last if channels_last else torch.contiguous_format
     )
 
@@ -38,9 +38,9 @@ def test_published_rules_weigh_as_ours(name: str) -> None:
     theirs = published_rule(ours, Choices(False, 1))
     assert type(theirs) is not type(ours)
     before = torch.get_num_threads()
-    weights = theirs.apply(features).weights  # type: ignore[union-attr]
+    weights = theirs.apply(features).weights
     expected = ours.apply(features).weights
-    assert torch.allclose(weights, expected, rtol=1e-5)  # type: ignore[arg-type]
+    assert torch.allclose(weights, expected, rtol=1e-5)
     assert torch.get_num_threads() == before
 
 

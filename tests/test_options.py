@@ -209,7 +209,7 @@ def test_an_unknown_choice_names_the_nearest(model: FusionModel, folders: list[P
         with pytest.raises(UnknownNameError, match="unknown option 'devise'; did you mean 'device'"):
             call()
     with pytest.raises(OptionError, match="unknown option 'optimize'"):
-        fusekit.load("ehdran", form="plain")
+        fusekit.load("ehdran", optimize=False)  # type: ignore[call-arg]
     with pytest.raises(OptionError, match="options are given as FuseOptions or as keywords, not as 'mean'"):
         fusekit.fuse([texture(1), texture(2)], model, "mean")  # type: ignore[arg-type]
 
@@ -265,7 +265,7 @@ def test_choices_that_cannot_apply_are_refused(model: FusionModel) -> None:
         (["--overwrite"], "--overwrite is for the pairs of folders; add --pairs"),
         (["--names", "names.txt", "--workers", "2"], "--names, --workers are for the pairs of folders"),
         (["--executor", "cluster"], "--executor is for the pairs of folders"),
-        (["--pairs", "--executor", "cluster"], "unknown executor 'cluster'; known: threads"),
+        (["--pairs", "--executor", "cluster"], "unknown executor 'cluster'; known: serial, threads"),
         (["--tile", "off", "--memory", "2GiB"], "memory decides when to fuse in tiles"),
         (["--role", "ct=ct/a.png"], "'ehdran' does not tell its sources apart; leave out --role ct"),
         (["--role", "ct"], "--role takes KEY=VALUE, not 'ct'"),
@@ -295,7 +295,7 @@ def test_other_commands_refuse_what_cannot_apply(folders: list[Path]) -> None:
 
 
 def told_apart(model: FusionModel, roles: tuple[str, ...]) -> Any:
-    return replace(model.spec, roles=roles)
+    return replace(model.spec, roles=roles, n_sources=(len(roles), len(roles)))
 
 
 def test_sources_come_in_the_order_of_their_roles(

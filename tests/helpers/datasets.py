@@ -1,4 +1,4 @@
-"""Tiny data for the tests of ``fusekit bench quality``: three series of three pairs, the first source in colour."""
+"""Tiny datasets: three series of three pairs, the first source in colour."""
 
 from __future__ import annotations
 

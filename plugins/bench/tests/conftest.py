@@ -6,7 +6,7 @@ import os
 
 import pytest
 import torch
-from helpers.cli import SHARED
+from helpers.paths import SHARED
 
 from fusekit_bench.calibration.calibrate import Triples
 

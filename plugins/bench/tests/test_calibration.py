@@ -117,8 +117,9 @@ def test_only_triples_without_flat_windows(folder: Path) -> None:
     assert triples.textured("a-triple")
     write_texture(folder / "triples" / "b-triple" / "B.png", 1, 24, 20)
     from fusekit.images.files import write_image
+    from fusekit.images.image import from_pixels
 
-    write_image(folder / "triples" / "b-triple" / "B.png", np.full((24, 20), 7, np.uint8))
+    write_image(folder / "triples" / "b-triple" / "B.png", from_pixels(np.full((24, 20), 7, np.uint8)))
     assert not triples.textured("b-triple")
     assert deviation(triples, Reference("sd", "SD", "x:exact", CLOSED, 1e-9, 1, textured=True)).worst == "a-triple"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,13 +47,13 @@ def test_scores_are_means_over_the_pairs(folders: list[Path]) -> None:
     rated = []
     for number in (0, 2):
         pair = [folder / f"{number}.png" for folder in folders]
-        rated.append(evaluate(pair, fuse(pair, model, "max").image, ["en"])["en"])
+        rated.append(evaluate(pair, fuse(pair, model, rule="max").image, ["en"])["en"])
     assert scores["fusion"]["max"]["en"] == pytest.approx({"mean": np.mean(rated), "std": np.std(rated, ddof=1)})
     assert list(scores["fusion"]["mean"]) == ["en", "psnr"]
 
 
 def test_reconstruction_psnr_is_that_of_the_prepared_image(folders: list[Path]) -> None:
-    model = fusekit.load("ehdran", device="cpu")
+    model: Any = fusekit.load("ehdran", device="cpu")
     unit = torch.from_numpy(texture(0).astype(np.float32) / 255)[None, None]
     with torch.no_grad():
         error = (model.reconstruct(unit).clamp(0, 1) - unit).square().mean().item()

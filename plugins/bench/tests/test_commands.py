@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -89,12 +90,15 @@ def test_what_cannot_be_read_names_the_option() -> None:
 
 def test_results_go_where_they_are_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pandas", reason="CSV needs the extra bench")
-    rows = [{"who": "a", "seconds": {"low": 0.1, "high": float("inf")}}, {"who": "b, c", "seconds": None}]
+    rows: list[dict[str, Any]] = [
+        {"who": "a", "seconds": {"low": 0.1, "high": float("inf")}},
+        {"who": "b, c", "seconds": None},
+    ]
     found = Result({"value": float("nan"), "rows": rows}, "# text", rows)
     page = tmp_path / "page.md"
     page.write_text("<!-- x: begin -->\n<!-- x: end -->\n")
     files = [tmp_path / name for name in ("a.md", "a.json", "a.csv")]
-    outputs = Outputs(*files, docs=page, mark="x")
+    outputs = Outputs(files[0], files[1], files[2], docs=page, mark="x")
     outputs.check()
     outputs.write(found)
     assert capsys.readouterr().out == "# text\n"

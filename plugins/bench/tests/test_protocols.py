@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench_helper import write_data
 from helpers.cli import run_cli
+from helpers.datasets import write_data
 
 import fusekit
 from fusekit.cases.datasets import Dataset, read_datasets

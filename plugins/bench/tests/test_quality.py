@@ -15,8 +15,8 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from bench_helper import write_data
 from helpers.cli import run_cli, texture, write_texture
+from helpers.datasets import write_data
 
 import fusekit
 from fusekit.errors import FusekitError, InputError, OptionError, UnknownNameError
@@ -63,7 +63,7 @@ def fusings() -> Iterator[list[tuple[str, list[str | None]]]]:
     calls = []
     real = scores.fused_by_rules
 
-    def noted(network, units, rules):  # type: ignore[no-untyped-def]
+    def noted(network, units, rules):
         calls.append((network.spec.id, list(rules)))
         return real(network, units, rules)
 
@@ -98,7 +98,7 @@ def test_ratings_are_of_the_images_that_the_views_promise(table: Table, data: Pa
     paths = [data / folder / "3001.png" for folder in ("pet", "mri")]
     ratings = row.ratings[""]["3001"]
     model = fusekit.load("ehdran", weights="ct-mri", device="cpu")
-    written = fuse(paths, model, "max", color="gray").image
+    written = fuse(paths, model, rule="max", color="gray").image
     assert written.dtype == np.uint8
     assert {name: ratings[name] for name in ("qabf", "vif", "scd")} == evaluate_detailed(
         paths, written, ["qabf", "vif", "scd"]
@@ -203,7 +203,7 @@ def test_a_killed_run_goes_on_where_it_stopped(data: Path, tmp_path: Path, fusin
     request = Quality(data, tmp_path, methods=["pixel:max"], metrics=["scd"], device="cpu")
 
     class Killed:
-        def rating(self, title: str, total: int):  # type: ignore[no-untyped-def]
+        def rating(self, title: str, total: int):
             assert (title, total) == ("tiny", 3)
 
             def stop() -> None:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from speed_helper import Clock
+from helpers.speed import Clock
 from torch.profiler import record_function
 
 import fusekit
 from fusekit.errors import InputError
 from fusekit.fusing.run import run_model
 from fusekit.models.parts import build_rule
-from fusekit.options import Options
+from fusekit.options import FuseOptions
 from fusekit_bench.speed.cases import Entrant
 from fusekit_bench.speed.race import Contestant, Stopwatch, race, ratios, spread
 from fusekit_bench.speed.rows import Entry, row
@@ -85,7 +86,8 @@ def test_the_stages_are_the_labels_that_a_profiler_sees(model: str) -> None:
 
 
 def test_cuda_is_timed_by_events_and_its_stages_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, waits = Clock(), []
+    clock = Clock()
+    waits: list[Any] = []
 
     class Event:
         def __init__(self, enable_timing: bool) -> None:
@@ -112,7 +114,7 @@ def test_cuda_is_timed_by_events_and_its_stages_apart(monkeypatch: pytest.Monkey
 def test_races_interleave_and_rounds_begin_with_another() -> None:
     order: list[str] = []
     clock, rounds = Clock(), []
-    contestants = [Contestant(name, lambda name=name: order.append(name), Stopwatch(CPU, clock)) for name in "abc"]
+    contestants = [Contestant(name, partial(order.append, name), Stopwatch(CPU, clock)) for name in "abc"]
     timings = race(contestants, 4, lambda: rounds.append(len(order)))
     assert "".join(order) == "abc" + "bca" + "cab" + "abc"
     assert rounds == [3, 6, 9, 12]
@@ -174,11 +176,11 @@ def test_ratios_are_of_the_rounds() -> None:
 def test_what_a_rule_gathers_from_tiles_is_its_stage() -> None:
     """Each tile is encoded and its statistics gathered before it is fused, and nothing of that is left unlabelled."""
     clock, network = Clock(), fusekit.load("pixel", device="cpu")
-    rule = build_rule("l1")
+    rule: Any = build_rule("l1")
     survey_of, seen = type(rule).survey, []
 
     def survey(*arguments: Any) -> Any:
-        found = survey_of(rule, *arguments)
+        found: Any = survey_of(rule, *arguments)
         add = found.add
 
         def added(*of_tile: Any) -> None:
@@ -189,8 +191,8 @@ def test_what_a_rule_gathers_from_tiles_is_its_stage() -> None:
         found.add = added
         return found
 
-    rule.survey = survey  # type: ignore[method-assign]
+    rule.survey = survey
     images = [np.random.default_rng(seed).random((40, 48), np.float32) for seed in (1, 2)]
-    timing = Stopwatch(CPU, clock).time(lambda: run_model(network, images, rule, Options(tile=16)))
+    timing = Stopwatch(CPU, clock).time(lambda: run_model(network, images, rule, FuseOptions(tile=16)))
     assert len(seen) == 9
     assert timing == (27.0, {"encode": 0.0, "rule": 27.0, "decode": 0.0})

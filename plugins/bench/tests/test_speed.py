@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 from helpers.cli import run_cli, write_texture
-from speed_helper import ADAPTER
+from helpers.speed import ADAPTER
 
 import fusekit
-from fusekit import pipeline
 from fusekit.errors import OptionError
 from fusekit.evaluation.rate import read_luminance
+from fusekit.fusing.run import run_model
 from fusekit.machine.devices import processor_name
 from fusekit.models.describe import machine
 from fusekit_bench.requests import Speed, parse_size
@@ -105,7 +105,7 @@ def test_pairs_of_the_sample_and_of_files(tmp_path: Path) -> None:
     given = units([first, second], 3, fusekit.load("ehdran"))
     assert [each.shape for each in given] == [(3, 24, 20)] * 2
     assert np.array_equal(given[0][2], np.roll(given[0][0], 16, axis=0))
-    assert (given[0].min(), given[0].max(), given[0].dtype) == (0, 1, np.float32)
+    assert (float(given[0].min()), float(given[0].max()), given[0].dtype) == (0, 1, np.dtype(np.float32))
 
 
 def test_results_say_everything_of_everyone(found: dict[str, Any]) -> None:
@@ -211,8 +211,8 @@ def test_choices_go_to_load_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None
     prepare(small, Entrant("ours", "composed", "auto", "triton"))
     prepare(small, Entrant("ours", "plain", "float32"))
     common = {"name": "ehdran.ct-mri", "device": "cpu"}
-    assert calls[0] == {**common, "dtype": "auto", "optimize": True, "backend": "triton"}
-    assert calls[1] == {**common, "dtype": "float32", "optimize": False}
+    assert calls[0] == {**common, "dtype": "auto", "form": "fastest", "backend": "triton"}
+    assert calls[1] == {**common, "dtype": "float32", "form": "plain"}
 
 
 @pytest.mark.parametrize(
@@ -223,17 +223,17 @@ def test_one_pair_of_ours_is_fused_as_the_pipeline_does(
 ) -> None:
     calls = []
 
-    def run_model(*arguments: Any) -> Any:
+    def watched(*arguments: Any) -> Any:
         calls.append(arguments)
-        return pipeline.run_model(*arguments)
+        return run_model(*arguments)
 
-    monkeypatch.setattr(cases, "run_model", run_model)
+    monkeypatch.setattr(cases, "run_model", watched)
     case = Case("ehdran", "max", "cpu", (20, 24), batch)
     ready = prepare(case, Entrant(kind))
     images = ready.fuse()
     assert bool(calls) is as_fused
     assert images.shape == (batch, 1, 20, 24)
-    assert torch.allclose(images, ready.network.fuse(ready.sources, "max"), atol=1e-5)  # type: ignore[union-attr]
+    assert torch.allclose(images, ready.network.fuse(ready.sources, "max"), atol=1e-5)
 
 
 def test_records_name_the_processor() -> None:

@@ -13,10 +13,11 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from speed_helper import ADAPTER
+from helpers.speed import ADAPTER
 
 from fusekit.errors import InputError, OptionError, UnknownNameError
 from fusekit.machine.allocator import keep_freed_memory
@@ -63,7 +64,7 @@ def pages_of_new_blocks() -> int:
 
 
 def test_what_one_sets_for_its_process_serves_no_other(folder: Path) -> None:
-    common = {"devices": ["cpu"], "tuned": False, "warm_up": 1, "memory": False}
+    common: dict[str, Any] = {"devices": ["cpu"], "tuned": False, "warm_up": 1, "memory": False}
     request = Speed(sizes=[(16, 20)], against="odd_fuser:faults", rounds=2, **common)
     found = measure(request)
     rows = {each["who"]: each for each in found["races"][0]["rows"]}

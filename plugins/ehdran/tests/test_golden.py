@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from fusekit_ehdran.model import DILRAN, EHDRAN
 from fusekit_ehdran.rules.nuclear import nuclear_norms
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
-TOLERANCE = {"atol": 1e-4, "rtol": 0}
+TOLERANCE: dict[str, Any] = {"atol": 1e-4, "rtol": 0}
 
 
 def from_published(network: EncoderDecoder, path: Path) -> EncoderDecoder:
@@ -23,7 +24,7 @@ def from_published(network: EncoderDecoder, path: Path) -> EncoderDecoder:
     return network.eval()
 
 
-def close(found: torch.Tensor, wanted: np.ndarray, **tolerance: float) -> None:
+def close(found: torch.Tensor, wanted: np.ndarray, **tolerance: Any) -> None:
     torch.testing.assert_close(found.double(), torch.from_numpy(wanted).double(), **(tolerance or TOLERANCE))
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,7 +16,7 @@ from fusekit_ehdran.model import DILRAN, EHDRAN
 @pytest.fixture(params=[EHDRAN, DILRAN])
 def network(request: pytest.FixtureRequest) -> EncoderDecoder:
     torch.manual_seed(0)
-    made: EncoderDecoder = request.param()
+    made: Any = request.param()
     # Statistics as after training, so that normalisation does something.
     norm = made.encoder.norm
     norm.running_mean.normal_(0, 0.1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -20,9 +21,9 @@ from fusekit_ehdran.model import DILRAN, EHDRAN
 SIZES = [(2, 2), (3, 9), (7, 5), (33, 50), (64, 31)]
 
 
-def made(network_class: type[EncoderDecoder] = EHDRAN, **arguments: object) -> EncoderDecoder:
+def made(network_class: type[EncoderDecoder] = EHDRAN, **arguments: Any) -> Any:
     torch.manual_seed(3)
-    network = network_class(**arguments)
+    network: Any = network_class(**arguments)
     norm = network.encoder.norm
     norm.running_mean.normal_(0, 0.1)
     norm.running_var.uniform_(0.5, 1.5)

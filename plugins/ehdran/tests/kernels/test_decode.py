@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -26,7 +28,7 @@ SHAPES = [(1, 2, 2), (2, 3, 5), (1, 9, 17)]
 TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 2**-5}
 
 
-def decoder(channels: int = 64, negative_slope: float = 0.2) -> Decoder:
+def decoder(channels: int = 64, negative_slope: float = 0.2) -> Any:
     torch.manual_seed(11)
     return Decoder(channels, negative_slope).eval().requires_grad_(False)
 

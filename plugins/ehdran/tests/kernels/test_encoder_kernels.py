@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -21,7 +23,7 @@ SHAPES = [(1, 2, 2), (2, 3, 5), (1, 8, 16), (1, 9, 17), (2, 11, 8)]
 TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 2**-8}
 
 
-def encoder(**options: object) -> DilatedResidualAttention:
+def encoder(**options: Any) -> DilatedResidualAttention:
     torch.manual_seed(5)
     made = DilatedResidualAttention(**options)
     made.norm.running_mean.normal_(0, 0.1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,9 +21,9 @@ pytest.importorskip("triton", reason="triton is not installed")
 from fusekit_ehdran.kernels.form import TritonForm
 
 
-def made(network_class: type[EncoderDecoder] = EHDRAN, **arguments: object) -> EncoderDecoder:
+def made(network_class: type[EncoderDecoder] = EHDRAN, **arguments: Any) -> Any:
     torch.manual_seed(3)
-    network = network_class(**arguments)
+    network: Any = network_class(**arguments)
     norm = network.encoder.norm
     norm.running_mean.normal_(0, 0.1)
     norm.running_var.uniform_(0.5, 1.5)
@@ -63,7 +64,7 @@ def test_bfloat16_is_near_float32() -> None:
 
 @pytest.mark.parametrize("arguments", [{"edge": "none"}, {"edge": "sobel"}, {"encoder_options": {"edge_gain": 0.5}}])
 @torch.inference_mode()
-def test_edge_operators(arguments: dict[str, object]) -> None:
+def test_edge_operators(arguments: dict[str, Any]) -> None:
     network, (x,) = made(**arguments), images(1, 1, 1, 6, 7)
     wanted = network.use_form("plain").encode(x)
     torch.testing.assert_close(network.use_form("fastest").use_backend("triton").encode(x), wanted, atol=2e-5, rtol=0)
@@ -133,7 +134,7 @@ def test_loading_with_kernels_and_the_record() -> None:
     ],
 )
 def test_what_kernels_cannot_run_raises(
-    arguments: dict[str, object], reason: str, monkeypatch: pytest.MonkeyPatch
+    arguments: dict[str, Any], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "encoder_options" in arguments:
         with pytest.raises(DeviceError, match=reason):

@@ -8,6 +8,7 @@ from torch import Tensor
 from fusekit.extend import RuleError, build_rule
 from fusekit_ehdran.rules import local_statistics as sfnn_local
 from fusekit_ehdran.rules.local_statistics import detail_norms, keep_edges, smoothed
+from fusekit_ehdran.rules.sfnn_local import SFNNLocal
 
 
 def features(count: int, *shape: int) -> list[Tensor]:
@@ -37,10 +38,11 @@ def disc(radius: float, size: int = 96, value: float = 1.0) -> Tensor:
 def test_closed_form_is_the_sum_of_singular_values(spacing: int) -> None:
     (maps,) = features(1, 2, 3, 9, 7)
     padded = F.pad(maps, (spacing,) * 4, mode="replicate")
-    found = detail_norms(maps, spacing)
+    found: Tensor = detail_norms(maps, spacing)
+    height, width = found.shape[2:]
     assert found.shape == (2, 3, 9 + spacing, 7 + spacing)
-    for y in range(found.shape[2]):
-        for x in range(found.shape[3]):
+    for y in range(height):
+        for x in range(width):
             window = padded[..., y : y + spacing + 1 : spacing, x : x + spacing + 1 : spacing]
             expected = torch.linalg.svdvals(window - window.mean((2, 3), keepdim=True)).sum(-1)
             torch.testing.assert_close(found[..., y, x], expected, atol=1e-5, rtol=1e-5)
@@ -112,19 +114,19 @@ def test_the_base_is_nowhere_weaker_than_a_source() -> None:
     bases = [keep_edges(each) for each in sources]
     details = [each - base for each, base in zip(sources, bases, strict=True)]
     strength = torch.stack([base.norm(dim=1, keepdim=True) for base in bases])
-    weights = build_rule("sfnn-local").base_weights(bases, details)
+    weights = SFNNLocal().base_weights(bases, details)
     assert ((weights * strength).sum(0) >= strength.amax(0) - 1e-5).all()
 
 
 def test_detail_weights_add_up_to_one() -> None:
-    weights = build_rule("sfnn-local").detail_weights(features(3, 2, 5, 31, 22))
+    weights = SFNNLocal().detail_weights(features(3, 2, 5, 31, 22))
     torch.testing.assert_close(weights.sum(0), torch.ones_like(weights[0]), atol=1e-5, rtol=0)
 
 
 def test_balance_lifts_a_faint_source() -> None:
     strong, faint = features(2, 1, 5, 64, 64)
     faint = 0.2 * faint
-    share = [build_rule("sfnn-local", {"balance": b}).detail_weights([strong, faint])[1].mean() for b in (0, 0.5, 1)]
+    share = [SFNNLocal(balance=b).detail_weights([strong, faint])[1].mean() for b in (0, 0.5, 1)]
     assert share[0] <= share[1] < share[2]
     assert share[0] < 0.01
     assert share[2] > 0.2

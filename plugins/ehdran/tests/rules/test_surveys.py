@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from torch import Tensor
 
 import fusekit
 from fusekit.evaluation.rate import read_luminance
-from fusekit.extend import FusionModel, FusionRule, Survey, build_rule
+from fusekit.extend import FusionModel, Survey, build_rule
 from fusekit.fusing.run import run_model
 from fusekit.images import samples
 from fusekit.images.tiles import tiles
@@ -21,12 +23,12 @@ FAMILY = ("sfnn", "sfnn-mean", "sfnn-sum", "sfnn-channel")
 
 
 @pytest.fixture(scope="module")
-def models() -> dict[str, FusionModel]:
+def models() -> dict[str, Any]:
     return {name: fusekit.load(name, device="cpu") for name in ("ehdran", "dilran")}
 
 
 @pytest.fixture(scope="module")
-def encoded(models: dict[str, FusionModel]) -> list[Tensor]:
+def encoded(models: dict[str, Any]) -> list[Tensor]:
     """Features of the embedded sample's three images, (1, 64, 256, 256)."""
     with torch.inference_mode():
         return [models["ehdran"].encode(read_luminance(samples.path(name)).float()) for name in ("ct", "mri", "pet")]
@@ -37,9 +39,7 @@ def part(name: str, height: int, width: int) -> np.ndarray:
     return read_luminance(samples.path(name))[0, 0, :height, 40 : 40 + width].float().numpy().copy()
 
 
-def surveyed(
-    survey: Survey, features: list[Tensor], sides: tuple[int, int], multiple: int = 1
-) -> tuple[FusionRule, int]:
+def surveyed(survey: Survey, features: list[Tensor], sides: tuple[int, int], multiple: int = 1) -> tuple[Any, int]:
     passes = 0
     while True:
         for tile in tiles(features[0].shape[2:], sides, survey.reach, multiple):
@@ -74,7 +74,7 @@ def test_few_channels_are_collected_and_fewer_decomposed(
 ) -> None:
     """``maps`` are collected at a time; with those that win in a preview no further pass is needed."""
     features = [torch.cat([each, each.flip(1)])[..., 30:190, 20:220] for each in encoded[:2]]
-    rule = build_rule("sfnn")
+    rule: Any = build_rule("sfnn")
     survey = rule.survey(2, features[0].shape, maps * 4 * 160 * 200 * 4)
     assert isinstance(survey, GreatestNorms)
     if preview:
@@ -107,8 +107,9 @@ def test_the_bounds_are_bounds() -> None:
 def test_features_without_content() -> None:
     zeros = [torch.zeros(1, 8, 20, 30)] * 2
     for name in FAMILY:
-        found, _ = surveyed(build_rule(name).survey(2, zeros[0].shape, 1 << 30), zeros, (16, 16))
-        torch.testing.assert_close(found.weights(zeros), build_rule(name).weights(zeros), rtol=1e-5, atol=1e-6)
+        rule: Any = build_rule(name)
+        found, _ = surveyed(rule.survey(2, zeros[0].shape, 1 << 30), zeros, (16, 16))
+        torch.testing.assert_close(found.weights(zeros), rule.weights(zeros), rtol=1e-5, atol=1e-6)
         assert (found.weights(zeros) == 0.5).all()
 
 
@@ -118,7 +119,7 @@ def test_norms_from_block_means_give_nearly_the_same_weights(
 ) -> None:
     monkeypatch.setattr(sfnn_surveys, "EXACT_SIDE", side)
     for name, limit in (("sfnn-mean", most / 3), ("sfnn-channel", most)):
-        rule = build_rule(name)
+        rule: Any = build_rule(name)
         found, passes = surveyed(rule.survey(3, encoded[0].shape, 1 << 40), encoded, (100, 77))
         assert passes == 1
         error = (found.weights(encoded) - rule.weights(encoded)).abs().max()
@@ -132,7 +133,7 @@ def test_block_means_of_smooth_maps_are_exact_at_ragged_ends(monkeypatch: pytest
     generator = torch.Generator().manual_seed(5)
     blocks = torch.randn(2, 1, 6, 9, 7, generator=generator)
     features = list(blocks.repeat_interleave(4, 3).repeat_interleave(4, 4)[..., :34, :27])
-    rule = build_rule("sfnn-channel")
+    rule: Any = build_rule("sfnn-channel")
     monkeypatch.setattr(sfnn_surveys, "EXACT_SIDE", 9)
     found, _ = surveyed(rule.survey(2, features[0].shape, 1 << 40), features, (10, 13))
     assert "4×4" in found.weigh(features).report[0]["norms"]
@@ -141,7 +142,7 @@ def test_block_means_of_smooth_maps_are_exact_at_ragged_ends(monkeypatch: pytest
 
 def test_little_memory_makes_larger_blocks() -> None:
     shape = (1, 64, 400, 300)
-    survey = build_rule("sfnn-mean").survey(2, shape, 2 * 64 * 4 * 200 * 150)
+    survey: Any = build_rule("sfnn-mean").survey(2, shape, 2 * 64 * 4 * 200 * 150)
     assert survey._block == 2
 
 

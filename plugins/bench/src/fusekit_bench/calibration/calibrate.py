@@ -21,6 +21,7 @@ from torch import Tensor
 
 from fusekit.errors import InputError
 from fusekit.evaluation.rate import read_luminance
+from fusekit.metrics.build import build_metric
 from fusekit.metrics.levels import levels
 from fusekit.metrics.qy import Moments
 from fusekit.registry.discovery import BUILTIN_OWNER, registries
@@ -151,7 +152,7 @@ class Triples:
         """Return our value of a metric on a triple."""
         first, second, fused = self.images(triple)
         with torch.no_grad():
-            return float(registries().metrics.load(metric)()([first, second], fused))
+            return float(build_metric(metric)([first, second], fused))
 
     def _textured(self, triple: str) -> bool:
         """Return whether no 7×7 window of any of the three images is flat."""

@@ -213,6 +213,7 @@ def measure_memory(request: requests.Memory) -> Result:
 
     from fusekit.errors import OptionError
     from fusekit.images.files import read_image, write_image
+    from fusekit.images.image import from_pixels
     from fusekit.machine.devices import processor_name
     from fusekit_bench.publish import Result, facts
     from fusekit_bench.speed.metrics import sample_images
@@ -225,7 +226,7 @@ def measure_memory(request: requests.Memory) -> Result:
         if not sources:
             sources = [folder / "a.png", folder / "b.png"]
             for path, image in zip(sources, sample_images(request.size), strict=False):
-                write_image(path, np.rint(image[0, 0].numpy() * 255).astype(np.uint8))
+                write_image(path, from_pixels(np.rint(image[0, 0].numpy() * 255).astype(np.uint8)))
         size = list(read_image(sources[0]).size)
         runs = [_measured(request, sources, folder / "fused.png", rule) for rule in request.rules]
         alone = peak_of([sys.executable, "-c", "import torch"])[0]

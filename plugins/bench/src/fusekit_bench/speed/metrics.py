@@ -17,9 +17,8 @@ from fusekit.images import samples
 from fusekit.images.image import Array
 from fusekit.machine.devices import processor_name
 from fusekit.machine.threads import torch_threads
-from fusekit.metrics.base import Metric
+from fusekit.metrics.build import build_metric
 from fusekit.metrics.levels import gray_levels
-from fusekit.registry.discovery import registries
 from fusekit_bench.publish import Result, facts, table
 from fusekit_bench.requests import Metrics, check_size
 from fusekit_bench.speed.cases import import_attribute, mirrored
@@ -108,7 +107,7 @@ def _timed(
     name: str, triple: Sequence[Tensor], repeats: int, rater: Rater | None, clock: Callable[[], float]
 ) -> dict[str, Any]:
     """Time one metric, each source's own value included, beside another implementation where there is one."""
-    metric: Metric = registries().metrics.load(name)()
+    metric = build_metric(name)
     first, second, fused = triple
 
     def ours() -> float:

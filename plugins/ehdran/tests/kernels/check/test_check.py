@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -68,7 +69,7 @@ def test_an_error_that_is_no_number_does_not_pass() -> None:
 
 def test_work_is_counted_from_the_weights() -> None:
     """The multiply-adds a pixel of each launch are the weights it multiplies by, each once."""
-    encoder, decoder = random_parts(CPU)
+    encoder, decoder = cast(Any, random_parts(CPU))
     basis = torch.randn(64, 2, dtype=torch.float64)
     of_edges = edges.edge_weights(encoder.edge, basis, 1.0, torch.float32)
     layers = decode.decoder_weights(decoder, torch.float32)
@@ -190,7 +191,11 @@ def test_medians_are_of_rounds_in_turn_and_leave_out_what_raises(
     def broken() -> float:
         raise RuntimeError("out of resources")
 
-    runs = {"a": partial(run, "a", [9, 9, 9, 1, 5, 2]), "broken": broken, "b": partial(run, "b", [9, 9, 9, 4, 4, 7])}
+    runs: dict[str, Any] = {
+        "a": partial(run, "a", [9, 9, 9, 1, 5, 2]),
+        "broken": broken,
+        "b": partial(run, "b", [9, 9, 9, 4, 4, 7]),
+    }
     assert timing.medians(runs, rounds=3) == {"a": 2, "broken": None, "b": 4}
     assert order[6:] == ["a", "b"] * 3
     assert "broken cannot run: out of resources" in capsys.readouterr().err
