@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
-import sysconfig
 import textwrap
-import venv
 import zipfile
 from email.parser import Parser
 from pathlib import Path
@@ -16,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.paths import ROOT
+from helpers.wheels import Environment, build_wheel
 from PIL import Image
 
 from fusekit.images import samples
@@ -51,15 +48,6 @@ AGAIN = """
 """
 
 
-def build_wheel(project: Path, folder: Path) -> Path:
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    before = set(folder.glob("*.whl"))
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    (built,) = set(folder.glob("*.whl")) - before
-    return built
-
-
 def write_plugin(folder: Path, name: str, files: dict[str, str]) -> Path:
     """Write the source tree of a plugin, shaped as the documentation says."""
     package = folder / f"fusekit-{name}" / "src" / f"fusekit_{name}"
@@ -92,35 +80,6 @@ def write_plugin(folder: Path, name: str, files: dict[str, str]) -> Path:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_wheel(ROOT, tmp_path_factory.mktemp("root-wheel"))
-
-
-class Environment:
-    """A new virtual environment whose own site-packages comes before the running interpreter's."""
-
-    def __init__(self, folder: Path, wheels: list[Path]) -> None:
-        self.folder = folder
-        venv.create(folder, with_pip=True)
-        paths = sysconfig.get_paths(scheme="venv", vars={"base": str(folder), "platbase": str(folder)})
-        self.scripts = Path(paths["scripts"])
-        self.packages = Path(paths["purelib"])
-        self.run("python", "-m", "pip", "install", "--no-deps", "--no-index", "--disable-pip-version-check", *wheels)
-        # A plain path: .pth files in there, such as an editable install's, are not processed again.
-        outer = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
-        (self.packages / "outer.pth").write_text("\n".join(outer) + "\n")
-
-    def run(self, command: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "PIP_", "FUSEKIT", "VIRTUAL_ENV"))}
-        done = subprocess.run(
-            [self.scripts / command, *arguments],
-            cwd=self.folder,
-            env={**kept, "COLUMNS": "200", "PYTHONNOUSERSITE": "1"},
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done
 
 
 @pytest.fixture(scope="module")

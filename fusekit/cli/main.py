@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from fusekit.errors import FusekitError, FusekitWarning, PluginError, one_line
+from fusekit.errors import FusekitError, FusekitWarning, one_line
+from fusekit.registry.contract import calling, fault, registered
 from fusekit.registry.discovery import registries
 from fusekit.version import __version__
 
@@ -23,6 +24,9 @@ _COMMANDS = {
     "train": "fusekit.cli.train:train",
     "doctor": "fusekit.cli.doctor:doctor",
 }
+
+#: What a command raises to end in good order, or for whoever called it.
+_PURPOSEFUL = (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError, FusekitError, MemoryError)
 
 
 class LazyGroup(click.Group):
@@ -41,9 +45,34 @@ class LazyGroup(click.Group):
             return None
         found = commands.load(name)
         if not isinstance(found, click.Command):
-            owner = commands.entry(name).owner
-            raise PluginError(f"the command {name!r} of {owner} is no click command but {type(found).__name__}")
+            what = "None" if found is None else f"an object of type {type(found).__name__}"
+            raise fault(registered(commands, name), f"is {what}", "register a click.Command")
         return found
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except _PURPOSEFUL:
+            raise
+        except Exception:
+            name, commands = ctx.invoked_subcommand, registries().commands
+            if name is None or name not in commands:
+                raise
+            with calling(registered(commands, name)):
+                raise
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands; plugins' by their summaries, so that none of their code can spoil it."""
+        rows = []
+        for name in self.list_commands(ctx):
+            if name in _COMMANDS:
+                command = self.get_command(ctx, name)
+                rows.append((name, "" if command is None else command.get_short_help_str()))
+            else:
+                entry = registries().commands.entry(name)
+                rows.append((name, entry.summary or f"(of {entry.owner})"))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -75,6 +104,9 @@ def run() -> None:
     except (click.Abort, KeyboardInterrupt):
         _say("interrupted")
         code = 130
+    except MemoryError:
+        _say("error: the memory of this machine does not suffice")
+        code = 2
     except BrokenPipeError:
         # The reader of our output has gone, as with `| head`; a second error while closing helps nobody.
         sys.stderr.close()

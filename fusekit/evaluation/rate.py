@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -16,7 +16,8 @@ from fusekit.images.files import read_image
 from fusekit.images.image import Array, Image, from_pixels, full_scale
 from fusekit.metrics.base import Metric
 from fusekit.metrics.build import build_metric
-from fusekit.registry.contract import calling, registered
+from fusekit.models.contract import described, unchanged
+from fusekit.registry.contract import Component, calling, fault, registered
 
 #: A path, an array (H, W) or (H, W, 3), or a tensor (H, W), (1, H, W) or (1, 1, H, W).
 ImageLike = str | Path | Array | Tensor
@@ -122,16 +123,40 @@ def _build_metrics(names: str | Sequence[str] | None) -> dict[str, Metric]:
 
 
 def _rate(name: str, metric: Metric, sources: list[Tensor], fused: Tensor) -> Rating:
-    """Return what the metric called ``name`` says; what a plugin's raises becomes an error that names it."""
+    """Return what the metric called ``name`` says.
+
+    Raises:
+        PluginError: it fails, returns what its contract does not allow, or changes the images.
+    """
     from fusekit.registry.discovery import registries
 
-    with calling(registered(registries().metrics, name)):
-        value, values = metric.rate(sources, fused)
+    component = registered(registries().metrics, name)
+    with calling(component), unchanged([*sources, fused], component):
+        value, values = _checked(metric.rate(sources, fused), len(sources), component)
         return {
             "value": float(value),
             "per_source": None if values is None else [float(each) for each in values],
             "worst": None if values is None else float(metric.worst_of(values)),
         }
+
+
+def _checked(given: Any, count: int, component: Component) -> tuple[Tensor, Tensor | None]:
+    """Return what `Metric.rate` gave of one image and its sources, if it is what it promises.
+
+    Raises:
+        PluginError: it is not.
+    """
+    if not isinstance(given, tuple) or len(given) != 2:
+        found = f"a tuple of {len(given)}" if isinstance(given, tuple) else described(given)
+        raise fault(component, f"returned {found}", "rate returns the value and the sources' own values, or None")
+    value, values = given
+    wanted = [("value", value, (1,))] + ([] if values is None else [("values of the sources", values, (count, 1))])
+    for what, found, shape in wanted:
+        if not isinstance(found, Tensor) or not found.is_floating_point() or found.shape != shape:
+            raise fault(component, f"returned {described(found)} for its {what}", f"a float tensor {shape} is wanted")
+        if found.isnan().any():
+            raise fault(component, f"returned NaN for its {what}", "give the limit, or 0 where there is none")
+    return value, values
 
 
 def _read(given: ImageLike, role: str) -> Image:

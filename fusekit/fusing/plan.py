@@ -11,8 +11,9 @@ from torch import Tensor
 
 from fusekit.errors import OptionError, RuleError, memory_text, size_text
 from fusekit.images.tiles import Reach, Tile, even_sides, tiles
-from fusekit.machine.memory import budget_of
+from fusekit.machine.memory import budget_of, is_out_of_memory
 from fusekit.models.base import EncoderDecoder, FusionModel
+from fusekit.registry.contract import calling
 from fusekit.rules.base import FusionRule, Survey, leaf_groups
 
 #: Least and greatest side of the tiles that are chosen: smaller ones are mostly margin, larger ones save little.
@@ -222,7 +223,8 @@ def bytes_a_pixel(features: Features, reach: Reach, rule: FusionRule | None, cou
 
 def surveys_of(rule: FusionRule, count: int, shapes: Sequence[tuple[int, ...]], memory: int) -> list[Survey] | None:
     """Return the rule's survey of each leaf, ``None`` where it has none."""
-    found = [rule.survey(count, shape, memory // len(shapes)) for shape in shapes]
+    with calling(rule.component, is_out_of_memory):
+        found = [rule.survey(count, shape, memory // len(shapes)) for shape in shapes]
     surveys = [each for each in found if each is not None]
     return surveys if len(surveys) == len(found) else None
 

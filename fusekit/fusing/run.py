@@ -89,7 +89,7 @@ def _not_finite(model: FusionModel, sources: Sequence[Tensor], rule: FusionRule 
                 rule.component, "gave values that are not finite for finite features", "mend it, or take another"
             )
     return InputError(
-        f"the model {model.spec.id!r} gave values that are not finite for these sources in "
+        f"{model.component} gave values that are not finite for these sources in "
         f"{str(model.dtype).removeprefix('torch.')}; try dtype float32, or other weights"
     )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -10,13 +11,14 @@ from torch import Tensor
 from torch.profiler import record_function
 from torch.utils import _pytree as pytree
 
-from fusekit.errors import PluginError
 from fusekit.fusing.plan import Plan, surveys_of
 from fusekit.fusing.summary import WeightSummary
 from fusekit.images.resample import resize_to
 from fusekit.images.tiles import Tile
+from fusekit.machine.memory import is_out_of_memory
 from fusekit.models.base import BoundRule, EncoderDecoder, Features, FusionModel
 from fusekit.models.shapes import pad_to_multiple
+from fusekit.registry.contract import calling, fault
 from fusekit.rules.base import FusionRule, Survey, leaf_groups
 
 #: Longest side of the sources that surveys look at first.
@@ -123,31 +125,39 @@ def _empty(leaf: Tensor, size: Sequence[int]) -> Tensor:
     return torch.empty((*leaf.shape[:2], *size), dtype=leaf.dtype, device=leaf.device, memory_format=order)
 
 
+@contextmanager
+def _asking(rule: FusionRule) -> Iterator[None]:
+    """Call the surveys of a rule: profilers see it, and what they raise names the rule."""
+    with record_function("fusekit.rule"), calling(rule.component, is_out_of_memory):
+        yield
+
+
 def _surveyed(rule: FusionRule, encoded: _Encoded, parts: Sequence[Tile], plan: Plan) -> tuple[list[FusionRule], int]:
     """Go through the image until the rule knows what it must; return a rule for each leaf, and the number of passes."""
     surveys = surveys_of(rule, plan.demand.count, plan.demand.features.shapes, plan.survey_memory)
     assert surveys is not None
     for survey, group in zip(surveys, leaf_groups(encoded.preview())[0], strict=True):
-        with record_function("fusekit.rule"):
+        with _asking(rule):
             survey.preview(group)
     open_ones: list[tuple[int, Survey]] = list(enumerate(surveys))
     passes = 0
     while open_ones:
         for tile in parts:
             groups = leaf_groups(encoded.features(tile))[0]
-            with record_function("fusekit.rule"):
+            with _asking(rule):
                 for index, survey in open_ones:
                     survey.add(groups[index], tile)
-        with record_function("fusekit.rule"):
+        with _asking(rule):
             open_ones = [(index, survey) for index, survey in open_ones if survey.finish_pass()]
         passes += 1
-    with record_function("fusekit.rule"):
+    with _asking(rule):
         rules = [survey.rule() for survey in surveys]
     for found, survey in zip(rules, surveys, strict=True):
         if found.reach is None or found.reach > survey.reach:
-            raise PluginError(
-                f"the survey of the rule {rule.name or type(rule).__name__!r} reaches {survey.reach} pixels, and the "
-                f"rule that it gives {found.reach}; {type(survey).__name__}.reach must be the greater"
+            raise fault(
+                rule.component,
+                f"has a survey that reaches {survey.reach} pixels, and the rule that it gives {found.reach}",
+                f"{type(survey).__name__}.reach must be the greater",
             )
     return rules, passes
 

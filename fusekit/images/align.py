@@ -7,12 +7,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fusekit.errors import FusekitError, InputError, PluginError, one_line
-from fusekit.images.image import Image
+import numpy as np
+
+from fusekit.errors import InputError
+from fusekit.images.image import Array, Image
+from fusekit.registry.contract import Component, calling, fault, registered
 from fusekit.registry.discovery import registries
-from fusekit.registry.registry import Entry
 
 REFUSE = "refuse"
+#: Values along an axis that are compared to see whether an aligner changed its inputs.
+_SAMPLES = 12
 
 #: How an image was brought onto the grid, for the record; ``None`` where it was left as it is.
 Transform = Mapping[str, Any] | None
@@ -81,52 +85,59 @@ def aligned(images: Sequence[Image], how: str) -> Aligned:
                     f"the sources differ in {differs}; register them first, or resample with --align first"
                 )
         return Aligned(list(images), [None] * len(images))
-    entry = registries().aligners.entry(how)
-    aligner = _loaded(entry)
+    component = registered(registries().aligners, how)
+    aligner = _loaded(component)
     found: Aligned = Aligned([first], [None])
     for image in images[1:]:
-        moved, transform = _moved(entry, aligner, image, first)
+        moved, transform = _moved(component, aligner, image, first)
         found.images.append(moved)
         found.transforms.append(transform)
     return found
 
 
-def _loaded(entry: Entry) -> Aligner:
-    made = registries().aligners.load(entry.name)
+def _sample(image: Image) -> Array:
+    """Return copies of some of an image's values, by which a change shows."""
+    steps = tuple(slice(None, None, max(side // _SAMPLES, 1)) for side in image.size)
+    found: Array = image.pixels[steps].copy()
+    return found
+
+
+def _loaded(component: Component) -> Aligner:
+    made = registries().aligners.load(component.name)
     if not isinstance(made, type) or not issubclass(made, Aligner):
-        raise PluginError(
-            f"the aligner {entry.name!r} of {entry.owner} is no fusekit.extend.Aligner ({entry.target!r}); "
-            "derive from it"
-        )
-    try:
+        target = registries().aligners.entry(component.name).target
+        raise fault(component, f"is no fusekit.extend.Aligner ({target!r})", "derive from it")
+    with calling(component, fact="cannot be made"):
         return made()
-    except Exception as error:
-        raise PluginError(f"the aligner {entry.name!r} of {entry.owner} cannot be made: {one_line(error)}") from error
 
 
-def _moved(entry: Entry, aligner: Aligner, moving: Image, fixed: Image) -> tuple[Image, dict[str, Any] | None]:
+def _moved(component: Component, aligner: Aligner, moving: Image, fixed: Image) -> tuple[Image, dict[str, Any] | None]:
     """Return what an aligner makes of one image.
 
     Raises:
         PluginError: its code fails, or it gives no image on the grid of ``fixed`` with a JSON-able transform.
     """
-    of = f"the aligner {entry.name!r} of {entry.owner}"
+    name = moving.name
     given: Any
-    try:
+    before = [_sample(image) for image in (moving, fixed)]
+    with calling(component, fact=f"cannot align {name}"):
         given = aligner.align(moving, fixed)
-    except FusekitError:
-        raise
-    except Exception as error:
-        raise PluginError(f"{of} cannot align {moving.name}: {one_line(error)}") from error
+    if not all(np.array_equal(was, _sample(image)) for was, image in zip(before, (moving, fixed), strict=True)):
+        raise fault(
+            component, f"changed its inputs, {name} or {fixed.name}", "work on copies, since others read them too"
+        )
     if not isinstance(given, tuple) or len(given) != 2 or not isinstance(given[0], Image):
-        raise PluginError(f"{of} gives {type(given).__name__} for {moving.name}; align returns (Image, transform)")
+        what = "None" if given is None else type(given).__name__
+        raise fault(component, f"gives {what} for {name}", "align returns (Image, transform)")
     moved, transform = given
-    differs = fixed.grid.differs_from(moved.grid, (fixed.name, f"what was made of {moving.name}"))
+    differs = fixed.grid.differs_from(moved.grid, (fixed.name, f"what was made of {name}"))
     if differs is not None:
-        raise PluginError(f"{of} leaves {moving.name} on another grid: they differ in {differs}")
+        remedy = "give what you make the grid of the fixed image"
+        raise fault(component, f"leaves {name} on another grid: they differ in {differs}", remedy)
     if (moved.depth, moved.color) != (moving.depth, moving.color):
-        raise PluginError(f"{of} makes {moved.depth} pixels of {moving.name}'s {moving.depth}; keep depth and colour")
+        raise fault(component, f"makes {moved.depth} pixels of {name}'s {moving.depth}", "keep depth and colour")
     try:
         return moved, None if transform is None else json.loads(json.dumps(dict(transform), allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise PluginError(f"{of} gives a transform of {moving.name} that JSON cannot hold: {error}") from error
+        remedy = "give plain numbers, texts, lists and mappings"
+        raise fault(component, f"gives a transform of {name} that JSON cannot hold: {error}", remedy) from error

@@ -18,6 +18,7 @@ from fusekit.errors import FusekitError, FusekitWarning, InputError, OutputError
 from fusekit.images.formats.base import Format
 from fusekit.images.formats.raster import Raster
 from fusekit.images.image import DEPTHS, Image
+from fusekit.registry.contract import Component, calling, fault
 from fusekit.registry.discovery import BUILTIN_OWNER, registries
 from fusekit.registry.registry import Entry, import_target
 
@@ -27,12 +28,8 @@ _RASTER = "raster"
 
 
 class _Found(NamedTuple):
-    name: str
-    owner: str
+    component: Component
     format: Format
-
-    def __str__(self) -> str:
-        return f"the format {self.name!r} of {self.owner}"
 
 
 def read_image(path: str | Path) -> Image:
@@ -70,7 +67,7 @@ def encode_image(image: Image, name: str | Path) -> bytes:
     with _blaming(found, f"cannot write {name}"):
         data = found.format.encode(image, extension)
     if not isinstance(data, bytes):
-        raise PluginError(f"{found} encodes an image as {type(data).__name__}; encode returns bytes")
+        raise fault(found.component, f"encodes an image as {type(data).__name__}", "encode returns bytes")
     return data
 
 
@@ -119,7 +116,7 @@ def _start_of(path: Path) -> bytes:
 
 def _reader_of(path: Path, start: bytes) -> _Found:
     """Return the format that takes the file for its own: the built-in ones first, then those of its extension."""
-    raster = _Found(_RASTER, BUILTIN_OWNER, Raster())
+    raster = _Found(Component("format", _RASTER, BUILTIN_OWNER), Raster())
     if raster.format.sniff(path, start):
         return raster
     others = [entry for entry in registries().formats if entry.name != _RASTER]
@@ -192,28 +189,23 @@ def _loaded(entry: Entry) -> _Found:
     Raises:
         PluginError: it cannot be imported or made, or is no `Format`.
     """
-    made = import_target(entry, "format")
+    component, made = Component("format", entry.name, entry.owner), import_target(entry, "format")
     if not isinstance(made, type) or not issubclass(made, Format):
-        raise PluginError(
-            f"the format {entry.name!r} of {entry.owner} is no fusekit.extend.Format ({entry.target!r}); derive from it"
-        )
-    try:
-        return _Found(entry.name, entry.owner, made())
-    except Exception as error:
-        raise PluginError(f"the format {entry.name!r} of {entry.owner} cannot be made: {one_line(error)}") from error
+        raise fault(component, f"is no fusekit.extend.Format ({entry.target!r})", "derive from it")
+    with calling(component, fact="cannot be made"):
+        return _Found(component, made())
 
 
 @contextlib.contextmanager
 def _blaming(found: _Found, what: str) -> Iterator[None]:
     """Turn what a format raises by mistake into a `PluginError` that names it; what it raises on purpose passes."""
     try:
-        yield
-    except FusekitError:
-        raise
+        with calling(found.component, lambda error: isinstance(error, OSError), what):
+            yield
     except OSError as error:
         raise InputError(f"{what}: {error.strerror or error}") from error
-    except Exception as error:
-        raise PluginError(f"{found} {what}: {one_line(error)}") from error
+    except MemoryError as error:
+        raise InputError(f"{what}: the memory does not suffice") from error
 
 
 def _checked(found: _Found, path: Path, image: object) -> Image:
@@ -223,7 +215,8 @@ def _checked(found: _Found, path: Path, image: object) -> Image:
         PluginError: it is no image whose parts are as `Image` says.
     """
     if not isinstance(image, Image):
-        raise PluginError(f"{found} reads {path} as {type(image).__name__}; read returns a fusekit.extend.Image")
+        given = "None" if image is None else type(image).__name__
+        raise fault(found.component, f"reads {path} as {given}", "read returns a fusekit.extend.Image")
     if image.depth not in DEPTHS:
         wrong = f"values of type {image.depth}; give {', '.join(DEPTHS)}"
     elif image.depth == "float32" and not np.isfinite(image.pixels).all():
@@ -234,4 +227,4 @@ def _checked(found: _Found, path: Path, image: object) -> Image:
         wrong = f"the size {image.size}; refuse the file by an InputError"
     else:
         return image
-    raise PluginError(f"{found} reads {path} with {wrong} (from_pixels does so)")
+    raise PluginError(f"{found.component} reads {path} with {wrong} (from_pixels does so)")

@@ -158,8 +158,9 @@ def _known_dtype(pixels: Array, name: str, notes: list[str]) -> Array:
     if pixels.dtype == np.bool_:
         notes.append("1 bit widened to 8")
         return pixels.astype(np.uint8) * 255
-    if pixels.dtype in (np.uint8, np.uint16, np.float32):
-        return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    native = pixels.dtype.newbyteorder("=")
+    if native in (np.uint8, np.uint16, np.float32):
+        return pixels.astype(native, copy=False)
     if pixels.dtype.kind not in "iuf":
         raise InputError(f"{name} holds values of type {pixels.dtype}; fusekit reads integers and floats")
     notes.append(f"{pixels.dtype} read as float32")

@@ -25,6 +25,7 @@ from torch.profiler import record_function
 
 from fusekit.errors import RuleError, TrainingError
 from fusekit.images.tiles import Reach
+from fusekit.machine.memory import is_out_of_memory
 from fusekit.models.configuration import Configured
 from fusekit.models.contract import apply_rule, check_features, check_image, checked_weighing, unchanged
 from fusekit.models.forms import Forms
@@ -32,7 +33,7 @@ from fusekit.models.objectives import Objectives, Terms
 from fusekit.models.parts import build_rule
 from fusekit.models.provenance import Provenance
 from fusekit.models.shapes import check_sources, crop_to, pad_to_multiple
-from fusekit.registry.contract import Component, component_of
+from fusekit.registry.contract import Component, calling, component_of
 from fusekit.registry.discovery import registries
 from fusekit.registry.specs import ModelSpec
 from fusekit.rules.base import FusionRule, Reports, Weighing, WeightedRule, weighted_sum
@@ -189,7 +190,8 @@ class EncoderDecoder(FusionModel):
 
     def weigh(self, rule: WeightedRule, features: Sequence[Tensor]) -> Weighing:
         """Return the rule's weights (N, B, …); models override it that compute those of some rules for less."""
-        return rule.weigh(features)
+        with calling(rule.component, is_out_of_memory):
+            return rule.weigh(features)
 
     def decode_sum(self, weights: Tensor, features: Sequence[Tensor], sources: Sequence[Tensor]) -> Tensor:
         """Return the image (B, 1, *S) of Σᵢ wᵢ·Fᵢ; models override it that need not write this sum out.

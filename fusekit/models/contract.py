@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from fusekit.registry.contract import Component, fault
+from fusekit.machine.memory import is_out_of_memory
+from fusekit.registry.contract import Component, calling, fault
 from fusekit.rules.base import FusionRule, RuleResult, Weighing, leaf_groups
 
 #: Values a side of a map that are compared to see whether a component changed its inputs.
@@ -32,14 +34,16 @@ def apply_rule(
 
     Raises:
         RuleError: the trees or the shapes differ.
-        PluginError: the rule returns what its contract does not allow, or changes its inputs.
+        PluginError: the rule fails, returns what its contract does not allow, or changes its inputs.
     """
     groups, structure = leaf_groups(features)
     rules = [rule] * len(groups) if isinstance(rule, FusionRule) else rule
     results = []
     for each, group in zip(rules, groups, strict=True):
         with unchanged(group, each.component):
-            results.append(checked_result(each.apply(group), group, each.component))
+            with calling(each.component, is_out_of_memory):
+                result = each.apply(group)
+            results.append(checked_result(result, group, each.component))
     weights = [result.weights for result in results if result.weights is not None]
     fused = pytree.tree_unflatten([result.features for result in results], structure)
     return fused, weights or None, joined_reports([result.report for result in results])
@@ -61,7 +65,7 @@ def checked_result(result: Any, group: Sequence[Tensor], component: Component) -
     """
     remedy = "apply(features) returns RuleResult(features[, weights, report])"
     if not isinstance(result, RuleResult):
-        raise fault(component, f"returned {_described(result)}", remedy)
+        raise fault(component, f"returned {described(result)}", remedy)
     _check_like(result.features, group[0], component, "fused features")
     if result.weights is not None:
         _check_weights(result.weights, group, component)
@@ -76,9 +80,7 @@ def checked_weighing(weighing: Any, group: Sequence[Tensor], component: Componen
         PluginError: they are not.
     """
     if not isinstance(weighing, Weighing):
-        raise fault(
-            component, f"returned {_described(weighing)}", "weigh(features) returns Weighing(weights[, report])"
-        )
+        raise fault(component, f"returned {described(weighing)}", "weigh(features) returns Weighing(weights[, report])")
     _check_weights(weighing.weights, group, component)
     shape = (len(group), *group[0].shape)
     if any(side not in (1, whole) for side, whole in zip(weighing.weights.shape, shape, strict=False)):
@@ -99,13 +101,13 @@ def check_image(image: Any, like: Tensor, component: Component) -> None:
 def check_features(features: Any, sources: Sequence[Tensor], component: Component) -> None:
     """Raise `PluginError` unless there is a tree of float tensors with one entry an image for each source."""
     if not isinstance(features, (list, tuple)) or len(features) != len(sources):
-        count = len(features) if isinstance(features, (list, tuple)) else _described(features)
+        count = len(features) if isinstance(features, (list, tuple)) else described(features)
         raise fault(component, f"encoded {len(sources)} sources as {count}", "return one tree of features a source")
     for leaf in pytree.tree_leaves(features[0]):
         if not isinstance(leaf, Tensor) or not leaf.is_floating_point() or leaf.shape[:1] != sources[0].shape[:1]:
             raise fault(
                 component,
-                f"returned features that hold {_described(leaf)}",
+                f"returned features that hold {described(leaf)}",
                 f"they are float tensors (B, C, *S) with B = {len(sources[0])}",
             )
 
@@ -154,7 +156,7 @@ def _sample(tensor: Tensor) -> Tensor:
 
 def _check_like(found: Any, wanted: Tensor, component: Component, what: str) -> None:
     if not isinstance(found, Tensor):
-        raise fault(component, f"returned {_described(found)} for its {what}", "return a tensor")
+        raise fault(component, f"returned {described(found)} for its {what}", "return a tensor")
     if found.shape != wanted.shape:
         raise fault(component, f"returned {what} of shape {tuple(found.shape)}", f"{tuple(wanted.shape)} is wanted")
     if found.device != wanted.device:
@@ -165,7 +167,7 @@ def _check_like(found: Any, wanted: Tensor, component: Component, what: str) -> 
 
 def _check_weights(weights: Any, group: Sequence[Tensor], component: Component) -> None:
     if not isinstance(weights, Tensor) or not weights.is_floating_point():
-        raise fault(component, f"returned weights that are {_described(weights)}", "return a float tensor (N, B, …)")
+        raise fault(component, f"returned weights that are {described(weights)}", "return a float tensor (N, B, …)")
     if weights.shape[:2] != (len(group), len(group[0])):
         raise fault(
             component,
@@ -178,14 +180,20 @@ def _check_report(report: Any, batch: int, component: Component) -> None:
     if isinstance(report, (str, Mapping)) or not isinstance(report, Sequence) or len(report) not in (0, batch):
         raise fault(
             component,
-            f"reports {_described(report)}",
+            f"reports {described(report)}",
             f"a report is a list of mappings, one for each of {batch} images",
         )
     if not all(isinstance(each, Mapping) for each in report):
         raise fault(component, "reports something else than mappings", "a report is one mapping an image")
+    try:
+        json.dumps([dict(each) for each in report], allow_nan=False)
+    except (TypeError, ValueError) as error:
+        remedy = "a report holds plain finite numbers, texts, lists and mappings"
+        raise fault(component, f"reports what JSON cannot hold: {error}", remedy) from error
 
 
-def _described(value: Any) -> str:
+def described(value: Any) -> str:
+    """Return what messages call something that a component returned."""
     if isinstance(value, Tensor):
         return f"a tensor {tuple(value.shape)} of {_type(value)}"
     return "None" if value is None else f"an object of type {type(value).__name__}"

@@ -9,20 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fusekit.errors import (
-    DeviceError,
-    FusekitError,
-    FusekitWarning,
-    OptionError,
-    PluginError,
-    WeightsError,
-)
+from fusekit.errors import DeviceError, FusekitWarning, OptionError, WeightsError
 from fusekit.machine.backends import check_name
 from fusekit.machine.devices import resolve_device, resolve_dtype
 from fusekit.models.base import FusionModel
 from fusekit.models.locate import locate
 from fusekit.models.provenance import Provenance
 from fusekit.options import FuseOptions, LoadOptions, RunOptions, chosen_names, overridden
+from fusekit.registry.contract import calling, fault, registered
 from fusekit.registry.discovery import registries
 from fusekit.registry.registry import import_target
 from fusekit.registry.specs import ModelSpec
@@ -132,18 +126,19 @@ def build_network(spec: ModelSpec, config: Mapping[str, Any], seed: int = 0) -> 
         OptionError: it does not take these options.
         PluginError: its factory cannot be imported, or makes something else.
     """
-    factory = import_target(registries().models.entry(spec.id), "model")
-    try:
-        # Weights are loaded over the initial values; a fixed seed makes what they do not cover repeatable.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+    models = registries().models
+    component, factory = registered(models, spec.id), import_target(models.entry(spec.id), "model")
+    # Weights are loaded over the initial values; a fixed seed makes what they do not cover repeatable.
+    with calling(component), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
             network: FusionModel = factory(**config)
-    except FusekitError:
-        raise
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise OptionError(f"the model {spec.id!r} cannot be built with {dict(config)}: {error}") from error
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise OptionError(f"{component} cannot be built with {dict(config)}: {error}") from error
     if not isinstance(network, FusionModel):
-        raise PluginError(f"{spec.factory} of the model {spec.id!r} is not a fusekit.extend.FusionModel")
+        raise fault(
+            component, f"is made by {spec.factory}, which is no fusekit.extend.FusionModel", "derive it from one"
+        )
     network.spec = spec
     return network
 

@@ -79,7 +79,7 @@ def build_part(kind: PartKind, name: str, options: Mapping[str, Any]) -> Any:
         try:
             part: Any = part_class(**options)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise OptionError(f"the {kind} {name!r} does not take these options: {error}") from error
+            raise OptionError(f"{component} does not take these options: {error}") from error
     if not isinstance(part, nn.Module):
         raise fault(component, f"is an object of type {type(part).__name__}", "it must be a torch.nn.Module")
     part.component = component  # type: ignore[assignment]
@@ -105,7 +105,7 @@ def build_rule(rule: str | FusionRule, options: Mapping[str, Any] | None = None)
         try:
             built: FusionRule = rule_class(**(options or {}))
         except (TypeError, ValueError) as error:
-            raise RuleError(f"the rule {rule!r} does not take these options: {error}") from error
+            raise RuleError(f"{component} does not take these options: {error}") from error
     if not isinstance(built, FusionRule):
         raise fault(
             component, f"is an object of type {type(built).__name__}", "derive it from fusekit.extend.FusionRule"

@@ -40,8 +40,10 @@ def component_of(kind: str, name: str, instance: object, registry: Registry) -> 
 
 
 @contextmanager
-def calling(component: Component, passes: Callable[[BaseException], bool] = lambda _: False) -> Iterator[None]:
-    """Turn what a component raises in the block into an error that names it.
+def calling(
+    component: Component, passes: Callable[[BaseException], bool] = lambda _: False, fact: str = "failed"
+) -> Iterator[None]:
+    """Turn what a component raises in the block into an error that names it, and says ``fact`` of it.
 
     Our own errors, interruptions, and errors that ``passes`` knows as the machine's go through as they are. Where the
     error came out of a part of the component, an edge operator in an encoder say, the part is named.
@@ -56,7 +58,7 @@ def calling(component: Component, passes: Callable[[BaseException], bool] = lamb
     except BaseException as error:
         if passes(error):
             raise
-        raise PluginError(f"{_innermost(error) or component} failed: {one_line(error)}") from error
+        raise PluginError(f"{_innermost(error) or component} {fact}: {one_line(error)}") from error
 
 
 def fault(component: Component, fact: str, remedy: str) -> PluginError:
@@ -65,8 +67,13 @@ def fault(component: Component, fact: str, remedy: str) -> PluginError:
 
 
 def _innermost(error: BaseException) -> Component | None:
-    """Return the component whose method was called last on the way to the error, if its object says which it is."""
+    """Return the component whose method was called last on the way to the error, if its object says which it is.
+
+    The first two frames, which are `calling` and whoever calls the component, are not on that way.
+    """
     found, trace = None, error.__traceback__
+    for _ in range(2):
+        trace = None if trace is None else trace.tb_next
     while trace is not None:
         component = getattr(trace.tb_frame.f_locals.get("self"), "component", None)
         found = component if isinstance(component, Component) else found

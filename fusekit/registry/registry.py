@@ -159,7 +159,8 @@ def import_target(entry: Entry, kind: str) -> Any:
         found: Any = importlib.import_module(module_name)
         for part in attribute.split("."):
             found = getattr(found, part)
-    except Exception as error:
+    # A module of a plugin may raise anything as it is imported, SystemExit included.
+    except (Exception, SystemExit) as error:
         raise PluginError(
             f"the {kind} {entry.name!r} of {entry.owner} cannot be imported from {entry.target!r}: "
             f"{type(error).__name__}: {error}"

@@ -103,12 +103,23 @@ def test_a_plugin_aligns_what_has_one_size_too(add: Add) -> None:
         (lambda moving, fixed: (fixed, {"matrix": np.eye(2)}), "gives a transform of an array that JSON cannot hold"),
         (lambda moving, fixed: (fixed, {"shift": float("nan")}), "gives a transform of an array that JSON"),
         (lambda moving, fixed: 1 / 0, "cannot align an array: ZeroDivisionError"),
+        (lambda moving, fixed: sys.exit(0), "cannot align an array: SystemExit: 0"),
     ],
 )
 def test_what_an_aligner_gives_is_checked(add: Add, align: Callable[[Image, Image], Any], message: str) -> None:
     add(aligner(align))
     with pytest.raises(PluginError, match=f"^the aligner 'shift' of toys {message}"):
         aligned([SMALL, LARGE], "shift")
+
+
+def test_an_aligner_leaves_its_inputs_as_they_are(add: Add) -> None:
+    def blackened(moving: Image, fixed: Image) -> tuple[Image, None]:
+        fixed.pixels[...] = 0
+        return fixed, None
+
+    add(aligner(blackened))
+    with pytest.raises(PluginError, match="^the aligner 'shift' of toys changed its inputs, an array or an array; work"):
+        aligned([from_pixels(texture(1)), LARGE], "shift")
 
 
 def test_what_is_no_aligner(add: Add) -> None:

@@ -57,3 +57,11 @@ def test_computed_pixels_keep_grid_and_header_and_have_no_file() -> None:
     assert (image.name, made.name, made.color) == ("a.nii", "an array", True)
     series = Origin((Path("ct/1.dcm"), Path("ct/2.dcm")))
     assert series.path == Path("ct")
+
+
+@pytest.mark.parametrize("stored", [">u2", "<u2", ">f4"])
+def test_either_order_of_bytes_keeps_its_depth(stored: str) -> None:
+    pixels = np.arange(12).reshape(3, 4).astype(stored)
+    image = from_pixels(pixels)
+    assert (image.depth, image.notes) == ({"u2": "uint16", "f4": "float32"}[stored[1:]], ())
+    np.testing.assert_array_equal(image.pixels, pixels)

@@ -73,7 +73,7 @@ def test_a_rule_is_chosen_by_name_or_object(ehdran: Path) -> None:
 
 def test_rule_options_that_the_rule_does_not_take_are_refused(ehdran: Path) -> None:
     network = fusekit.load(ehdran)
-    with pytest.raises(RuleError, match="'sfnn' does not take these options"):
+    with pytest.raises(RuleError, match="'sfnn' of fusekit-imaging does not take these options"):
         network.choose_rule(None, {"radius": 2})
     with pytest.raises(RuleError, match="'max' is given as an object, which has its own options"):
         network.choose_rule(network.choose_rule("max"), {"radius": 2})
@@ -120,11 +120,11 @@ def test_encoder_options_reach_the_encoder(ehdran: Path) -> None:
     [
         ({"channels": 32}, WeightsError, "has shape .* and the model needs .*; check the encoder options"),
         ({"dilations": [1, 2]}, WeightsError, "does not fit the model 'ehdran'"),
-        ({"depth": 4}, OptionError, "the encoder 'dran' does not take these options: .*'depth'"),
+        ({"depth": 4}, OptionError, "the encoder 'dran' of fusekit-imaging does not take these options: .*'depth'"),
         ({"channels": "many"}, OptionError, "'ehdran'|'dran'"),
         ({"dilations": [1, 0, 5]}, OptionError, r"needs dilations of 1 or more, not \[1, 0, 5\]"),
         ({"dilations": [1, -3, 5]}, OptionError, "needs dilations of 1 or more"),
-        ({"edge_gain": "strong"}, OptionError, "'dran' does not take these options: .*'strong'"),
+        ({"edge_gain": "strong"}, OptionError, "'dran' of fusekit-imaging does not take these options: .*'strong'"),
     ],
 )
 def test_encoder_options_that_do_not_fit_are_one_clear_error(

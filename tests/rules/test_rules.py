@@ -158,9 +158,9 @@ def test_weighted_uses_its_weights_as_they_are(given: list[object]) -> None:
         ("weighted", {"weights": "much"}, "needs numbers, not 'much'"),
         ("weighted", {"weights": [0.5, None]}, "needs numbers"),
         ("weighted", {"weights": [0.5, float("nan")]}, "needs finite weights"),
-        ("weighted", {"share": 1}, "'weighted' does not take these options: .*share"),
+        ("weighted", {"share": 1}, "'weighted' of fusekit-imaging does not take these options: .*share"),
         ("l1-local", {"radius": -1}, "needs a radius of 0 or more, not -1"),
-        ("mean", {"radius": 1}, "'mean' does not take these options"),
+        ("mean", {"radius": 1}, "'mean' of fusekit-imaging does not take these options"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(rule: str, options: dict[str, Any], message: str) -> None:

@@ -1,0 +1,1 @@
+"""Components that each break their contract in one way."""

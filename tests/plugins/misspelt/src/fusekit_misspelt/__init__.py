@@ -1,0 +1,1 @@
+"""A plugin that misspells a keyword."""
