@@ -13,7 +13,9 @@ from packaging.specifiers import SpecifierSet
 
 OLDEST = "3.10"
 NEWER = "3.11"
-OURS = {"fusekit-imaging", "fusekit-ehdran", "pip", "setuptools"}
+OURS = {"fusekit-imaging", "fusekit-bench", "fusekit-classical", "fusekit-ehdran", "pip", "setuptools"}
+# PyTorch's build for CUDA asks for one Triton itself; another here would leave no version that fits both.
+LEFT_OPEN = {"triton"}
 
 
 def main() -> None:
@@ -24,7 +26,7 @@ def main() -> None:
     lines = {}
     for found in distributions():
         name = re.sub(r"[-_.]+", "-", found.metadata["Name"]).lower()
-        if name in OURS:
+        if name in OURS | LEFT_OPEN:
             continue
         needs = SpecifierSet(found.metadata["Requires-Python"] or "")
         marker = "" if needs.contains(f"{OLDEST}.99") else f' ; python_version >= "{NEWER}"'

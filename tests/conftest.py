@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
-import torch
 from helpers.metrics import Triples
 from helpers.paths import SHARED
+from helpers.threads import use_one_thread
 
-# The images here are small: on a machine with a busy core, threads that wait for each other make the tests ten times as
-# slow. Programs that the tests start inherit this.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+use_one_thread()
 
 
 @pytest.fixture(scope="session")

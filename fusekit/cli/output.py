@@ -55,7 +55,9 @@ def bar_on_stderr(*notes: ProgressColumn) -> Progress:
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *notes, TimeRemainingColumn())
-    return Progress(*columns, console=console, disable=not console.is_terminal)
+    # Before version 15, rich ends a line when a bar stops, a disabled one too.
+    console.quiet = not console.is_terminal
+    return Progress(*columns, console=console, disable=console.quiet)
 
 
 class ProgressBar:

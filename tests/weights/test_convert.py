@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from helpers.cli import run_cli
 from helpers.paths import ROOT
 from safetensors.torch import load_file, save_file
 
@@ -189,11 +190,11 @@ def test_verify_says_ok_and_shows_the_digest(pinned: Path) -> None:
 def test_verify_finds_damage(pinned: Path) -> None:
     with pinned.open("ab") as file:
         file.write(b"\0")
-    result = CliRunner().invoke(main, ["weights", "verify", "ehdran.ct-mri"])
-    assert result.exit_code == 2
-    assert "damaged" in result.stdout
-    assert result.stderr.startswith(f"fusekit: error: {pinned} has sha256 ")
-    assert result.stderr.endswith("; reinstall\n")
+    code, out, err = run_cli(["weights", "verify", "ehdran.ct-mri"])
+    assert code == 2
+    assert "damaged" in out
+    assert err.startswith(f"fusekit: error: {pinned} has sha256 ")
+    assert err.endswith("; reinstall\n")
 
 
 def test_verify_finds_what_is_missing(pinned: Path) -> None:
