@@ -189,7 +189,7 @@ def _check_report(report: Any, batch: int, component: Component) -> None:
         json.dumps([dict(each) for each in report], allow_nan=False)
     except (TypeError, ValueError) as error:
         remedy = "a report holds plain finite numbers, texts, lists and mappings"
-        raise fault(component, f"reports what JSON cannot hold: {error}", remedy) from error
+        raise fault(component, f"has a report that JSON cannot hold: {error}", remedy) from error
 
 
 def described(value: Any) -> str:

@@ -118,9 +118,8 @@ def test_an_aligner_leaves_its_inputs_as_they_are(add: Add) -> None:
         return fixed, None
 
     add(aligner(blackened))
-    with pytest.raises(
-        PluginError, match="^the aligner 'shift' of toys changed its inputs, an array or an array; work"
-    ):
+    said = "^the aligner 'shift' of toys changed its inputs, an array or an array; work on copies"
+    with pytest.raises(PluginError, match=said):
         aligned([from_pixels(texture(1)), LARGE], "shift")
 
 

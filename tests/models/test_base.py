@@ -209,9 +209,8 @@ def test_rules_and_parts_follow_the_policy(tmp_path: Path) -> None:
 def test_a_factory_that_makes_no_fusion_model_is_the_plugins_error() -> None:
     spec = ModelSpec("odd", "torch.nn:Identity", "not a fusion model", default_rule="mean")
     registries().models.add(entry_of(spec, "a-test"))
-    with pytest.raises(
-        PluginError, match=r"torch\.nn:Identity of the model 'odd' is not a fusekit\.extend\.FusionModel"
-    ):
+    said = r"'odd' of a-test is made by torch\.nn:Identity, which is no fusekit\.extend\.FusionModel"
+    with pytest.raises(PluginError, match=said):
         fusekit.load("odd")
 
 

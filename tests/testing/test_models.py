@@ -44,8 +44,8 @@ def test_a_spec_is_forgotten_after_the_check() -> None:
         (models.ModelWithHiddenState, "is another one after its weights were saved and read"),
         (models.ModelWithMemory, "gives other results when two threads use it at once"),
         (models.ModelOfSingles, "fails in bfloat16: RuntimeError: not implemented for BFloat16"),
-        (models.ModelThatCannotBeBuilt, "fails to be built: "),
-        (rules.GoodRule, "fails to be built: "),
+        (models.ModelThatCannotBeBuilt, "cannot be built with {}: no luck (to be built)"),
+        (rules.GoodRule, "which is no fusekit.extend.FusionModel; derive it from one (to be built)"),
     ],
 )
 def test_broken_models_are_caught(model: type, fact: str) -> None:
