@@ -37,6 +37,7 @@ def name_of(reference: Reference) -> str:
     return f"{reference.metric}-{reference.implementation}{'-without-' if part else ''}{part}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reference", REFERENCES, ids=name_of)
 def test_value_of_the_published_implementation(triples: Triples, reference: Reference) -> None:
     found = deviation(triples, reference)

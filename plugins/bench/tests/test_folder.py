@@ -16,6 +16,8 @@ from fusekit_bench.requests import Folder
 from fusekit_bench.speed.folder import METHODS, growth, make_pairs
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_race_and_memory(tmp_path: Path) -> None:
     target, page = tmp_path / "found.json", tmp_path / "found.md"
     counts = ["--pairs", 6, "--race", 3, "--rounds", 2, "--workers", 2]

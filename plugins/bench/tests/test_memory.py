@@ -14,6 +14,8 @@ from fusekit.errors import InputError, OptionError
 from fusekit_bench.requests import Memory
 from fusekit_bench.speed.command import measure_memory, peak_of
 
+pytestmark = pytest.mark.process
+
 
 def test_the_peak_is_that_of_the_process_alone() -> None:
     """64 MiB more in the child are seen; 256 MiB that its parent holds are not."""

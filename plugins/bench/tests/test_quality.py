@@ -259,6 +259,8 @@ def test_other_code_is_another_result(table: Table, data: Path, output: Path, fu
     assert fusings == [("pixel", ["max"])] * 3
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_processes_give_the_same_table_and_our_errors(table: Table, data: Path, tmp_path: Path) -> None:
     request = Quality(data, tmp_path / "out", methods=["pixel:max"], metrics=METRICS, device="cpu", jobs=2)
     assert run(request).rows[0].ratings == table.rows[2].ratings

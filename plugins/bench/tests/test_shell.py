@@ -18,6 +18,8 @@ from fusekit.images import samples
 from fusekit_bench.speed.command import PARTS
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_whole_processes_are_timed(tmp_path: Path) -> None:
     target = tmp_path / "found.json"
     outcome = run_cli(["bench", "shell", "--repeats", 1, "--size", 32, "--json", target])
@@ -47,6 +49,7 @@ def test_refusals(options: list[object], message: str) -> None:
     assert message in outcome.err
 
 
+@pytest.mark.process
 def test_fusing_files_needs_no_client_of_the_hub(tmp_path: Path) -> None:
     words = ["fusekit", "fuse", samples.path("ct"), samples.path("mri"), "-o", tmp_path / "fused.png"]
     code = f"""

@@ -108,6 +108,7 @@ def test_pairs_of_the_sample_and_of_files(tmp_path: Path) -> None:
     assert (float(given[0].min()), float(given[0].max()), given[0].dtype) == (0, 1, np.dtype(np.float32))
 
 
+@pytest.mark.slow
 def test_results_say_everything_of_everyone(found: dict[str, Any]) -> None:
     found = json.loads(json.dumps(found, allow_nan=False))
     assert (found["schema"], found["rounds"], found["against"]) == (SCHEMA, 2, "max_fuser:fuse")
@@ -141,6 +142,7 @@ def test_results_say_everything_of_everyone(found: dict[str, Any]) -> None:
         assert each["pairs_per_second"] == pytest.approx(2 / each["seconds"]["median"])
 
 
+@pytest.mark.slow
 def test_results_stages_rates_and_exactness(found: dict[str, Any]) -> None:
     rows = {each["who"]: each for each in found["races"][0]["rows"]}
     theirs = rows.pop("max_fuser:fuse")
@@ -169,6 +171,7 @@ def test_results_stages_rates_and_exactness(found: dict[str, Any]) -> None:
     assert rows["composed float32"]["operations"]["executed"] < rows["plain float32"]["operations"]["executed"] / 2
 
 
+@pytest.mark.slow
 def test_tables_show_the_results(found: dict[str, Any]) -> None:
     text = result(found, "the command").text
     first = text.splitlines()[0]
@@ -240,6 +243,7 @@ def test_records_name_the_processor() -> None:
     assert machine(fusekit.load("ehdran", device="cpu"))["device_name"] == processor_name()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_process")
 def test_command_writes_what_it_is_asked_for(tmp_path: Path, adapter: str) -> None:
     page = tmp_path / "page.md"

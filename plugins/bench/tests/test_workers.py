@@ -26,6 +26,7 @@ from fusekit_bench.speed.cases import Case, Entrant
 from fusekit_bench.speed.runner import measure
 from fusekit_bench.speed.workers import Introduction, Job, LocalWorker, ProcessWorker, _nearest, memory_of, peak_bytes
 
+pytestmark = pytest.mark.process
 SMALL = Case("ehdran", "max", "cpu", (16, 16))
 
 # It is ended by force while a process of its own waits for it.

@@ -170,6 +170,7 @@ def scan(height: int, width: int, level: float, noise: float = 0.0) -> Tensor:
     return image + noise * torch.rand(image.shape, generator=torch.Generator().manual_seed(6))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(95, 90), (64, 131), (100, 33), (40, 21)])
 @pytest.mark.parametrize("network_class", [EHDRAN, DILRAN])
 def test_background_makes_no_difference(
