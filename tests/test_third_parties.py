@@ -275,7 +275,7 @@ def test_a_plugin_with_a_misspelt_keyword_is_left_out_whole(environment: Environ
     assert done.stdout == ""
     left_out, unknown = (line for line in done.stderr.splitlines() if line.startswith("fusekit: "))
     assert left_out.startswith("fusekit: warning: the plugin 'misspelt' of fusekit-misspelt is left out: ")
-    assert "the fusion rule 'misspelt' with 'sumary', which is no keyword; did you mean 'summary'?" in left_out
+    assert "the fusion rule 'misspelt' with 'summery', which is no keyword; did you mean 'summary'?" in left_out
     assert unknown.startswith("fusekit: error: unknown fusion rule 'misspelt'")
 
 

@@ -71,6 +71,7 @@ def test_findings_become_one_assertion() -> None:
         assert_no_findings(["one", "two"])
 
 
+@pytest.mark.process
 def test_all_of_the_door_is_documented_and_needs_no_pytest() -> None:
     for name in fusekit.testing.__all__:
         assert getattr(fusekit.testing, name).__doc__

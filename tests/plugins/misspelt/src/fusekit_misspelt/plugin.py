@@ -10,4 +10,4 @@ from fusekit import hookimpl
 @hookimpl
 def register_fusion_rules(register: Callable[..., None]) -> None:
     register("sound", "fusekit_misspelt.rule:Sound", summary="taken along")
-    register("misspelt", "fusekit_misspelt.rule:Sound", sumary="mean of the sources")
+    register("misspelt", "fusekit_misspelt.rule:Sound", summery="mean of the sources")
