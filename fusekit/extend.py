@@ -6,61 +6,65 @@ no longer does what it did, raises its first number; a new one raises its second
 
 from __future__ import annotations
 
-from fusekit.batch.executor import CaseFuser, Executor, Outcome, Work
-from fusekit.cases.case import Case
-from fusekit.cases.splits import Split
-from fusekit.edges.base import EdgeOperator, GradientOperator
-from fusekit.errors import (
-    DeviceError,
-    FusekitError,
-    FusekitWarning,
-    InputError,
-    MissingExtraError,
-    OptionError,
-    OutputError,
-    PluginError,
-    RuleError,
-    TrainingError,
-    WeightsError,
-    one_line,
-)
-from fusekit.evaluation.tasks import Score, Scores, Task
-from fusekit.images.align import Aligner
-from fusekit.images.formats.base import Format
-from fusekit.images.grid import Grid
-from fusekit.images.image import Image, Origin, from_pixels
-from fusekit.images.tiles import Reach, Tile
-from fusekit.machine.allocator import empty_maps, keep_freed_memory
-from fusekit.machine.backends import interprets, triton_refusal
-from fusekit.machine.devices import exact_float32
-from fusekit.machine.files import write_text_atomically
-from fusekit.machine.probation import KernelTrial
-from fusekit.machine.threads import in_parallel
-from fusekit.metrics.base import (
-    AllSourcesMetric,
-    FusedMetric,
-    Metric,
-    SharedWorkMetric,
-    SourceMetric,
-    TogetherMetric,
-)
-from fusekit.metrics.build import build_metric
-from fusekit.metrics.windows import gaussian, windowed
-from fusekit.models.base import BoundRule, EncoderDecoder, FusionModel, Joint
-from fusekit.models.objectives import Objectives
-from fusekit.models.parts import Decoder, Encoder, build_part, build_rule, reach_of_parts
-from fusekit.models.shapes import crop_to, pad_to_multiple
-from fusekit.rules.base import (
-    FixedWeights,
-    FusionRule,
-    RuleResult,
-    Survey,
-    Weighing,
-    WeightedRule,
-    normalized,
-    weighted_sum,
-)
-from fusekit.version import code_version, plugin_api_version
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fusekit.batch.executor import CaseFuser, Executor, Outcome, Work
+    from fusekit.cases.case import Case
+    from fusekit.cases.splits import Split
+    from fusekit.edges.base import EdgeOperator, GradientOperator
+    from fusekit.errors import (
+        DeviceError,
+        FusekitError,
+        FusekitWarning,
+        InputError,
+        MissingExtraError,
+        OptionError,
+        OutputError,
+        PluginError,
+        RuleError,
+        TrainingError,
+        WeightsError,
+        one_line,
+    )
+    from fusekit.evaluation.tasks import Score, Scores, Task
+    from fusekit.images.align import Aligner
+    from fusekit.images.formats.base import Format
+    from fusekit.images.grid import Grid
+    from fusekit.images.image import Image, Origin, from_pixels
+    from fusekit.images.tiles import Reach, Tile
+    from fusekit.machine.allocator import empty_maps, keep_freed_memory
+    from fusekit.machine.backends import interprets, triton_refusal
+    from fusekit.machine.devices import exact_float32
+    from fusekit.machine.files import write_text_atomically
+    from fusekit.machine.probation import KernelTrial
+    from fusekit.machine.threads import in_parallel
+    from fusekit.metrics.base import (
+        AllSourcesMetric,
+        FusedMetric,
+        Metric,
+        SharedWorkMetric,
+        SourceMetric,
+        TogetherMetric,
+    )
+    from fusekit.metrics.build import build_metric
+    from fusekit.metrics.windows import gaussian, windowed
+    from fusekit.models.base import BoundRule, EncoderDecoder, FusionModel, Joint
+    from fusekit.models.objectives import Objectives
+    from fusekit.models.parts import Decoder, Encoder, build_part, build_rule, reach_of_parts
+    from fusekit.models.shapes import crop_to, pad_to_multiple
+    from fusekit.rules.base import (
+        FixedWeights,
+        FusionRule,
+        RuleResult,
+        Survey,
+        Weighing,
+        WeightedRule,
+        normalized,
+        weighted_sum,
+    )
+    from fusekit.version import code_version, plugin_api_version
 
 __all__ = [
     "Aligner",
@@ -134,3 +138,49 @@ __all__ = [
     "windowed",
     "write_text_atomically",
 ]
+
+#: Where each name is defined; imported when it is asked for, so that a rule does not wait for metrics and executors.
+_ROOMS = {
+    "batch.executor": "CaseFuser Executor Outcome Work",
+    "cases.case": "Case",
+    "cases.splits": "Split",
+    "edges.base": "EdgeOperator GradientOperator",
+    "errors": (
+        "DeviceError FusekitError FusekitWarning InputError MissingExtraError OptionError OutputError "
+        "PluginError RuleError TrainingError WeightsError one_line"
+    ),
+    "evaluation.tasks": "Score Scores Task",
+    "images.align": "Aligner",
+    "images.formats.base": "Format",
+    "images.grid": "Grid",
+    "images.image": "Image Origin from_pixels",
+    "images.tiles": "Reach Tile",
+    "machine.allocator": "empty_maps keep_freed_memory",
+    "machine.backends": "interprets triton_refusal",
+    "machine.devices": "exact_float32",
+    "machine.files": "write_text_atomically",
+    "machine.probation": "KernelTrial",
+    "machine.threads": "in_parallel",
+    "metrics.base": "AllSourcesMetric FusedMetric Metric SharedWorkMetric SourceMetric TogetherMetric",
+    "metrics.build": "build_metric",
+    "metrics.windows": "gaussian windowed",
+    "models.base": "BoundRule EncoderDecoder FusionModel Joint",
+    "models.objectives": "Objectives",
+    "models.parts": "Decoder Encoder build_part build_rule reach_of_parts",
+    "models.shapes": "crop_to pad_to_multiple",
+    "rules.base": "FixedWeights FusionRule RuleResult Survey Weighing WeightedRule normalized weighted_sum",
+    "version": "code_version plugin_api_version",
+}
+_ROOM_OF = {name: f"fusekit.{room}" for room, names in _ROOMS.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module 'fusekit.extend' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_ROOM_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
