@@ -61,7 +61,9 @@ class Worker:
 
     def __init__(self, python: str, case: tuple[str, int, str]) -> None:
         command = [python, "-c", WORKER, json.dumps(case)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tempfile.gettempdir()
+        )
 
     def round(self) -> tuple[float, int]:
         """Fuse once and return the seconds, and the peak memory so far in KiB."""
@@ -86,6 +88,7 @@ def shell(python: str, sources: list[str], output: str) -> tuple[float, int]:
         [python, "-m", "fusekit", "fuse", *sources, "-o", output],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        cwd=tempfile.gettempdir(),  # a checkout in the current folder would be imported instead
     )
     _, status, usage = os.wait4(process.pid, 0)
     if status:
