@@ -6,8 +6,9 @@ no longer does what it did, raises its first number; a new one raises its second
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from fusekit.machine.lazy import hand_on
 
 if TYPE_CHECKING:
     from fusekit.batch.executor import CaseFuser, Executor, Outcome, Work
@@ -140,47 +141,37 @@ __all__ = [
 ]
 
 #: Where each name is defined; imported when it is asked for, so that a rule does not wait for metrics and executors.
-_ROOMS = {
-    "batch.executor": "CaseFuser Executor Outcome Work",
-    "cases.case": "Case",
-    "cases.splits": "Split",
-    "edges.base": "EdgeOperator GradientOperator",
-    "errors": (
-        "DeviceError FusekitError FusekitWarning InputError MissingExtraError OptionError OutputError "
-        "PluginError RuleError TrainingError WeightsError one_line"
-    ),
-    "evaluation.tasks": "Score Scores Task",
-    "images.align": "Aligner",
-    "images.formats.base": "Format",
-    "images.grid": "Grid",
-    "images.image": "Image Origin from_pixels",
-    "images.tiles": "Reach Tile",
-    "machine.allocator": "empty_maps keep_freed_memory",
-    "machine.backends": "interprets triton_refusal",
-    "machine.devices": "exact_float32",
-    "machine.files": "write_text_atomically",
-    "machine.probation": "KernelTrial",
-    "machine.threads": "in_parallel",
-    "metrics.base": "AllSourcesMetric FusedMetric Metric SharedWorkMetric SourceMetric TogetherMetric",
-    "metrics.build": "build_metric",
-    "metrics.windows": "gaussian windowed",
-    "models.base": "BoundRule EncoderDecoder FusionModel Joint",
-    "models.objectives": "Objectives",
-    "models.parts": "Decoder Encoder build_part build_rule reach_of_parts",
-    "models.shapes": "crop_to pad_to_multiple",
-    "rules.base": "FixedWeights FusionRule RuleResult Survey Weighing WeightedRule normalized weighted_sum",
-    "version": "code_version plugin_api_version",
-}
-_ROOM_OF = {name: f"fusekit.{room}" for room, names in _ROOMS.items() for name in names.split()}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _ROOM_OF:
-        raise AttributeError(f"module 'fusekit.extend' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_ROOM_OF[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = hand_on(
+    __name__,
+    {
+        "batch.executor": "CaseFuser Executor Outcome Work",
+        "cases.case": "Case",
+        "cases.splits": "Split",
+        "edges.base": "EdgeOperator GradientOperator",
+        "errors": (
+            "DeviceError FusekitError FusekitWarning InputError MissingExtraError OptionError OutputError "
+            "PluginError RuleError TrainingError WeightsError one_line"
+        ),
+        "evaluation.tasks": "Score Scores Task",
+        "images.align": "Aligner",
+        "images.formats.base": "Format",
+        "images.grid": "Grid",
+        "images.image": "Image Origin from_pixels",
+        "images.tiles": "Reach Tile",
+        "machine.allocator": "empty_maps keep_freed_memory",
+        "machine.backends": "interprets triton_refusal",
+        "machine.devices": "exact_float32",
+        "machine.files": "write_text_atomically",
+        "machine.probation": "KernelTrial",
+        "machine.threads": "in_parallel",
+        "metrics.base": "AllSourcesMetric FusedMetric Metric SharedWorkMetric SourceMetric TogetherMetric",
+        "metrics.build": "build_metric",
+        "metrics.windows": "gaussian windowed",
+        "models.base": "BoundRule EncoderDecoder FusionModel Joint",
+        "models.objectives": "Objectives",
+        "models.parts": "Decoder Encoder build_part build_rule reach_of_parts",
+        "models.shapes": "crop_to pad_to_multiple",
+        "rules.base": "FixedWeights FusionRule RuleResult Survey Weighing WeightedRule normalized weighted_sum",
+        "version": "code_version plugin_api_version",
+    },
+)
