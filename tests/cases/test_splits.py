@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers.cli import write_texture
 
 from fusekit.cases.splits import all_series, hold_out, series_of
 from fusekit.errors import OptionError, TrainingError
@@ -25,15 +24,6 @@ def test_the_pattern_can_be_another() -> None:
     for wrong in ("(", r"\d+"):
         with pytest.raises(OptionError, match="not a regular expression with one group around the series"):
             series_of("123", wrong)
-
-
-@pytest.fixture
-def series_folder(tmp_path: Path) -> Path:
-    """Return a folder of three slices of each of the series 2, 10 and 41."""
-    for series in (2, 10, 41):
-        for number in range(3):
-            write_texture(tmp_path / "images" / f"{series}{number:03}.png", series + number)
-    return tmp_path / "images"
 
 
 def test_series_are_held_out_whole(series_folder: Path) -> None:

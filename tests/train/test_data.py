@@ -80,15 +80,6 @@ def test_validation_on_trained_images_is_refused(tmp_path: Path) -> None:
 # --- series ------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def series_folder(tmp_path: Path) -> Path:
-    """Return a folder of three slices of each of the series 2, 10 and 41."""
-    for series in (2, 10, 41):
-        for number in range(3):
-            write_texture(tmp_path / "images" / f"{series}{number:03}.png", series + number)
-    return tmp_path / "images"
-
-
 def test_a_session_holds_series_out_and_says_so(series_folder: Path, tmp_path: Path) -> None:
     trainer = training([series_folder], tmp_path / "run", Recipe(**SHORT), validation_series=["10"], device="cpu")
     assert len(trainer.examples) == 6
