@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fusekit.batch.executor import CaseFuser, Executor, Outcome, Work
     from fusekit.cases.case import Case
     from fusekit.cases.splits import Split
+    from fusekit.cli.output import Command, result, result_json
     from fusekit.edges.base import EdgeOperator, GradientOperator
     from fusekit.errors import (
         DeviceError,
@@ -73,6 +74,7 @@ __all__ = [
     "BoundRule",
     "Case",
     "CaseFuser",
+    "Command",
     "Decoder",
     "DeviceError",
     "EdgeOperator",
@@ -134,6 +136,8 @@ __all__ = [
     "pad_to_multiple",
     "plugin_api_version",
     "reach_of_parts",
+    "result",
+    "result_json",
     "triton_refusal",
     "weighted_sum",
     "windowed",
@@ -147,6 +151,7 @@ __getattr__, __dir__ = hand_on(
         "batch.executor": "CaseFuser Executor Outcome Work",
         "cases.case": "Case",
         "cases.splits": "Split",
+        "cli.output": "Command result result_json",
         "edges.base": "EdgeOperator GradientOperator",
         "errors": (
             "DeviceError FusekitError FusekitWarning InputError MissingExtraError OptionError OutputError "

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from fusekit.cli.output import Command
 from fusekit.errors import OptionError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -31,7 +32,7 @@ def choice(default: Any, text: str, /, *, read: Callable[[str], Any] | None = No
     return field(default=default, metadata={"help": text, "read": read, "click": of_click})
 
 
-class ListsCommand(click.Command):
+class ListsCommand(Command):
     """A command without arguments whose list options take their values also as ``--option a b c``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -110,7 +111,7 @@ def _read(read: Callable[[str], Any], value: Any, flag: str) -> Any:
 def command_line(context: click.Context) -> str:
     """Return the command as others would give it: what was chosen of its request, files by their last part."""
     words = [f"fusekit bench {context.info_name}"]
-    for each in context.command.params:
+    for each in (each for each in context.command.params if each.expose_value):
         name = each.name or ""
         source, value = context.get_parameter_source(name), context.params.get(name)
         if source not in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT) or name in _OUTPUTS:
