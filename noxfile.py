@@ -12,8 +12,8 @@ import nox
 
 OLDEST, NEWEST = "3.10", "3.13"
 EXTRAS = ".[train,bench]"
-TOOLS = ("pytest>=8.2", "pytest-xdist>=3.6", "hatchling>=1.26", "tomli>=2.0; python_version < '3.11'")
-PYTEST = ("python", "-m", "pytest", "-n", "auto", "--dist", "loadfile")
+TOOLS = ("pytest>=8.2", "pytest-xdist>=3.7", "hatchling>=1.26", "tomli>=2.0; python_version < '3.11'")
+PYTEST = ("python", "-m", "pytest", "-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")
 
 nox.options.default_venv_backend = "venv"
 
@@ -22,8 +22,13 @@ def install(session: nox.Session, resolution: str) -> None:
     """Install the package with extras and test tools by uv, whose ``resolution`` picks the versions."""
     session.install("uv>=0.5")
     # The CPU's build of PyTorch, where its index can be reached; UV_TORCH_BACKEND= takes PyPI's.
-    environment = {"UV_TORCH_BACKEND": os.environ.get("UV_TORCH_BACKEND", "cpu")}
-    session.run("uv", "pip", "install", "--resolution", resolution, "--editable", EXTRAS, *TOOLS, env=environment)
+    backend = os.environ.get("UV_TORCH_BACKEND", "cpu")
+    torch = ("--torch-backend", backend) if backend else ()
+    # uv refuses the variable where it is empty.
+    environment = {"UV_TORCH_BACKEND": None}
+    session.run_install(
+        "uv", "pip", "install", "--resolution", resolution, *torch, "--editable", EXTRAS, *TOOLS, env=environment
+    )
 
 
 @nox.session(python=OLDEST)

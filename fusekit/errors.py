@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import unicodedata
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 
 class FusekitError(Exception):
@@ -78,6 +79,18 @@ class UnknownNameError(OptionError):
 
 class FusekitWarning(UserWarning):
     """Something works otherwise than one may expect: a plugin left out, weights used with another edge operator."""
+
+
+class Doubt(NamedTuple):
+    """A choice of which nobody but the user can say whether it is right: said in one line, and kept in the record.
+
+    Attributes:
+        kind: what is in doubt, a word; over a folder each kind is said once.
+        text: the fact, and the option that settles it.
+    """
+
+    kind: str
+    text: str
 
 
 #: A message is cut in its middle beyond so many characters: its beginning names the file, its end the remedy.

@@ -61,6 +61,11 @@ class LoadOptions:
     weights: str | Path | None = choice(
         None, "Weights: a tag, a safetensors file, a folder, or hub:OWNER/NAME[@REVISION]; the model's default without."
     )
+    modality: str | Sequence[str] | None = choice(
+        None,
+        "What the sources show, in their order, as ct,mri or pet,mri: chooses the weights that were trained on it.",
+        metavar="LIST",
+    )
     edge: str | None = choice(None, "Edge operator in place of the one that the weights were trained with.")
     encoder_options: Mapping[str, Any] = choice(
         {}, "Option of the encoder, by its name; repeatable.", name="encoder-option", metavar="KEY=VALUE"
@@ -154,6 +159,7 @@ class LoadChoices(TypedDict, total=False):
     """The fields of `LoadOptions` as keywords."""
 
     weights: str | Path | None
+    modality: str | Sequence[str] | None
     edge: str | None
     encoder_options: Mapping[str, Any]
     device: str

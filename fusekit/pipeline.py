@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +24,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fusekit.cases.roles import check_roles, in_order_of_roles
-from fusekit.errors import InputError, OptionError
+from fusekit.cases.roles import check_roles, in_order_of_roles, numbered
+from fusekit.errors import Doubt, FusekitWarning, InputError, OptionError
+from fusekit.fusing.doubts import about_shares, about_weights
 from fusekit.fusing.run import Run, run
 from fusekit.images import color as bt601
 from fusekit.images.align import Aligned, aligned
@@ -36,6 +38,7 @@ from fusekit.models.base import FusionModel
 from fusekit.models.load import loaded_model
 from fusekit.options import DEFAULT_MODEL, FuseOptions, LoadOptions, overridden
 from fusekit.record import make_record, save_with_record
+from fusekit.registry.specs import modalities_of
 from fusekit.rules.base import FusionRule
 
 if TYPE_CHECKING:
@@ -55,11 +58,13 @@ class Fused:
             the first source's layout if that was a tensor.
         record: sources, model, weights, rule and its weights, ranges, device, versions, seconds; JSON-able.
         stored: the image with its grid and the first source's header, as it is written.
+        doubts: what nobody but the user can settle; the record has their texts.
     """
 
     image: Any
     record: dict[str, Any]
     stored: Image = field(repr=False)
+    doubts: tuple[Doubt, ...] = ()
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.image, self.record))
@@ -103,7 +108,10 @@ def fuse(
     (ran,) = run(loaded, [prepared.units], rule, options)
     fused_at = time.perf_counter()
     seconds = {"read": read_at - started, "fuse": fused_at - read_at}
-    return finish(prepared, loaded, rule, options, ran, seconds)
+    fused = finish(prepared, loaded, rule, options, ran, seconds)
+    for doubt in fused.doubts:
+        warnings.warn(doubt.text, FusekitWarning, stacklevel=2)
+    return fused
 
 
 class Prepared(NamedTuple):
@@ -116,6 +124,8 @@ class Prepared(NamedTuple):
         chroma_of: index of the image whose chroma the result takes, or ``None``.
         limits: the stored values of each that become 0 and 1.
         units: luminances (H, W) in [0, 1], float32.
+        modalities: what each shows, ``None`` where nothing was said.
+        doubts: about the sources.
     """
 
     layout: Source
@@ -124,6 +134,8 @@ class Prepared(NamedTuple):
     chroma_of: int | None
     limits: list[tuple[float, float]]
     units: list[Array]
+    modalities: list[str | None]
+    doubts: tuple[Doubt, ...]
 
 
 def prepare(sources: Sequence[Source], model: FusionModel, options: FuseOptions) -> Prepared:
@@ -132,6 +144,8 @@ def prepare(sources: Sequence[Source], model: FusionModel, options: FuseOptions)
     Raises:
         InputError: one cannot be read, the grids differ, or the model does not fuse images of so many axes.
     """
+    modalities = said_modalities(model, len(sources))
+    modalities = in_order_of_roles(model.spec, modalities, numbered(options.roles, sources))
     sources = in_order_of_roles(model.spec, sources, options.roles)
     found = aligned([read(source) for source in sources], options.align)
     images = found.images
@@ -145,7 +159,8 @@ def prepare(sources: Sequence[Source], model: FusionModel, options: FuseOptions)
     depth = options.depth(images[0].depth)
     chroma_of = chroma_source(images, options.color)
     units, limits = luminances(images, model)
-    return Prepared(sources[0], found, depth, chroma_of, limits, units)
+    doubts = about_weights(model, images, [each for each in modalities if each])
+    return Prepared(sources[0], found, depth, chroma_of, limits, units, modalities, doubts)
 
 
 def finish(
@@ -172,8 +187,21 @@ def finish(
         pixels = from_unit(unit, depth, scale)
     seconds = {**seconds, "total": sum(seconds.values()) + time.perf_counter() - started}
     stored = first.with_pixels(pixels, color=prepared.chroma_of is not None)
-    record = make_record(model, prepared.aligned, limits, rule, ran, options, prepared.chroma_of, stored, seconds)
-    return Fused(_in_layout_of(prepared.layout, stored), record, stored)
+    doubts = (*prepared.doubts, *about_shares(model, rule, images, ran))
+    record = make_record(
+        model,
+        prepared.aligned,
+        limits,
+        rule,
+        ran,
+        options,
+        prepared.chroma_of,
+        stored,
+        seconds,
+        prepared.modalities,
+        doubts,
+    )
+    return Fused(_in_layout_of(prepared.layout, stored), record, stored, doubts)
 
 
 def read(source: Source) -> Image:
@@ -183,6 +211,21 @@ def read(source: Source) -> Image:
     if isinstance(source, Tensor):
         return from_pixels(_array_of(source))
     return from_pixels(np.asarray(source))
+
+
+def said_modalities(model: FusionModel, count: int) -> list[str | None]:
+    """Return what the user said that each of ``count`` sources shows, where the model was loaded.
+
+    Raises:
+        OptionError: it was said of another number of sources.
+    """
+    asked = None if model.provenance is None else model.provenance.options.modality
+    found = modalities_of(asked)
+    if found and len(found) != count:
+        raise OptionError(
+            f"the modality is said of {len(found)} sources ({', '.join(found)}), and there are {count}; name one each"
+        )
+    return list(found) or [None] * count
 
 
 def luminances(images: Sequence[Image], model: FusionModel) -> tuple[list[Array], list[tuple[float, float]]]:

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fusekit.errors import OutputError
+from fusekit.errors import Doubt, OutputError
+from fusekit.fusing.doubts import shares
 from fusekit.fusing.run import Run
 from fusekit.images.align import Aligned
 from fusekit.images.files import check_format, encode_image
@@ -60,15 +61,19 @@ def make_record(
     chroma_of: int | None,
     fused: Image,
     seconds: Mapping[str, float],
+    modalities: Sequence[str | None],
+    doubts: Sequence[Doubt],
 ) -> dict[str, Any]:
     """Return the JSON-able record of one fusion.
 
-    ``sources`` lie on one grid; ``ran`` came of running the model; ``seconds`` holds what read, fuse and total took.
+    ``sources`` lie on one grid; ``ran`` came of running the model; ``seconds`` holds what read, fuse and total took;
+    ``modalities`` are what the sources show, ``None`` where nothing was said.
     """
+    roles, found = _roles(model, sources.images), shares(ran)
     return {
         "sources": [
-            _source(image, each, role)
-            for image, each, role in zip(sources.images, limits, _roles(model, sources.images), strict=True)
+            _source(image, each, role, modality)
+            for image, each, role, modality in zip(sources.images, limits, roles, modalities, strict=True)
         ],
         "output": {
             "size": list(fused.size),
@@ -78,6 +83,7 @@ def make_record(
         **settings(model, rule, options),
         "alignment": _alignment(sources, options),
         "rule_weights": [each.as_dict() for each in ran.weights] if ran.weights else None,
+        "rule_shares": None if found is None else [round(each, 4) for each in found],
         "rule_report": ran.report or None,
         "tile": options.tile,
         "memory": options.memory,
@@ -86,6 +92,7 @@ def make_record(
         **machine(model),
         "load": None if model.provenance is None else as_asked(model.provenance.options),
         "versions": versions(model),
+        "doubts": [doubt.text for doubt in doubts],
         "seconds": {part: round(seconds[part], 4) for part in ("read", "fuse", "total")},
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
@@ -104,7 +111,12 @@ def settings(model: FusionModel, rule: FusionRule | None, options: FuseOptions) 
         },
         "weights": None
         if weights is None
-        else {"name": weights.name, "sha256": weights.sha256, "origin": weights.origin},
+        else {
+            "name": weights.name,
+            "sha256": weights.sha256,
+            "origin": weights.origin,
+            "modalities": list(weights.modalities),
+        },
         "rule": None if rule is None else {"name": rule.name or type(rule).__name__, "options": dict(rule.options)},
         "normalization": model.spec.normalization,
         "output_policy": model.spec.output,
@@ -127,9 +139,10 @@ def _alignment(sources: Aligned, options: FuseOptions) -> dict[str, Any] | None:
     return {"how": options.align, "transforms": sources.transforms}
 
 
-def _source(image: Image, limits: tuple[float, float], role: str | None) -> dict[str, Any]:
+def _source(image: Image, limits: tuple[float, float], role: str | None, modality: str | None) -> dict[str, Any]:
     return {
         **({} if role is None else {"role": role}),
+        **({} if modality is None else {"modality": modality}),
         "path": None if image.path is None else str(image.path),
         "sha256": image.origin.sha256 or None if image.origin is not None else None,
         "size": list(image.size),

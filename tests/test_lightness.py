@@ -56,7 +56,7 @@ def test_models_are_listed_with_their_facts() -> None:
     rows = {row["name"]: row for row in json.loads(run(COMMAND, "list", "models", "--json").stdout)}
     assert rows["ehdran"]["kind"] == "models"
     assert rows["ehdran"]["rules"] == "any"
-    assert rows["ehdran"]["default_rule"] == "sfnn"
+    assert rows["ehdran"]["default_rule"] == "sfnn-local"
     assert "ct-mri" in rows["ehdran"]["weights"]
     assert rows["ehdran"]["owner"] == "fusekit-imaging"
 

@@ -38,6 +38,7 @@ from fusekit.train.recipe import Recipe
 #: A choice of each field that is not its default and that the model ``ehdran`` can serve on any machine.
 LOADING: dict[str, Any] = {
     "weights": "ct-mri",
+    "modality": "ct,mri",
     "edge": "drgo",
     "encoder_options": {"dilations": [1, 3, 5]},
     "device": "cpu",

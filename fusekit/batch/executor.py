@@ -7,14 +7,15 @@ An executor is registered by the hook ``register_executors`` and chosen by its n
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fusekit.cases.case import Case
-from fusekit.errors import InputError, one_line
+from fusekit.errors import Doubt, InputError, one_line
 from fusekit.registry.contract import Component, calling, fault, registered
 from fusekit.registry.discovery import registries
 
@@ -33,11 +34,13 @@ class Outcome(NamedTuple):
         kind: ``done``, ``skipped`` or ``failed``.
         reason: why it failed, one line.
         other_settings: whether what was there already was made with other settings.
+        doubts: about what was made.
     """
 
     kind: str
     reason: str = ""
     other_settings: bool = False
+    doubts: tuple[Doubt, ...] = ()
 
 
 def failed(error: BaseException) -> Outcome:
@@ -70,18 +73,25 @@ class CaseFuser:
 
     def __call__(self, case: Case) -> Outcome:
         """Fuse a case and write the image with its record; whatever it raises is this case's failure."""
-        from fusekit.pipeline import fuse
+        from fusekit.fusing.run import run
+        from fusekit.pipeline import finish, prepare
 
         try:
             skipped = self.skipped(case)
             if skipped is not None:
                 return skipped
-            fused = fuse(case.files, self.model, replace(self.options, rule=self.rule, rule_options={}))
+            started = time.perf_counter()
+            self.model.check_count(len(case.sources))
+            prepared = prepare(case.files, self.model, self.options)
+            read_at = time.perf_counter()
+            (ran,) = run(self.model, [prepared.units], self.rule, self.options)
+            seconds = {"read": read_at - started, "fuse": time.perf_counter() - read_at}
+            fused = finish(prepared, self.model, self.rule, self.options, ran, seconds)
             fused.save(case.target, record=self.record)
         # A model of a plugin may raise anything, SystemExit included; the other cases go on.
         except (Exception, SystemExit) as error:
             return failed(error)
-        return Outcome("done")
+        return Outcome("done", doubts=fused.doubts)
 
     def skipped(self, case: Case) -> Outcome | None:
         """Return the outcome of a case whose output is there already and is to stay, ``None`` of one to be fused."""
@@ -174,13 +184,15 @@ class SerialExecutor(Executor):
         return outcomes
 
 
-def execute(name: str, work: Work, report: Callable[[Case], None] | None = None) -> tuple[dict[Case, Outcome], bool]:
+def execute(
+    name: str, work: Work, report: Callable[[Case, Outcome], None] | None = None
+) -> tuple[dict[Case, Outcome], bool]:
     """Let the executor called ``name`` do the work, and check what it says.
 
     Args:
         name: of a registered executor.
         work: with no two cases of one output.
-        report: called after each case, in the order in which they end.
+        report: called after each case with its outcome, in the order in which they end.
 
     Returns:
         the outcome of each case, and whether the user interrupted the run; then cases that had not begun are left out.
@@ -204,7 +216,7 @@ def execute(name: str, work: Work, report: Callable[[Case], None] | None = None)
         ended[case] = outcome
         if report is not None:
             try:
-                report(case)
+                report(case, outcome)
             except BaseException as error:
                 raised.append(error)
                 raise

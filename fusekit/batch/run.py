@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from fusekit.batch.executor import CaseFuser, Outcome, Work, execute
 from fusekit.cases.case import Case
 from fusekit.cases.folders import matched
 from fusekit.cases.roles import check_roles, numbered
-from fusekit.errors import InputError, OutputError
+from fusekit.errors import FusekitWarning, InputError, OutputError
 from fusekit.machine.files import can_create_in, remove_stale_partials
 from fusekit.models.base import FusionModel
 from fusekit.models.load import loaded_model
@@ -32,6 +33,7 @@ class Summary:
         skipped: names whose output was there already.
         other_settings: those of the skipped whose record shows another model, weights, rule or option.
         failed: reason by name.
+        doubts: names by kind of what is in doubt about them, such as ``share``: one source dominates.
         interrupted: whether the user stopped the run.
         run: `RunOptions` as they were asked for.
     """
@@ -40,6 +42,7 @@ class Summary:
     skipped: list[str] = field(default_factory=list)
     other_settings: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    doubts: dict[str, list[str]] = field(default_factory=dict)
     interrupted: bool = False
     run: dict[str, Any] = field(default_factory=dict)
 
@@ -51,6 +54,8 @@ class Summary:
             (self.done if outcome.kind == "done" else self.skipped).append(name)
         if outcome.other_settings:
             self.other_settings.append(name)
+        for doubt in outcome.doubts:
+            self.doubts.setdefault(doubt.kind, []).append(name)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the summary as JSON-able data."""
@@ -59,6 +64,7 @@ class Summary:
     def text(self, output: Path) -> str:
         """Return one line for people."""
         parts = [f"{len(self.done)} fused", f"{len(self.skipped)} there already", f"{len(self.failed)} failed"]
+        parts += [f"{len(names)} with a doubt about {kind}" for kind, names in self.doubts.items()]
         return f"{output}: {', '.join(part for part in parts if not part.startswith('0 ')) or 'nothing to do'}"
 
 
@@ -147,7 +153,18 @@ def fuse_cases(
     check_roles(model.spec, options.roles)
     rule = model.choose_rule(options.rule, options.rule_options)
     fuser = CaseFuser(model, rule, options, run.record, run.overwrite)
-    outcomes, interrupted = execute(run.executor, Work(tuple(cases), fuser, run.workers), run.report)
+    said: set[str] = set()
+
+    def report(case: Case, outcome: Outcome) -> None:
+        for doubt in outcome.doubts:
+            if doubt.kind not in said:
+                said.add(doubt.kind)
+                text = f"{doubt.text} (said once; the record of each image holds what concerns it)"
+                warnings.warn(text, FusekitWarning, stacklevel=2)
+        if run.report is not None:
+            run.report(case)
+
+    outcomes, interrupted = execute(run.executor, Work(tuple(cases), fuser, run.workers), report)
     summary = Summary(run=as_asked(run), interrupted=interrupted)
     for case in cases:
         if case in outcomes:

@@ -254,10 +254,10 @@ class _Scheduler:
             if isinstance(fused, BaseException):
                 raise fused
             fused.save(self._cases[place].target, record=self._fuser.record)
+            outcome = Outcome("done", doubts=fused.doubts)
         except _FAILURES as error:
-            self._finished(place, failed(error))
-        else:
-            self._finished(place, Outcome("done"))
+            outcome = failed(error)
+        self._finished(place, outcome)
 
     def _finished(self, index: int, outcome: Outcome) -> None:
         self._outcomes[index] = outcome

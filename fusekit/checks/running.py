@@ -13,7 +13,7 @@ import numpy as np
 from click.testing import CliRunner
 from torch import Tensor
 
-from fusekit.batch.executor import CaseFuser, SerialExecutor, Work, execute
+from fusekit.batch.executor import CaseFuser, Outcome, SerialExecutor, Work, execute
 from fusekit.cases.case import Case
 from fusekit.checks.base import Findings
 from fusekit.models.base import EncoderDecoder
@@ -91,7 +91,7 @@ def _check_run(findings: Findings, name: str, folder: Path, workers: int | None)
     reported: list[Case] = []
     threads: set[int] = set()
 
-    def report(case: Case) -> None:
+    def report(case: Case, outcome: Outcome) -> None:
         reported.append(case)
         threads.add(threading.get_ident())
         if not case.target.exists() and case.name not in ("case-1", "case-2"):
@@ -117,7 +117,7 @@ def _check_interruption(findings: Findings, name: str, folder: Path) -> None:
     cases = _cases(folder)
     said: list[Case] = []
 
-    def report(case: Case) -> None:
+    def report(case: Case, outcome: Outcome) -> None:
         said.append(case)
         raise KeyboardInterrupt
 

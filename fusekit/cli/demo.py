@@ -22,7 +22,7 @@ from fusekit.options import FuseOptions, LoadOptions
 @options_of(LoadOptions)
 @options_of(FuseOptions, "rule", "rule_options")
 def demo(pair: str, output: Path, model: str, **choices: Any) -> None:
-    """Fuse an embedded sample pair by the rule l1-local, print its metrics and the path of the fused image."""
+    """Fuse an embedded sample pair, print its metrics and the path of the fused image."""
     from fusekit.batch.run import prepare_output
     from fusekit.cli.tables import print_metrics
     from fusekit.evaluation.rate import evaluate
@@ -33,10 +33,8 @@ def demo(pair: str, output: Path, model: str, **choices: Any) -> None:
 
     prepare_output(output, [])
     sources = [path(name) for name in pairs()[pair]]
-    network, options = load(model, made_of(LoadOptions, choices)), made_of(FuseOptions, choices)
-    # EH-DRAN's published rule nearly copies one source; the demo shows what the features hold of both.
-    if options.rule is None and network.spec.rule_policy == "free":
-        options = replace(options, rule="l1-local")
+    loading, options = made_of(LoadOptions, choices), made_of(FuseOptions, choices)
+    network = load(model, loading if loading.modality else replace(loading, modality=pairs()[pair]))
     fused = fuse(sources, network, options)
     target, panel = output / f"{pair}-fused.png", output / f"{pair}-side-by-side.png"
     fused.save(target)

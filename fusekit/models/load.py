@@ -19,7 +19,7 @@ from fusekit.options import FuseOptions, LoadOptions, RunOptions, chosen_names, 
 from fusekit.registry.contract import calling, fault, registered
 from fusekit.registry.discovery import registries
 from fusekit.registry.registry import import_target
-from fusekit.registry.specs import ModelSpec
+from fusekit.registry.specs import ModelSpec, modalities_of
 from fusekit.weights.resolve import (
     ResolvedWeights,
 )
@@ -50,7 +50,7 @@ def load(name: str | Path, options: LoadOptions | None = None, **choices: Unpack
     """
     asked = overridden(LoadOptions, options, choices)
     check_name(asked.backend)
-    spec, found, header = locate(str(name), asked.weights)
+    spec, found, header = locate(str(name), asked.weights, modalities_of(asked.modality))
     device = resolve_device(asked.device)
     dtype = torch.float32 if asked.dtype == "auto" else resolve_dtype(asked.dtype)
     config = {**spec.config, **header}

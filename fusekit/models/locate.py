@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,9 @@ from fusekit.weights.resolve import (
 from fusekit.weights.store import read_metadata
 
 
-def locate(name: str, weights: str | Path | None) -> tuple[ModelSpec, ResolvedWeights | None, dict[str, Any]]:
+def locate(
+    name: str, weights: str | Path | None, modalities: Sequence[str] = ()
+) -> tuple[ModelSpec, ResolvedWeights | None, dict[str, Any]]:
     """Return the spec, the weights file, and the configuration that stands beside or in the file."""
     # A file called ehdran.safetensors is a file, not the weights "safetensors" of ehdran.
     split = None if name.endswith(".safetensors") else _split_name(name)
@@ -34,7 +36,7 @@ def locate(name: str, weights: str | Path | None) -> tuple[ModelSpec, ResolvedWe
         spec, tag = split
         if tag and weights is not None:
             raise OptionError(f"{name!r} names weights already; leave out either '.{tag}' or weights={str(weights)!r}")
-        found = resolve(spec, tag or weights)
+        found = resolve(spec, tag or weights, modalities)
         return spec, found, _header_config(found, spec)
     path = Path(name)
     is_file = path.exists() or path.suffix == ".safetensors" or len(path.parts) > 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,7 +14,34 @@ Normalization = Literal["minmax", "unit"]
 OutputPolicy = Literal["clamp", "minmax"]
 Padding = Literal["replicate", "mirror", "zero"]
 Tiling = Literal["exact", "discouraged", "whole"]
+#: Other names of modalities: those of DICOM, and of the contrasts of MRI.
+_ALIASES = {
+    "mr": "mri",
+    "pt": "pet",
+    "fdg": "pet",
+    "nm": "spect",
+    "x-ray ct": "ct",
+    **dict.fromkeys(("t1", "t1c", "t1ce", "t1gd", "t1w", "t2", "t2w", "pd", "flair", "dwi", "adc"), "mri"),
+}
 _SHA256 = re.compile("[0-9a-f]{64}")
+
+
+def modality_of(text: str) -> str:
+    """Return a modality as weights declare it, ``ct``, ``mri``, ``pet``, ``spect`` or another word, in lower case."""
+    word = text.strip().lower()
+    return _ALIASES.get(word, word)
+
+
+def modalities_of(given: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return the modalities of a text, ``ct,mri``, or of several texts, by the names that weights declare."""
+    texts = given.split(",") if isinstance(given, str) else given or ()
+    return tuple(modality_of(each) for each in texts if each.strip())
+
+
+def as_words(modalities: Sequence[str]) -> str:
+    """Return modalities as people write them: ``CT and MRI``."""
+    *most, last = [each.upper() for each in modalities]
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 @dataclass(frozen=True)
@@ -29,6 +56,7 @@ class WeightsSpec:
         revision: commit, tag or branch on the hub, without a default where ``hub`` is set.
         licence: of the weights.
         summary: what they were trained on.
+        modalities: of the images that they were trained on, such as ``("ct", "mri")``; empty where that is no matter.
     """
 
     tag: str
@@ -38,8 +66,14 @@ class WeightsSpec:
     revision: str = ""
     licence: str = ""
     summary: str = ""
+    modalities: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        wrong = [each for each in self.modalities if modality_of(each) != each]
+        if wrong:
+            raise PluginError(
+                f"the weights {self.tag!r} were trained on {wrong[0]!r}; call it {modality_of(wrong[0])!r}"
+            )
         if self.hub and not self.revision:
             raise PluginError(
                 f"the weights {self.tag!r} are on the hub ({self.hub}) and name no revision; "
@@ -131,6 +165,16 @@ class ModelSpec:
             wanted = f"{least} or more" if most is None else str(least) if least == most else f"{least} to {most}"
             of = f" ({', '.join(self.roles)})" if self.roles else ""
             raise InputError(f"the model {self.id!r} fuses {wanted} sources{of}, and {count} were given")
+
+    def weights_for(self, modalities: Sequence[str]) -> WeightsSpec | None:
+        """Return the first weights that were trained on these modalities, the model's default where none were.
+
+        Args:
+            modalities: as `modality_of` returns them; empty if nothing is known of the sources.
+        """
+        asked = set(modalities)
+        fitting = (each for each in self.weights if asked and set(each.modalities) == asked)
+        return next(fitting, self.weights[0] if self.weights else None)
 
     def find_weights(self, tag: str) -> WeightsSpec | None:
         """Return the weights called ``tag``, or ``None``."""

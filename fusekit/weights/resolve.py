@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,12 +25,14 @@ class ResolvedWeights:
         path: the safetensors file.
         sha256: of its bytes.
         origin: ``bundled``, ``file`` or ``hub:owner/name@commit``.
+        modalities: of the images that they were trained on; empty where nothing is known.
     """
 
     name: str
     path: Path
     sha256: str
     origin: str
+    modalities: tuple[str, ...] = ()
 
 
 def bundled_folders() -> list[Path]:
@@ -60,12 +63,16 @@ def is_hub_address(text: str) -> bool:
     return text.startswith("hub:")
 
 
-def resolve(spec: ModelSpec, weights: str | Path | None = None) -> ResolvedWeights | None:
+def resolve(
+    spec: ModelSpec, weights: str | Path | None = None, modalities: Sequence[str] = ()
+) -> ResolvedWeights | None:
     """Find, fetch if need be, and verify the weights of a model.
 
     Args:
         spec: the model.
-        weights: ``None`` for the model's default; a tag; a file or folder; or ``hub:owner/name[@revision]``.
+        weights: ``None`` for those that fit the modalities, or else the model's default; a tag; a file or folder; or
+            ``hub:owner/name[@revision]``.
+        modalities: that the sources show, as `modality_of` calls them; empty if unknown.
 
     Returns:
         the file, or ``None`` where nothing was asked and the model has no weights of its own.
@@ -75,7 +82,8 @@ def resolve(spec: ModelSpec, weights: str | Path | None = None) -> ResolvedWeigh
         WeightsError: no such file, not to be had from the hub, or another digest than the spec's.
     """
     if weights is None:
-        return _of_spec(spec, spec.weights[0]) if spec.weights else None
+        fitting = spec.weights_for(modalities)
+        return None if fitting is None else _of_spec(spec, fitting)
     text = str(weights)
     if isinstance(weights, str) and is_hub_address(text):
         return from_hub(text)
@@ -130,4 +138,4 @@ def _of_spec(spec: ModelSpec, weights: WeightsSpec) -> ResolvedWeights:
             f"{path} is not the file that {name} should be: its sha256 is {digest[:16]}… and not "
             f"{weights.sha256[:16]}…; reinstall, or remove it from the hub's cache"
         )
-    return ResolvedWeights(name, path, digest, origin)
+    return ResolvedWeights(name, path, digest, origin, weights.modalities)

@@ -31,7 +31,9 @@ def test_the_demo_fuses_and_prints(tmp_path: Path, pair: str, color: bool) -> No
     assert (image.size, image.depth, image.color) == ((256, 256), "uint8", color)
     assert read_image(folder / f"{pair}-side-by-side.png").size == (256, 3 * 256 + 8)
     record = json.loads((folder / f"{target.name}.json").read_text(encoding="utf-8"))
-    assert record["rule"]["name"] == "l1-local"
+    assert record["rule"]["name"] == "sfnn-local"
+    assert record["weights"]["name"] == f"ehdran.{pair}"
+    assert [each["modality"] for each in record["sources"]] == pair.split("-")
     assert record["chroma_from"] == (1 if color else None)
 
 

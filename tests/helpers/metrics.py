@@ -15,8 +15,6 @@ from fusekit.metrics.base import FusedMetric, Metric
 from fusekit.metrics.build import build_metric
 from fusekit.registry.discovery import registries
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU"))]
-
 
 def load(name: str) -> Metric:
     return build_metric(name)

@@ -29,7 +29,6 @@ from fusekit.registry.discovery import BUILTIN_OWNER, registries
 NAMES = ["ag", "en", "mi", "psnr", "sd", "sf", "ssim"]
 ON_FUSED = [average_gradient, entropy, spatial_frequency, standard_deviation]
 ON_PAIRS = [mutual_information, peak_signal_noise_ratio, structural_similarity]
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU"))]
 
 
 def image(rows) -> torch.Tensor:

@@ -20,7 +20,7 @@ EHDRAN = ModelSpec(
     factory="fusekit_ehdran.model:EHDRAN",
     summary="dilated residual attention encoder with the DRGO edge enhancer",
     config={"encoder": "dran", "edge": "drgo"},
-    default_rule="sfnn",
+    default_rule="sfnn-local",
     weights=(
         WeightsSpec(
             "ct-mri",
@@ -28,6 +28,7 @@ EHDRAN = ModelSpec(
             sha256="23358b83193540f0200c840146eca48cf2404ce1065cabad289aa2f66eef52e4",
             licence="Apache-2.0",
             summary="Harvard Whole Brain Atlas CT and MRI",
+            modalities=("ct", "mri"),
         ),
         WeightsSpec(
             "spect-mri",
@@ -35,6 +36,7 @@ EHDRAN = ModelSpec(
             sha256="593400676af481e912b195105567c6a185d9e8e7f039a93bd1e6a0a53d8d64ea",
             licence="Apache-2.0",
             summary="Harvard Whole Brain Atlas SPECT and MRI",
+            modalities=("spect", "mri"),
         ),
         WeightsSpec(
             "pet-mri",
@@ -42,6 +44,7 @@ EHDRAN = ModelSpec(
             sha256="ba90c47c0b1a8bc5664d5bc623b2848e5a99d8dc85b94496137765a2c0445890",
             licence="Apache-2.0",
             summary="Harvard Whole Brain Atlas FDG-PET and MRI",
+            modalities=("pet", "mri"),
         ),
     ),
     normalization="minmax",
@@ -55,7 +58,7 @@ DILRAN = ModelSpec(
     factory="fusekit_ehdran.model:DILRAN",
     summary="dilated residual attention encoder without edge enhancer, linear decoder",
     config={"encoder": "dran", "edge": "none"},
-    default_rule="sfnn",
+    default_rule="sfnn-local",
     weights=(
         WeightsSpec(
             "ct-mri",
@@ -63,6 +66,7 @@ DILRAN = ModelSpec(
             sha256="abec80d03208d10916e29cb93b08a119d7a5f0fe568127422bcd2c452e3a6fd0",
             licence="Apache-2.0",
             summary="Harvard Whole Brain Atlas CT and MRI",
+            modalities=("ct", "mri"),
         ),
         WeightsSpec(
             "spect-mri",
@@ -70,6 +74,7 @@ DILRAN = ModelSpec(
             sha256="fe4f01cacaef34b3a6bda8a96d5ba1478d0b36f2671228747c1be053c6853aab",
             licence="Apache-2.0",
             summary="Harvard Whole Brain Atlas SPECT and MRI",
+            modalities=("spect", "mri"),
         ),
         WeightsSpec(
             "pet-mri",
@@ -77,6 +82,7 @@ DILRAN = ModelSpec(
             sha256="daa0da0ed58bc846d35dc010074c1c103655a86ad562035c7c2dcd8412b7139c",
             licence="Apache-2.0",
             summary="Harvard Whole Brain Atlas FDG-PET and MRI",
+            modalities=("pet", "mri"),
         ),
     ),
     normalization="unit",
