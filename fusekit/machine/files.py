@@ -107,7 +107,7 @@ def remove_stale_partials(folder: Path) -> int:
     for path in folder.glob(f".*~*{_PARTIAL}"):
         owner = path.name.removesuffix(_PARTIAL).rpartition("~")[2]
         name, _, process = owner.rpartition("-")
-        if name == host and process.isdigit() and not _alive(int(process)):
+        if name == host and process.isascii() and process.isdigit() and not _alive(int(process)):
             path.unlink(missing_ok=True)
             removed += 1
     return removed

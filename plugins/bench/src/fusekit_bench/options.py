@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from fusekit.cli.options import WholeNumber
 from fusekit.cli.output import Command
 from fusekit.errors import OptionError
+from fusekit.options import whole_number
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Request = TypeVar("_Request")
@@ -79,6 +81,8 @@ def _option(of: Field[Any]) -> Callable[[_Function], _Function]:
     if of.default is MISSING:
         return click.option(flag, of.name, required=True, help=text, **more)
     shown = {"default": of.default, "show_default": True} if of.default is not None else {}
+    if more.get("type", type(of.default)) is int:
+        more["type"] = WholeNumber()
     return click.option(flag, of.name, help=text, **{**shown, **more})
 
 
@@ -98,6 +102,14 @@ def request_of(request: type[_Request], choices: Mapping[str, Any], **more: Any)
         if each.name in choices and value is not None and value != ():
             given[each.name] = value if read is None else _read(read, value, _flag(each))
     return request(**{**given, **more})
+
+
+def whole(text: str) -> int:
+    """Return the number that a text says; a `ValueError` where it says none."""
+    found = whole_number(text)
+    if found is None:
+        raise ValueError(text)
+    return found
 
 
 def _read(read: Callable[[str], Any], value: Any, flag: str) -> Any:
