@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fusekit.cli.details import details
 from fusekit.cli.options import flag_of, made_of, model_option, options_of
-from fusekit.cli.output import Command, result, result_json, say, warn
+from fusekit.cli.output import Command, detail, result, result_json, say, warn
 from fusekit.cli.progress import ProgressBar
 from fusekit.cli.start import uncollected, wait_passively
 from fusekit.errors import InputError, OptionError, plain
@@ -80,7 +81,11 @@ def _fuse_files(
     check_format(output, asked)
     check_writable(output)
     check_not_a_source(output, sources)
-    fused = fuse(list(sources), load(model, loading), options)
+    network = load(model, loading)
+    detail(f"loaded {network!r}")
+    fused = fuse(list(sources), network, options)
+    for line in details(fused.record):
+        detail(line)
     fused.save(output, record=record)
     if as_json:
         result_json({"fused": str(output), **fused.record})
@@ -105,9 +110,11 @@ def _fuse_folders(
     cases = find_cases(folders, output, run.names)
     prepare_output(output, folders)
     network = load(model, loading)
+    detail(f"loaded {network!r}; {len(cases)} sets of images to fuse")
     with ProgressBar("fusing", len(cases)) as progress:
 
-        def advance(_: Case) -> None:
+        def advance(case: Case) -> None:
+            detail(f"{case.name}: through")
             progress.advance(f"{progress.speed:.1f} images/s" if progress.speed else "")
 
         summary = fuse_cases(cases, network, options, replace(run, report=advance))

@@ -29,7 +29,7 @@ _COMMANDS = {
 }
 
 #: What a command raises to end in good order, or for whoever called it.
-_PURPOSEFUL = (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError, FusekitError, MemoryError)
+_PURPOSEFUL = (click.ClickException, click.Abort, click.exceptions.Exit, FusekitError, MemoryError)
 #: What click raises, since its version 8.2, for a group without a command: its message is the help.
 _NO_ARGUMENTS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 _EXIT_CODES = """
@@ -38,7 +38,11 @@ fusekit's own; 130 interrupted. With --json, an error is JSON on standard output
 """
 
 
-class LazyGroup(click.Group):
+class _ReaderGoneError(Exception):
+    """The reader of our output has gone, as with ``| head``; of a `BrokenPipeError` click makes the exit code 1."""
+
+
+class LazyGroup(output.Group):
     """A group whose commands, our own and those of plugins, are imported when they are asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -66,9 +70,17 @@ class LazyGroup(click.Group):
             raise fault(registered(commands, name), f"is {what}", "register a click.Command")
         return found
 
+    def make_context(self, *arguments: Any, **more: Any) -> click.Context:
+        try:
+            return super().make_context(*arguments, **more)
+        except BrokenPipeError:
+            raise _ReaderGoneError from None
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:
+            raise _ReaderGoneError from None
         except _PURPOSEFUL:
             raise
         except Exception as error:
@@ -128,11 +140,13 @@ def _exit_code() -> int | str:
         try:
             code = main(prog_name="fusekit", standalone_mode=False)
         except SystemExit as stop:
+            # So rich ends where the reader of the output has gone.
+            if isinstance(stop.__context__, BrokenPipeError):
+                raise _ReaderGoneError from None
             code = stop.code
         output.end()
         return code if isinstance(code, (int, str)) else faults.FINE
-    except BrokenPipeError:
-        # The reader of our output has gone, as with `| head`.
+    except (_ReaderGoneError, BrokenPipeError):
         output.give_up()
         return faults.FINE
     except _NO_ARGUMENTS as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -35,8 +36,9 @@ class FiniteNumber(click.ParamType):
     name = "float"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        # Python takes other digits and underscores too.
         try:
-            found = float(value)
+            found = float(value) if re.fullmatch(r"[-+.0-9e]+", str(value), re.IGNORECASE) else math.nan
         except ValueError:
             found = math.nan
         if not math.isfinite(found):

@@ -17,8 +17,8 @@ from typing import Any, TextIO
 import click
 
 from fusekit.cli.asked import asked, prints_json
-from fusekit.cli.progress import activity, settle
-from fusekit.cli.signs import write_any_text
+from fusekit.cli.progress import activity, is_terminal, settle
+from fusekit.cli.signs import in_signs_of, write_any_text
 from fusekit.errors import OutputError, plain
 
 
@@ -53,7 +53,15 @@ def _open_standard_handles() -> None:
 # --- commands ----------------------------------------------------------------------------------------------------
 
 
-class Command(click.Command):
+class _ShowsHelp(click.Command):
+    """A command or group whose help any output can show."""
+
+    def get_help(self, ctx: click.Context) -> str:
+        # Click takes an output of ASCII for one of UTF-8.
+        return in_signs_of(getattr(sys.stdout, "encoding", None), super().get_help(ctx))
+
+
+class Command(_ShowsHelp):
     """A command whose standard output belongs to its results.
 
     What else is printed while it runs, by Python, by C or by a process that it starts, goes to standard error. Where
@@ -66,13 +74,16 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         started = time.perf_counter()
+        if asked.quiet or not is_terminal():
+            # It is imported later, and shows bars of its own in files too.
+            os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         with results_only(), activity(ctx.info_name or "working"):
             found = super().invoke(ctx)
         detail(f"{ctx.command_path}: {time.perf_counter() - started:.2f} s")
         return found
 
 
-class Group(click.Group):
+class Group(_ShowsHelp, click.Group):
     """A group of such commands."""
 
     command_class = Command
@@ -205,7 +216,7 @@ def _writing() -> Iterator[None]:
         if _is_handle_one(sys.stdout):
             give_up()
         raise OutputError(
-            f"cannot write to standard output: {error.strerror or error}; make room, or send it elsewhere"
+            f"cannot write to standard output: {error.strerror or error}; make room on the disk, or send it elsewhere"
         ) from error
 
 
@@ -237,5 +248,7 @@ def show_traceback(error: BaseException) -> None:
 
 def write_error(text: str) -> None:
     """Write to standard error; nobody can be told where that is closed."""
-    with contextlib.suppress(OSError, ValueError):
-        click.echo(text, err=True, nl=False)
+    if sys.stderr is not None:
+        # By click's own choice, an encoding of ASCII would be taken for UTF-8.
+        with contextlib.suppress(OSError, ValueError):
+            click.echo(text, file=sys.stderr, nl=False)

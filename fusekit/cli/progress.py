@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -108,6 +109,7 @@ class _Activity:
                 return
             self._bar = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
             self._bar.add_task(**self._state)  # type: ignore[arg-type]
+            self._bar.tasks[0].start_time = self._bar.get_time() - _SECONDS
             self._bar.start()
 
     def stop(self) -> None:
@@ -123,10 +125,15 @@ class _Activity:
 _shown: list[_Activity] = []
 
 
+def is_terminal() -> bool:
+    """Return whether standard error is a terminal on which a line can be taken away again."""
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+
+
 @contextmanager
 def activity(title: str) -> Iterator[None]:
     """Show that the block goes on, and how far it is, where it takes longer than two seconds."""
-    if asked.quiet or sys.stderr is None or not sys.stderr.isatty():
+    if asked.quiet or not is_terminal():
         yield
         return
     try:
