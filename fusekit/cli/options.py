@@ -108,7 +108,9 @@ def _value_of(field: Field[Any], hint: Any, given: Any) -> Any:
     if get_origin(hint) is Mapping:
         return parse_pairs(given, str(flag_of(field)), as_text=get_args(hint)[1] is not Any)
     if get_origin(hint) is Sequence:
-        return [each for text in given for each in text.split(",") if each]
+        return tuple(
+            each for text in given for each in (text.split(",") if field.metadata["commas"] else [text]) if each
+        )
     return given
 
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fusekit.errors import WeightsError
-from fusekit.machine.files import write_text_atomically
+from fusekit.errors import OutputError, WeightsError
+from fusekit.machine.files import is_file, make_folder, write_text_atomically
 
 if TYPE_CHECKING:
     from torch import nn
@@ -68,15 +68,36 @@ def save_folder(module: nn.Module, folder: Path, header: Mapping[str, Any], card
         folder: made if need be.
         header: ``model``, the name that the weights belong to, and ``config``, keyword arguments of its factory.
         card: Markdown of the card; without one a card that is there stays.
+
+    Raises:
+        OutputError: the folder cannot be written to, or a file would be replaced that is of no weights of fusekit.
     """
     from fusekit.weights.store import save_weights
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
+    _check_own(folder, card)
     config = {"model": header["model"], **header.get("config", {})}
     write_text_atomically(folder / CONFIG, json.dumps(config, indent=2) + "\n")
     if card is not None:
         write_text_atomically(folder / CARD, card)
     save_weights(module, folder / WEIGHTS, header)
+
+
+def _check_own(folder: Path, card: str | None) -> None:
+    """Raise `OutputError` where a file that is to be written is there already and was not written so before."""
+    ours = False
+    if is_file(folder / CONFIG):
+        try:
+            config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            config = None
+        ours = isinstance(config, dict) and isinstance(config.get("model"), str)
+    for name in (CONFIG, WEIGHTS, *([CARD] if card is not None else [])):
+        if is_file(folder / name) and not ours:
+            raise OutputError(
+                f"cannot write {folder / name}: it is there already, and {folder} holds no weights of fusekit; choose "
+                "another folder"
+            )
 
 
 def push_folder(
