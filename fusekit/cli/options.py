@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -10,13 +11,16 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import click
 
 from fusekit.errors import OptionError
+from fusekit.machine.parsing import parse_json
 from fusekit.options import DEFAULT_MODEL
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Options = TypeVar("_Options")
 
 #: Every command that takes a model takes it by this option.
-model_option = click.option("--model", default=DEFAULT_MODEL, show_default=True, help="A model, or model.weights.")
+model_option = click.option(
+    "--model", help=f"A model, or model.weights; by default the one that --weights names, or {DEFAULT_MODEL}."
+)
 
 
 def options_of(option_class: type, *names: str) -> Callable[[_Function], _Function]:
@@ -90,24 +94,27 @@ def parse_pairs(pairs: Sequence[str], option: str, *, as_text: bool = False) -> 
         as_text: leave keys and values as they are.
 
     Raises:
-        OptionError: a text has no ``=``.
+        OptionError: a text has no ``=``, or what stands behind it is JSON that `parse_json` refuses.
     """
     parsed: dict[str, Any] = {}
     for pair in pairs:
         key, separator, text = pair.partition("=")
         if not separator or not key:
-            raise OptionError(f"{option} takes KEY=VALUE, not {pair!r}")
+            raise OptionError(f"{option} takes KEY=VALUE, not {reprlib.repr(pair)}")
         if as_text:
             parsed[key] = text
         else:
-            parsed[key.replace("-", "_")] = _value(text)
+            parsed[key.replace("-", "_")] = _value(text, f"{option} {key[:50]}")
     return parsed
 
 
-def _value(text: str) -> Any:
+def _value(text: str, option: str) -> Any:
+    """Return what a text is as JSON, or a list of what stands between its commas, or else the text itself."""
     try:
-        return json.loads(text)
-    except ValueError:
+        return parse_json(text)
+    except json.JSONDecodeError:
         if "," in text:
-            return [_value(part.strip()) for part in text.split(",")]
+            return [_value(part.strip(), option) for part in text.split(",")]
         return text
+    except ValueError as error:
+        raise OptionError(f"{option}: the value cannot be used: {error}; give a simpler one") from error
