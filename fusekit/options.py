@@ -17,6 +17,8 @@ from fusekit.errors import OptionError, UnknownNameError
 
 #: The model that is taken where none is named.
 DEFAULT_MODEL = "ehdran"
+#: The most pixels that an image may have unless more are allowed: 134 million.
+MAX_PIXELS = 1 << 27
 #: So many sources are fused without asking; more are more often a mistake than not, such as all slices of one folder.
 MOST_SOURCES = 4
 BIT_DEPTHS = {"8": "uint8", "16": "uint16", "float": "float32"}
