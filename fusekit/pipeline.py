@@ -31,14 +31,14 @@ from fusekit.fusing.doubts import about_shares, about_sources, about_weights
 from fusekit.fusing.run import Run, run
 from fusekit.images import color as bt601
 from fusekit.images.align import Aligned, aligned
-from fusekit.images.files import read_image
+from fusekit.images.files import check_page, is_page, read_image
 from fusekit.images.image import Array, Image, from_pixels
 from fusekit.images.ranges import from_unit, luminance_of, output_to_unit, source_range, to_unit
 from fusekit.images.rows import in_bands
 from fusekit.machine.faults import in_our_words
 from fusekit.models.base import FusionModel
 from fusekit.models.load import loaded_model
-from fusekit.options import FuseOptions, LoadOptions, overridden
+from fusekit.options import MAX_PIXELS, FuseOptions, LoadOptions, overridden
 from fusekit.record import about_record, make_record, save_with_record
 from fusekit.registry.specs import modalities_of
 from fusekit.rules.base import FusionRule
@@ -166,6 +166,7 @@ def fuse(
     check_roles(loaded.spec, options.roles)
     rule = loaded.choose_rule(options.rule, options.rule_options)
     prepared = prepare(sources, loaded, options)
+    check_page(options.page, prepared.paged)
     read_at = time.perf_counter()
     (ran,) = run(loaded, [prepared.units], rule, options)
     fused_at = time.perf_counter()
@@ -182,6 +183,7 @@ class Prepared(NamedTuple):
     Attributes:
         layout: the first source as it was given.
         aligned: the sources as they were read, on one grid.
+        paged: whether one of them is a page of a file that holds several.
         depth: to write.
         chroma_of: index of the image whose chroma the result takes, or ``None``.
         limits: the stored values of each that become 0 and 1.
@@ -192,6 +194,7 @@ class Prepared(NamedTuple):
 
     layout: Source
     aligned: Aligned
+    paged: bool
     depth: str
     chroma_of: int | None
     limits: list[tuple[float, float]]
@@ -210,7 +213,9 @@ def prepare(sources: Sequence[Source], model: FusionModel, options: FuseOptions)
     modalities = said_modalities(model, len(sources))
     modalities = in_order_of_roles(model.spec, modalities, numbered(options.roles, sources))
     sources = in_order_of_roles(model.spec, sources, options.roles)
-    found = aligned([read(source) for source in sources], options.align)
+    images = [read(source, options.page, options.max_pixels) for source in sources]
+    paged = any(map(is_page, images))
+    found = aligned(images, options.align)
     images = found.images
     axes = len(images[0].size)
     if axes not in model.spec.dims:
@@ -224,7 +229,7 @@ def prepare(sources: Sequence[Source], model: FusionModel, options: FuseOptions)
     units, limits = luminances(images, model)
     doubts = about_weights(model, images, [each for each in modalities if each])
     doubts = (*about_sources(images, options.many), *doubts)
-    return Prepared(sources[0], found, depth, chroma_of, limits, units, modalities, doubts)
+    return Prepared(sources[0], found, paged, depth, chroma_of, limits, units, modalities, doubts)
 
 
 def finish(
@@ -268,10 +273,10 @@ def finish(
     return Fused(_in_layout_of(prepared.layout, stored), record, stored, doubts)
 
 
-def read(source: Source) -> Image:
-    """Return a path, array or tensor as an `Image`."""
+def read(source: Source, page: int | None = None, max_pixels: int = MAX_PIXELS) -> Image:
+    """Return a path, array or tensor as an `Image`; ``page`` and ``max_pixels`` are of files, as `read_image` says."""
     if isinstance(source, (str, Path)):
-        return read_image(source)
+        return read_image(source, page=page, max_pixels=max_pixels)
     if isinstance(source, Tensor):
         return from_pixels(_array_of(source))
     return from_pixels(np.asarray(source))

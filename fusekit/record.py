@@ -189,6 +189,7 @@ def make_record(
         "many": options.many,
         "tile": options.tile,
         "memory": options.memory,
+        "max_pixels": options.max_pixels,
         "tiles": ran.tiles,
         "chroma_from": None if chroma_of is None else chroma_of + 1,
         **machine(model),
@@ -226,6 +227,7 @@ def settings(model: FusionModel, rule: FusionRule | None, options: FuseOptions) 
         "align": options.align,
         "bit_depth": None if options.bit_depth is None else str(options.bit_depth),
         "roles": dict(options.roles) or None,
+        "page": options.page,
     }
 
 

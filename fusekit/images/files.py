@@ -17,7 +17,16 @@ from typing import NamedTuple, SupportsIndex
 
 import numpy as np
 
-from fusekit.errors import FusekitError, FusekitWarning, InputError, OutputError, PluginError, one_line, size_text
+from fusekit.errors import (
+    FusekitError,
+    FusekitWarning,
+    InputError,
+    OptionError,
+    OutputError,
+    PluginError,
+    one_line,
+    size_text,
+)
 from fusekit.images.formats.base import Format
 from fusekit.images.formats.foreign import called
 from fusekit.images.formats.raster import Raster
@@ -66,6 +75,17 @@ def read_image(path: str | Path, *, page: int | None = None, max_pixels: int = M
         return image
     origin = None if image.origin is None else replace(image.origin, page=number)
     return replace(image, origin=origin, notes=(*image.notes, f"page {number} of {count}"))
+
+
+def is_page(image: Image) -> bool:
+    """Return whether an image was read from a file that holds several."""
+    return image.origin is not None and image.origin.page is not None
+
+
+def check_page(page: int | None, paged: bool) -> None:
+    """Raise `OptionError` where a page is asked for and no file that was read holds several."""
+    if page is not None and not paged:
+        raise OptionError(f"page {page} is asked for, and no file holds several pages; leave --page out")
 
 
 def check_size(path: Path, shape: Sequence[int] | None, max_pixels: int) -> None:
@@ -215,9 +235,7 @@ def _reader_of(path: Path, start: bytes) -> _Found:
     if taken is not None:
         return taken
     if not start:
-        raise InputError(
-            f"{path} is not a regular file but a folder; name an image file, or fuse folders with --pairs"
-        )
+        raise InputError(f"{path} is not a regular file but a folder; name an image file, or fuse folders with --pairs")
     known = ", ".join(["PNG, TIFF, JPEG, BMP", *(entry.name for entry in others)])
     foreign = called(start)
     if foreign is not None:

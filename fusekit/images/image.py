@@ -190,8 +190,8 @@ def over_black(pixels: Array, alpha: Array, name: str, notes: list[str]) -> Arra
     """
     if alpha.dtype.kind not in "buf":
         raise InputError(
-            f"{name} has an alpha channel of type {alpha.dtype}, of which nobody knows what is opaque; leave it out, or "
-            "give it as uint8, uint16 or floats in [0, 1]"
+            f"{name} has an alpha channel of type {alpha.dtype}, of which nobody knows what is opaque; leave it out, "
+            "or give it as uint8, uint16 or floats in [0, 1]"
         )
     white = float(np.iinfo(alpha.dtype).max) if alpha.dtype.kind == "u" else 1.0
     if alpha.dtype.kind == "f" and not (alpha.min() >= 0 and alpha.max() <= 1):
@@ -204,8 +204,8 @@ def over_black(pixels: Array, alpha: Array, name: str, notes: list[str]) -> Arra
         return pixels
     if pixels.min() < 0:
         raise InputError(
-            f"{name} is transparent in parts and holds values from {pixels.min():g}, so that nobody knows its black; leave "
-            "its alpha channel out, or shift its values to 0 and above"
+            f"{name} is transparent in parts and holds values from {pixels.min():g}, so that nobody knows its black; "
+            "leave its alpha channel out, or shift its values to 0 and above"
         )
     notes.append("alpha composited over black")
 

@@ -1,8 +1,8 @@
 """What a format of image files is: the contract of ``register_formats``.
 
-A file is read in three steps: how many images it holds (`Format.pages`), how large the one to read is
-(`Format.shape_of`), which is held against ``max_pixels`` before memory is taken, and its pixels (`Format.read`). A format
-that defines the last one alone has files of one image, whose size is checked when they have been read.
+A file is read in three steps: how many images it holds (`Format.pages`); how large the one to read is, which is held
+against ``max_pixels`` before memory is taken (`Format.shape_of`); and its pixels (`Format.read`). A format that defines
+the last one alone has files of one image, whose size is checked when they have been read.
 """
 
 from __future__ import annotations

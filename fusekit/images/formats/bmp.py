@@ -8,7 +8,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from fusekit.images.formats.decoded import Decoded, Refusal, from_pillow
+from fusekit.images.formats.decoded import Decoded, FormError, from_pillow
 
 _BITS = (1, 4, 8, 16, 24, 32)
 #: Ways of storing by their number: those whose length follows from the size, and those of runs.
@@ -43,7 +43,7 @@ def decode(file: BinaryIO, page: int) -> Decoded:
     """Return the pixels.
 
     Raises:
-        Refusal: it is of a form that is not read.
+        FormError: it is of a form that is not read.
         Exception: whatever a damaged file makes the decoder raise.
     """
     from PIL.BmpImagePlugin import BmpImageFile
@@ -73,7 +73,7 @@ def _read(file: BinaryIO) -> _Header:
         elif size in _HEADERS:
             width, height, _, bits, compression, colors = struct.unpack_from("<iiHHI12xI", data, 18)
         else:
-            raise Refusal(f"is a BMP with a header of {size} bytes, as no program writes; save it as PNG or TIFF")
+            raise FormError(f"is a BMP with a header of {size} bytes, as no program writes; save it as PNG or TIFF")
         if size == max(_HEADERS):
             (profile,) = struct.unpack_from("<I", data, 14 + 116)
     except struct.error as error:
@@ -81,8 +81,8 @@ def _read(file: BinaryIO) -> _Header:
     if width <= 0 or not height:
         raise ValueError(f"it says that it is {abs(height)}×{width} pixels")
     if compression in _OTHERS:
-        raise Refusal(f"is a BMP that holds a {_OTHERS[compression]}; save it as that")
+        raise FormError(f"is a BMP that holds a {_OTHERS[compression]}; save it as that")
     if compression not in (*_PLAIN, *_RUNS) or bits not in _BITS:
-        raise Refusal(f"is a BMP of {bits} bits in the form {compression}; save it as PNG or TIFF")
+        raise FormError(f"is a BMP of {bits} bits in the form {compression}; save it as PNG or TIFF")
     # A height below 0 says that the rows begin at the top.
     return _Header(width, abs(height), bits, compression, offset, colors or 1 << min(bits, 8), bool(profile))

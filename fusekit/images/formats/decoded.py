@@ -26,7 +26,7 @@ class Decoded(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-class Refusal(Exception):
+class FormError(Exception):
     """A file is well but of a form that fusekit does not read: the fact, and the remedy behind a semicolon."""
 
 
@@ -43,7 +43,7 @@ def from_pillow(picture: Any) -> Decoded:
         colors = pixels[..., 0] if picture.mode == "LA" else pixels[..., :3]
         return Decoded(colors, pixels[..., -1], notes=notes)
     if picture.mode not in ("1", "L", "RGB"):
-        raise Refusal(f"holds pixels of Pillow's mode {picture.mode}; save it as grey or RGB")
+        raise FormError(f"holds pixels of Pillow's mode {picture.mode}; save it as grey or RGB")
     return Decoded(pixels, notes=notes)
 
 

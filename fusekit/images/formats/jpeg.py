@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
 
-from fusekit.images.formats.decoded import Decoded, Refusal, from_pillow
+from fusekit.images.formats.decoded import Decoded, FormError, from_pillow
 from fusekit.images.formats.orientation import directory, from_exif, from_xmp
 
 _EXIF, _XMP, _ICC, _MPF, _ADOBE = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0", b"MPF\0", b"Adobe"
@@ -67,18 +67,18 @@ def decode(file: BinaryIO, page: int) -> Decoded:
     """Return the pixels of a picture.
 
     Raises:
-        Refusal: it is of a form that is not read.
+        FormError: it is of a form that is not read.
         Exception: whatever a damaged file makes the decoder raise.
     """
     from PIL.JpegImagePlugin import JpegImageFile
 
     found, part = _at(file, page)
     if found.frame.bits != 8:
-        raise Refusal(f"is a JPEG of {found.frame.bits} bits; save it as PNG or TIFF, which hold 16 bits")
+        raise FormError(f"is a JPEG of {found.frame.bits} bits; save it as PNG or TIFF, which hold 16 bits")
     if found.frame.channels not in (1, 3, 4):
-        raise Refusal(f"is a JPEG of {found.frame.channels} channels; save it as grey or RGB")
+        raise FormError(f"is a JPEG of {found.frame.channels} channels; save it as grey or RGB")
     if found.frame.channels == 4 and not found.adobe:
-        raise Refusal("is a JPEG of four channels without Adobe's marker, which says what they are; save it as RGB")
+        raise FormError("is a JPEG of four channels without Adobe's marker, which says what they are; save it as RGB")
     with JpegImageFile(part) as picture:
         picture.load()
         decoded = from_pillow(picture)
@@ -89,7 +89,7 @@ def frame_of(data: bytes) -> Frame:
     """Return what the frame of a JPEG stream says.
 
     Raises:
-        Refusal: it is of a form that is not read.
+        FormError: it is of a form that is not read.
         ValueError: there is none.
     """
     return _read(io.BytesIO(data), 0).frame
@@ -114,11 +114,11 @@ def _read(file: BinaryIO, start: int) -> _Jpeg:
     adobe, index, notes = False, None, []
     for marker, data, at in _markers(file, start):
         if marker in _OTHER_FRAMES:
-            raise Refusal(f"is a {_OTHER_FRAMES[marker]} JPEG; save it as PNG or TIFF")
+            raise FormError(f"is a {_OTHER_FRAMES[marker]} JPEG; save it as PNG or TIFF")
         if marker in _FRAMES and len(data) >= 6:
             frame = Frame(*struct.unpack_from(">BHHB", data))
             if not frame.height or not frame.width:
-                raise Refusal("is a JPEG that does not say its height before its pixels; save it again")
+                raise FormError("is a JPEG that does not say its height before its pixels; save it again")
             found = found or _Jpeg(frame)
         elif marker == 0xE1 and data.startswith(_EXIF):
             try:

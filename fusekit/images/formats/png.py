@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from fusekit.images.formats.decoded import Decoded, Refusal, from_pillow
+from fusekit.images.formats.decoded import Decoded, FormError, from_pillow
 from fusekit.images.formats.orientation import from_exif, from_xmp
 from fusekit.images.image import Array
 
@@ -83,7 +83,7 @@ def decode(file: BinaryIO, page: int) -> Decoded:
     """Return the pixels of an image.
 
     Raises:
-        Refusal: it is of a form that is not read.
+        FormError: it is of a form that is not read.
         Exception: whatever a damaged file makes the decoders raise.
     """
     found = _read(file, whole=True)
@@ -139,7 +139,9 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
         if length >= 1 << 31 or not (name.isascii() and name.isalpha()):
             raise ValueError("it has a chunk that is none")
         if name not in _KEPT and name[:1].isupper():
-            raise Refusal(f"has a chunk {name.decode()} that is not of the standard; save it as PNG by another program")
+            raise FormError(
+                f"has a chunk {name.decode()} that is not of the standard; save it as PNG by another program"
+            )
         start = file.tell()
         yield name, length
         file.seek(start + length + 4)
@@ -228,9 +230,7 @@ def _still(found: _Png) -> Decoded:
 
 def _rebuilt(found: _Png) -> bytes:
     """Return a file of the pixels alone; of transparency, only that of a palette."""
-    header = struct.pack(
-        ">IIBBBBB", found.width, found.height, found.bits, found.kind, 0, 0, int(found.interlaced)
-    )
+    header = struct.pack(">IIBBBBB", found.width, found.height, found.bits, found.kind, 0, 0, int(found.interlaced))
     chunks = [(b"IHDR", header)]
     if found.kind == 3:
         chunks += [(b"PLTE", found.palette)] + ([(b"tRNS", found.transparency)] if found.transparency else [])
@@ -273,7 +273,7 @@ def _keyed(pixels: Array, key: bytes, bits: int) -> Array:
 def _frame(file: BinaryIO, found: _Png, page: int) -> Decoded:
     """Return an image of an animation as it is shown, that is, laid over those before it."""
     if found.bits == 16:
-        raise Refusal("is an animation of 16 bits, of which the first image is read alone; save the others as files")
+        raise FormError("is an animation of 16 bits, of which the first image is read alone; save the others as files")
     from PIL.PngImagePlugin import PngImageFile
 
     kept, chunks, left = (*_PIXELS, *_FRAMES, b"tRNS"), [], (2 * found.size + _LONGEST_TEXT) * (found.frames + 1)

@@ -1,7 +1,7 @@
 """PNG, TIFF, JPEG and BMP: 8 and 16 bit, float TIFF, grey, RGB, CMYK, palette, alpha, pages, orientation.
 
-Which of them a file is, is told by its first bytes, never by its name. Each has a module of its own, which tells how many
-images there are and how large they are without decoding them, and never takes more memory than that.
+Which of them a file is, is told by its first bytes, never by its name. Each has a module of its own, which tells how
+many images there are and how large they are without decoding them, and never takes more memory than that.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import BinaryIO, TypeVar
 from fusekit.errors import InputError
 from fusekit.images.formats import bmp, jpeg, png, tiff
 from fusekit.images.formats.base import Format
-from fusekit.images.formats.decoded import Decoded, Refusal
+from fusekit.images.formats.decoded import Decoded, FormError
 from fusekit.images.formats.orientation import turned
 from fusekit.images.image import Image, Origin, from_pixels, over_black
 from fusekit.machine.files import sha256_of
@@ -123,7 +123,7 @@ def _told(path: Path, told: Callable[[ModuleType, BinaryIO], _Told]) -> _Told:
             raise InputError(f"{path} is no PNG, TIFF, JPEG or BMP file; check the file")
         try:
             return told(_DECODERS[kind], file)
-        except Refusal as refusal:
+        except FormError as refusal:
             raise InputError(f"{path} {refusal}") from refusal
         except (InputError, MemoryError, OSError) as error:
             # Pillow's errors are of the operating system's kind, without a number.

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from fusekit.images.formats.decoded import Decoded, Refusal, rgb_of_cmyk, rgb_of_ycbcr, widened
+from fusekit.images.formats.decoded import Decoded, FormError, rgb_of_cmyk, rgb_of_ycbcr, widened
 from fusekit.images.formats.jpeg import frame_of
 from fusekit.images.formats.tiff_pages import Place, page_at, places
 from fusekit.images.image import Array
@@ -46,7 +46,7 @@ def decode(file: BinaryIO, page: int) -> Decoded:
     """Return the pixels of an image.
 
     Raises:
-        Refusal: it is of a form that is not read.
+        FormError: it is of a form that is not read.
         Exception: whatever a damaged file makes the decoders raise.
     """
     with _open(file) as tiff:
@@ -81,7 +81,7 @@ def _photometric(page: Any) -> tuple[int, list[str]]:
     # As libtiff takes it.
     assumed = {1: _MINISBLACK, 3: _RGB}.get(page.samplesperpixel)
     if assumed is None or page.compression in (2, 3, 4):
-        raise Refusal("does not say what its values stand for (PhotometricInterpretation); write it again")
+        raise FormError("does not say what its values stand for (PhotometricInterpretation); write it again")
     return assumed, [f"taken for {'grey' if assumed == _MINISBLACK else 'RGB'}, as it does not say what it is"]
 
 
@@ -89,17 +89,17 @@ def _extra(page: Any, photometric: int) -> tuple[int, ...]:
     """Return what the channels beyond those of the colour are: one of alpha, or none.
 
     Raises:
-        Refusal: they are something else, or nobody knows what.
+        FormError: they are something else, or nobody knows what.
     """
     if photometric not in _CHANNELS:
-        raise Refusal(f"holds {_called('PHOTOMETRIC', photometric)} values; save it as grey or RGB")
+        raise FormError(f"holds {_called('PHOTOMETRIC', photometric)} values; save it as grey or RGB")
     count = page.samplesperpixel - _CHANNELS[photometric]
     if count < 0:
         raise ValueError(f"it has {page.samplesperpixel} channels and says that it is in colour")
     said = tuple(int(each) for each in page.extrasamples)[:count]
     if len(said) < count or (said and said not in ((_PREMULTIPLIED,), (_ALPHA,))):
         channels = "channel that it does not call" if count == 1 else "channels that it does not call one"
-        raise Refusal(
+        raise FormError(
             f"holds {count} further {channels} alpha (ExtraSamples {', '.join(map(str, said)) or 'absent'}); save the "
             "channel to fuse as a file of its own, or say in the file that it is alpha"
         )
@@ -107,29 +107,31 @@ def _extra(page: Any, photometric: int) -> tuple[int, ...]:
 
 
 def _check_form(page: Any, photometric: int, alpha: bool) -> None:
-    """Raise `Refusal` for ways of storing that are not read, by their names."""
+    """Raise `FormError` for ways of storing that are not read, by their names."""
     if page.compression not in _COMPRESSIONS:
-        raise Refusal(f"is compressed by {_called('COMPRESSION', page.compression)}; save it uncompressed or by deflate")
+        raise FormError(
+            f"is compressed by {_called('COMPRESSION', page.compression)}; save it uncompressed or by deflate"
+        )
     if page.dtype is None or isinstance(page.bitspersample, tuple):
-        raise Refusal(
-            f"holds values of {page.bitspersample} bits (SampleFormat {page.sampleformat}); save it as 8 or 16 bits, or "
-            "as 32-bit floats"
+        raise FormError(
+            f"holds values of {page.bitspersample} bits (SampleFormat {page.sampleformat}); save it as 8 or 16 bits, "
+            "or as 32-bit floats"
         )
     kind, bits = page.dtype.kind, page.bitspersample
     if kind == "c":
-        raise Refusal("holds complex values; save their magnitude")
+        raise FormError("holds complex values; save their magnitude")
     if photometric in (_PALETTE, _SEPARATED, _YCBCR):
         wanted = {_PALETTE: range(1, 17), _SEPARATED: (8, 16), _YCBCR: (8,)}[photometric]
         if kind not in "bu" or bits not in wanted:
-            raise Refusal(f"holds {_called('PHOTOMETRIC', photometric)} values of type {page.dtype}; save it as RGB")
+            raise FormError(f"holds {_called('PHOTOMETRIC', photometric)} values of type {page.dtype}; save it as RGB")
     if photometric == _SEPARATED and int(page.tags.valueof(_INKSET, 1)) != 1:
-        raise Refusal("holds inks that are not those of CMYK; save it as RGB")
+        raise FormError("holds inks that are not those of CMYK; save it as RGB")
     if photometric == _MINISWHITE and kind not in "bu":
-        raise Refusal(f"has white at zero and holds {page.dtype}, so that nobody knows its black; save it otherwise")
+        raise FormError(f"has white at zero and holds {page.dtype}, so that nobody knows its black; save it otherwise")
     if page.compression == _JPEG and alpha:
-        raise Refusal("holds an alpha channel compressed by JPEG; save it uncompressed or by deflate")
+        raise FormError("holds an alpha channel compressed by JPEG; save it uncompressed or by deflate")
     if photometric == _YCBCR and page.is_subsampled and (page.compression != _JPEG or page.planarconfig == 2):
-        raise Refusal("holds YCbCr values whose chroma is subsampled; save it as RGB")
+        raise FormError("holds YCbCr values whose chroma is subsampled; save it as RGB")
 
 
 def _check_data(page: Any, file: Any) -> None:
@@ -231,7 +233,7 @@ def _with_alpha(page: Any, decoded: Decoded, photometric: int, kind: int, alpha:
     if kind == _PREMULTIPLIED:
         if photometric in (_MINISWHITE, _PALETTE, _SEPARATED, _YCBCR):
             name = _called("PHOTOMETRIC", photometric)
-            raise Refusal(f"holds {name} values that an alpha channel is multiplied into; save it as grey or RGB")
+            raise FormError(f"holds {name} values that an alpha channel is multiplied into; save it as grey or RGB")
         return decoded._replace(notes=(*decoded.notes, "premultiplied alpha dropped, which is over black already"))
     if alpha.dtype.kind == "u" and page.bitspersample not in (8, 16, 32, 64):
         alpha = widened(alpha, page.bitspersample)
