@@ -7,6 +7,7 @@ error as one line on standard error and exits with code 2; Python users can catc
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -88,6 +89,25 @@ class Doubt(NamedTuple):
     text: str
 
 
+def plain(text: object) -> str:
+    """Return text as it may be shown to people: what would act on a terminal or break a line stands as ``\\x1b``.
+
+    Control characters, line ends, marks that turn the direction of writing, other invisible characters, and bytes of
+    file names that are no text, are replaced; blanks of other widths become blanks.
+    """
+    said = str(text)
+    if said.isprintable():
+        return said
+    return "".join(map(_visible, said))
+
+
+def _visible(character: str) -> str:
+    # Joiners are part of how some scripts are written.
+    if character.isprintable() or character in "\u200c\u200d":
+        return character
+    return " " if unicodedata.category(character) == "Zs" else character.encode("unicode_escape").decode()
+
+
 def one_line(error: BaseException) -> str:
     """Return the message of ``error`` on one line, with its type where the message is empty or not ours."""
     text = " ".join(str(error).split())
@@ -104,3 +124,14 @@ def size_text(size: Sequence[int]) -> str:
 def memory_text(memory: float) -> str:
     """Return an amount of memory as people write it."""
     return f"{memory / 2**30:.2f} GiB" if memory >= 2**30 else f"{memory / 2**20:.0f} MiB"
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """Return the first of several names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def count_of(things: Sequence[object], noun: str) -> str:
+    """Return how many there are, as ``1 name`` or ``3 names``."""
+    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from fusekit.cli.output import Command, result, results
+from fusekit.cli.output import Command, ProgressBar, result, results
 from fusekit.errors import OptionError
+
+if TYPE_CHECKING:
+    from fusekit.evaluation.ratings import Comparison
 
 
 @click.command(cls=Command, short_help="Rate fused images, and rank methods.")
@@ -35,9 +41,10 @@ def evaluate(
     fusekit evaluate ct.png mri.png --fused fused.png
     fusekit evaluate ct/ mri/ --fused sfnn=out1/ --fused max=out2/ --html report.html
     """
+    from rich.console import Console
+
     from fusekit.evaluation.export import to_csv, to_json
-    from fusekit.evaluation.page import to_html
-    from fusekit.evaluation.ratings import compare
+    from fusekit.evaluation.ratings import matched_up, rate_all
     from fusekit.evaluation.terminal import print_comparison
     from fusekit.machine.files import check_writable, write_text_atomically
 
@@ -50,28 +57,49 @@ def evaluate(
         raise OptionError("--names chooses among the images of folders; leave it out, or give folders")
     for path in filter(None, (csv_path, html_path)):
         check_writable(path)
-    comparison = compare(sources, methods, metrics.split(","), names)
+    command = shlex.join(["fusekit", *sys.argv[1:]])
+    comparison = matched_up(sources, methods, metrics.split(","), names)
+    with ProgressBar("rating", comparison.steps) as bar:
+        rate_all(comparison, lambda done, image: bar.show(done, "rating", image))
+        bar.show(comparison.steps, "rating")
     if csv_path is not None:
         write_text_atomically(csv_path, to_csv(comparison))
     if html_path is not None:
-        write_text_atomically(html_path, to_html(comparison))
+        write_text_atomically(html_path, _page(comparison, command))
     if as_json:
-        result(to_json(comparison))
+        result(to_json(comparison, command))
     else:
-        print_comparison(comparison, results(), worst=per_source)
+        print_comparison(comparison, Console(file=results(), highlight=False), worst=per_source)
     for image, reason in comparison.failed.items():
         click.echo(f"fusekit: {image}: {reason}", err=True)
     if comparison.failed:
         raise SystemExit(1)
 
 
+def _page(comparison: Comparison, command: str) -> str:
+    """Return the page, with a bar while its pictures are drawn."""
+    from fusekit.evaluation.page.build import shown, to_html
+
+    which = shown(comparison)
+    with ProgressBar("drawing", which.steps) as bar:
+        page = to_html(comparison, command, which, lambda done, image: bar.show(done, "drawing", image))
+        bar.show(which.steps, "drawing")
+    return page
+
+
 def _named(fused: tuple[str, ...]) -> dict[str, Path]:
     """Return method → path of ``NAME=PATH`` or ``PATH`` texts; a bare path is called as its last part."""
+    from fusekit.cases.folders import stem_of
+
     methods: dict[str, Path] = {}
     for text in fused:
         name, separator, path = text.partition("=")
-        method, target = (name, Path(path)) if separator and not Path(text).exists() else (Path(text).stem, Path(text))
-        if method in methods:
-            raise OptionError(f"two fused results are called {method!r}; name them: --fused NAME={target}")
-        methods[method] = target
+        target = Path(path if separator and not Path(text).exists() else text)
+        if target == Path(text):
+            name = target.resolve().name if target.is_dir() else stem_of(target.name)
+        if not name.strip():
+            raise OptionError(f"--fused {text} names no method; give --fused NAME={target}")
+        if name in methods:
+            raise OptionError(f"two fused results are called {name!r}; name them: --fused NAME={target}")
+        methods[name] = target
     return methods

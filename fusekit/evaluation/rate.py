@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -64,9 +64,19 @@ def evaluate(
 
 
 def evaluate_detailed(
-    sources: Sequence[ImageLike], fused: ImageLike, metrics: str | Sequence[str] | None = None
+    sources: Sequence[ImageLike],
+    fused: ImageLike,
+    metrics: str | Sequence[str] | None = None,
+    report: Callable[[str], object] | None = None,
 ) -> dict[str, Rating]:
-    """Rate one fused image and tell each source's share; arguments and errors as for `evaluate`."""
+    """Rate one fused image and tell each source's share; arguments and errors as for `evaluate`.
+
+    Args:
+        sources: as there.
+        fused: as there.
+        metrics: as there.
+        report: called with the name of each metric that is about to be computed.
+    """
     chosen = _build_metrics(metrics)
     if isinstance(sources, (str, Path, np.ndarray, Tensor)):
         raise InputError("the sources come as a list of images, one entry each, also where there is only one")
@@ -81,8 +91,13 @@ def evaluate_detailed(
                 f"{_called(result, 'the fused image')} {_size(result)}; register them to one size first"
             )
     tensors = [_to_tensor(image) for image in images]
+    ratings = {}
     with torch.no_grad():
-        return {name: _rate(name, metric, tensors, _to_tensor(result)) for name, metric in chosen.items()}
+        for name, metric in chosen.items():
+            if report is not None:
+                report(name)
+            ratings[name] = _rate(name, metric, tensors, _to_tensor(result))
+    return ratings
 
 
 def read_luminance(given: ImageLike, role: str = "the image") -> Tensor:
