@@ -56,6 +56,10 @@ class TrainingError(FusekitError):
     """Training cannot start, resume or go on."""
 
 
+class MachineError(FusekitError):
+    """The system refuses: memory, threads, open files, room on the disk, permissions, names that are too long."""
+
+
 class UnknownNameError(OptionError):
     """A name is not in its registry; the message suggests the nearest ones."""
 
@@ -89,6 +93,10 @@ class Doubt(NamedTuple):
     text: str
 
 
+#: A message is cut in its middle beyond so many characters: its beginning names the file, its end the remedy.
+_MOST = 2000
+
+
 def plain(text: object) -> str:
     """Return text as it may be shown to people: what would act on a terminal or break a line stands as ``\\x1b``.
 
@@ -110,7 +118,13 @@ def _visible(character: str) -> str:
 
 def one_line(error: BaseException) -> str:
     """Return the message of ``error`` on one line, with its type where the message is empty or not ours."""
-    text = " ".join(str(error).split())
+    try:
+        text = plain(" ".join(str(error).split()))
+    # Errors of others may fail to say what they are.
+    except Exception:
+        text = ""
+    if len(text) > _MOST:
+        text = f"{text[: _MOST // 2]} … {text[-_MOST // 2 :]}"
     if isinstance(error, FusekitError) and text:
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

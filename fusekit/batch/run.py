@@ -13,6 +13,7 @@ from fusekit.cases.case import Case
 from fusekit.cases.folders import matched
 from fusekit.cases.roles import check_roles, numbered
 from fusekit.errors import FusekitWarning, InputError, OutputError
+from fusekit.machine.faults import in_our_words
 from fusekit.machine.files import can_create_in, remove_stale_partials
 from fusekit.models.base import FusionModel
 from fusekit.models.load import loaded_model
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from fusekit.options import FolderChoices
 
 
-@dataclass
+@dataclass(repr=False)
 class Summary:
     """How a run over folders went.
 
@@ -57,15 +58,21 @@ class Summary:
         for doubt in outcome.doubts:
             self.doubts.setdefault(doubt.kind, []).append(name)
 
+    def __repr__(self) -> str:
+        return f"Summary({self._counts()}{', interrupted' if self.interrupted else ''})"
+
     def as_dict(self) -> dict[str, Any]:
         """Return the summary as JSON-able data."""
         return dict(vars(self))
 
     def text(self, output: Path) -> str:
         """Return one line for people."""
+        return f"{output}: {self._counts()}"
+
+    def _counts(self) -> str:
         parts = [f"{len(self.done)} fused", f"{len(self.skipped)} there already", f"{len(self.failed)} failed"]
         parts += [f"{len(names)} with a doubt about {kind}" for kind, names in self.doubts.items()]
-        return f"{output}: {', '.join(part for part in parts if not part.startswith('0 ')) or 'nothing to do'}"
+        return ", ".join(part for part in parts if not part.startswith("0 ")) or "nothing to do"
 
 
 def find_cases(folders: Sequence[Path], output: Path, names: str | Path | None = None) -> list[Case]:
@@ -94,6 +101,7 @@ def prepare_output(output: Path, folders: Sequence[Path]) -> None:
     remove_stale_partials(output)
 
 
+@in_our_words
 def fuse_folders(
     folders: Sequence[str | Path],
     output: str | Path,

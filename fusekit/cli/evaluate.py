@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fusekit.cli.output import Command, ProgressBar, result, results
-from fusekit.errors import OptionError
+from fusekit.cli.output import Command, result_json, say
+from fusekit.cli.progress import ProgressBar
+from fusekit.cli.tables import console
+from fusekit.errors import OptionError, plain
 
 if TYPE_CHECKING:
     from fusekit.evaluation.ratings import Comparison
@@ -41,8 +43,6 @@ def evaluate(
     fusekit evaluate ct.png mri.png --fused fused.png
     fusekit evaluate ct/ mri/ --fused sfnn=out1/ --fused max=out2/ --html report.html
     """
-    from rich.console import Console
-
     from fusekit.evaluation.export import to_csv, to_json
     from fusekit.evaluation.ratings import matched_up, rate_all
     from fusekit.evaluation.terminal import print_comparison
@@ -60,18 +60,18 @@ def evaluate(
     command = shlex.join(["fusekit", *sys.argv[1:]])
     comparison = matched_up(sources, methods, metrics.split(","), names)
     with ProgressBar("rating", comparison.steps) as bar:
-        rate_all(comparison, lambda done, image: bar.show(done, "rating", image))
+        rate_all(comparison, lambda done, image: bar.show(done, "rating", plain(image)))
         bar.show(comparison.steps, "rating")
     if csv_path is not None:
         write_text_atomically(csv_path, to_csv(comparison))
     if html_path is not None:
         write_text_atomically(html_path, _page(comparison, command))
     if as_json:
-        result(to_json(comparison, command))
+        result_json(to_json(comparison, command))
     else:
-        print_comparison(comparison, Console(file=results(), highlight=False), worst=per_source)
+        print_comparison(comparison, console(), worst=per_source)
     for image, reason in comparison.failed.items():
-        click.echo(f"fusekit: {image}: {reason}", err=True)
+        say(f"{image}: {reason}")
     if comparison.failed:
         raise SystemExit(1)
 
@@ -82,7 +82,7 @@ def _page(comparison: Comparison, command: str) -> str:
 
     which = shown(comparison)
     with ProgressBar("drawing", which.steps) as bar:
-        page = to_html(comparison, command, which, lambda done, image: bar.show(done, "drawing", image))
+        page = to_html(comparison, command, which, lambda done, image: bar.show(done, "drawing", plain(image)))
         bar.show(which.steps, "drawing")
     return page
 

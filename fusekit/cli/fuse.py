@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from fusekit.cli.details import details
 from fusekit.cli.options import flag_of, made_of, model_option, options_of
-from fusekit.cli.output import Command, ProgressBar, result
+from fusekit.cli.output import Command, detail, result, result_json, say, warn
+from fusekit.cli.progress import ProgressBar
 from fusekit.cli.start import uncollected, wait_passively
-from fusekit.errors import InputError, OptionError
+from fusekit.errors import InputError, OptionError, plain
 from fusekit.options import BIT_DEPTHS, FuseOptions, LoadOptions, RunOptions, chosen_names
 
 if TYPE_CHECKING:
@@ -80,12 +81,16 @@ def _fuse_files(
     check_format(output, asked)
     check_writable(output)
     check_not_a_source(output, sources)
-    fused = fuse(list(sources), load(model, loading), options)
+    network = load(model, loading)
+    detail(f"loaded {network!r}")
+    fused = fuse(list(sources), network, options)
+    for line in details(fused.record):
+        detail(line)
     fused.save(output, record=record)
     if as_json:
-        result(json.dumps({"fused": str(output), **fused.record}, indent=2, ensure_ascii=False))
+        result_json({"fused": str(output), **fused.record})
     else:
-        result(output)
+        result(plain(output))
 
 
 def _fuse_folders(
@@ -105,26 +110,27 @@ def _fuse_folders(
     cases = find_cases(folders, output, run.names)
     prepare_output(output, folders)
     network = load(model, loading)
+    detail(f"loaded {network!r}; {len(cases)} sets of images to fuse")
     with ProgressBar("fusing", len(cases)) as progress:
 
-        def advance(_: Case) -> None:
+        def advance(case: Case) -> None:
+            detail(f"{case.name}: through")
             progress.advance(f"{progress.speed:.1f} images/s" if progress.speed else "")
 
         summary = fuse_cases(cases, network, options, replace(run, report=advance))
     if as_json:
-        result(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False))
+        result_json(summary.as_dict())
     else:
-        result(summary.text(output))
+        result(plain(summary.text(output)))
     for name, reason in summary.failed.items():
-        click.echo(f"fusekit: {name}: {reason}", err=True)
+        say(f"{name}: {reason}")
     if summary.other_settings:
-        click.echo(
-            f"fusekit: warning: {len(summary.other_settings)} images that were there already, among them "
-            f"{summary.other_settings[0]}, were made with other settings; --overwrite makes them again",
-            err=True,
+        warn(
+            f"{len(summary.other_settings)} images that were there already, among them {summary.other_settings[0]}, "
+            "were made with other settings; --overwrite makes them again"
         )
     if summary.interrupted:
-        click.echo("fusekit: interrupted; the same command goes on where this one stopped", err=True)
+        say("interrupted; the same command goes on where this one stopped")
         raise SystemExit(130)
     if summary.failed:
         raise SystemExit(1)

@@ -72,7 +72,7 @@ class LeftOut:
         return found
 
 
-@dataclass
+@dataclass(repr=False)
 class Comparison:
     """Ratings of fused images, by method, image and metric.
 
@@ -94,6 +94,11 @@ class Comparison:
     sharing: dict[str, dict[str, Sharing]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     _p_values: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict, init=False, repr=False)
+
+    def __repr__(self) -> str:
+        left_out = f", {len(self.failed)} images failed" if self.failed else ""
+        counts = f"{len(self.methods)} methods, {len(self.images)} images, {len(self.metrics)} metrics"
+        return f"Comparison({counts}{left_out})"
 
     @property
     def methods(self) -> list[str]:

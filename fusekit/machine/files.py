@@ -72,9 +72,12 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def write_text_atomically(target: Path, text: str) -> None:
-    """Write ``text`` as UTF-8 to ``target`` in one step."""
+    """Write ``text`` as UTF-8 to ``target`` in one step.
+
+    Bytes in names of files that are no text, which Python holds as lone surrogates, become ``\\udcff``: so JSON says it.
+    """
     with atomic_path(target) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def check_writable(target: Path) -> None:
@@ -107,7 +110,7 @@ def remove_stale_partials(folder: Path) -> int:
     for path in folder.glob(f".*~*{_PARTIAL}"):
         owner = path.name.removesuffix(_PARTIAL).rpartition("~")[2]
         name, _, process = owner.rpartition("-")
-        if name == host and process.isdigit() and not _alive(int(process)):
+        if name == host and process.isascii() and process.isdigit() and not _alive(int(process)):
             path.unlink(missing_ok=True)
             removed += 1
     return removed
