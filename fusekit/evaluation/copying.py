@@ -1,4 +1,4 @@
-"""How much of a fused image is one source: what a mean over the sources hides, as a copy of one has half of it perfect."""
+"""How much of a fused image is one source: what a mean over the sources hides, as half of it is perfect in a copy."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Sharing(TypedDict):
 def copying_of(correlation: Sequence[float], between: Sequence[Sequence[float]]) -> float | None:
     """Return how far a fused image is on the way from serving all sources alike to a copy of one: a number in [0, 1].
 
-    Be r_i its correlation with source i, b the source with the greatest |r_i| and w that with the least. Then copying is
-    (|r_b| − |r_w|) / (1 − min_i |r_bi|), at most 1, where r_bi is the correlation of the sources b and i. The
-    denominator is the gap that an exact copy of b has, so that a copy is 1 whatever the sources have in common, also
-    with noise, another contrast, or as a negative. Images that correlate alike with all sources have 0.
+    Be r_i its correlation with source i, b the source with the greatest |r_i| and w that with the least. Then copying
+    is (|r_b| − |r_w|) / (1 − min_i |r_bi|), at most 1, where r_bi is the correlation of the sources b and i. The
+    denominator is the gap that an exact copy of b has, so that a copy is 1 whatever the sources have in common, and
+    stays so as a negative, with another contrast, and nearly with noise. What correlates alike with all sources has 0.
 
     Args:
         correlation: N correlations with the sources; 0 with a constant one, as `fusekit.metrics.cc` says.

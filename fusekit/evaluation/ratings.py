@@ -57,8 +57,8 @@ class LeftOut:
             found.append((f"all methods are rated on the {count_of(range(common), 'case')} that each of them has", []))
         found += [
             (
-                f"{count_of(names, 'image')} of {method} {'belongs' if len(names) == 1 else 'belong'} to no case, and "
-                f"{'is' if len(names) == 1 else 'are'} not rated: {some(names)}; a fused image is called as its sources",
+                f"{method} holds {count_of(names, 'image')} of no case, not rated: {some(names)}; "
+                "a fused image is called as its sources are",
                 names,
             )
             for method, names in self.unmatched.items()
@@ -205,7 +205,7 @@ class Comparison:
         return found
 
     def worst_images(self, method: str, metric: str | None = None, part: str = "worst") -> list[str]:
-        """Return the images in the order of a metric, the worst first; without one, of their places over all metrics."""
+        """Return the images in the order of a metric, the worst first; by default of their places over all metrics."""
         return self._ordered([method], self.metrics if metric is None else [metric], part)
 
     def worst_cases(self) -> list[str]:
@@ -357,7 +357,7 @@ def _of_folders(
 def _left_out(
     sources: Sequence[Path], asked: Sequence[Case], known: Set[str], listings: Mapping[str, Mapping[str, Path]]
 ) -> LeftOut:
-    """Say what is not rated: of the cases that are asked for, and of fused images whose names no source is ``known`` by."""
+    """Say what is not rated of the cases that are asked for, and of fused images that are called as none ``known``."""
     cases = [case.name for case in asked if case.complete]
     each = listings.items()
     return LeftOut(

@@ -9,6 +9,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,14 @@ _SWITCHES = (
     "--no-first-run", "--disable-extensions", "--disable-background-networking", "--hide-scrollbars", "--mute-audio",
 )  # fmt: skip
 _SECONDS = 60.0
+# The protocol's pipes are the handles 3 and 4 of the browser.
+_START = """
+import os, sys
+pipes = [os.dup(int(each)) for each in sys.argv[1:3]]
+for pipe, handle in zip(map(os.dup, pipes), (3, 4)):
+    os.dup2(pipe, handle)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 def chromium() -> str | None:
@@ -111,8 +120,9 @@ class Page:
     def click(self, selector: str, across: float = 0.5) -> None:
         """Click into an element, at a share of its width."""
         box = self.run(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}});"
-            "const r = e.getBoundingClientRect(); return [r.x, r.y, r.width, r.height]; })()"
+            f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
+            "e.scrollIntoView({block: 'center'}); const r = e.getBoundingClientRect();"
+            "return [r.x, r.y, r.width, r.height]; })()"
         )
         x, y = box[0] + across * box[2], box[1] + box[3] / 2
         for kind in ("mousePressed", "mouseReleased"):
@@ -129,10 +139,11 @@ def browser(executable: str, profile: Path) -> Iterator[Page]:
     """Start a browser with a fresh profile and give its page; it ends with the block."""
     reads_ours, writes_theirs = os.pipe()
     reads_theirs, writes_ours = os.pipe()
-    # The protocol's pipes are the handles 3 and 4 of the browser.
-    command = f'exec "$0" "$@" 3<&{reads_theirs} 4>&{writes_theirs}'
     process = subprocess.Popen(
-        ["sh", "-c", command, executable, *_SWITCHES, f"--user-data-dir={profile}"],
+        [
+            *(sys.executable, "-c", _START, str(reads_theirs), str(writes_theirs)),
+            *(executable, *_SWITCHES, f"--user-data-dir={profile}"),
+        ],
         pass_fds=(reads_theirs, writes_theirs),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

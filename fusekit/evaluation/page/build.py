@@ -20,9 +20,7 @@ from fusekit.evaluation.provenance import made
 from fusekit.evaluation.ratings import Comparison
 
 
-def to_html(
-    comparison: Comparison, command: str = "", which: Shown | None = None, report: Report | None = None
-) -> str:
+def to_html(comparison: Comparison, command: str = "", which: Shown | None = None, report: Report | None = None) -> str:
     """Return the page.
 
     Args:
@@ -35,7 +33,7 @@ def to_html(
         InputError: an image cannot be read any more.
     """
     which = shown(comparison) if which is None else which
-    count, several = len(comparison.images), len(comparison.methods) > 1
+    several = len(comparison.methods) > 1
     title = f"{count_of(comparison.methods, 'method')} rated on {count_of(comparison.images, 'case')}"
     style, script = _asset("page.css"), _asset("page.js")
     sections = {

@@ -24,8 +24,9 @@ def prose(text: str) -> str:
 def head(text: str, note: str = "", *, first: str = "ascending", style: str = "") -> str:
     """Return a header that sorts its column when it is chosen, in the direction ``first`` at first."""
     small = f"<small>{escaped(note)}</small>" if note else ""
+    kind = f' class="{style}"' if style else ""
     return (
-        f'<th scope="col"{f" class={style}" if style else ""} data-first="{first}"><button type="button">{escaped(text)}'
+        f'<th scope="col"{kind} data-first="{first}"><button type="button">{escaped(text)}'
         f'<span class="sign" aria-hidden="true"></span>{small}</button></th>'
     )
 

@@ -86,17 +86,14 @@ def pictures(comparison: Comparison, which: Shown, report: Report | None = None)
         if articles and room < 0:
             break
         articles.append(article)
-    said = "Drag the curtain, or use the arrow keys. |A − B| is the difference of the luminances: white is the whole range."
+    said = "Drag the curtain, or use the arrow keys. |A − B| is the difference of luminances: white is the whole range."
     if len(comparison.images) > 1:
         said = f"The {which.each} worst cases of each method, by the worse source over all metrics. {said}"
     if len(articles) < len(which.worst):
-        said += f" {len(which.worst) - len(articles)} of them are left out, so that the page stays below {_megabytes()}."
+        left = len(which.worst) - len(articles)
+        said += f" {left} of them are left out, so that the page stays below {MOST_BYTES // 1_000_000} MB of pictures."
     brighten = '<label class="brighten"><input type="checkbox"> show differences four times as bright</label>'
     return f"{note(said)}{brighten}{''.join(articles)}"
-
-
-def _megabytes() -> str:
-    return f"{MOST_BYTES // 1_000_000} MB of pictures"
 
 
 def thumbnails(comparison: Comparison, which: Shown, report: Report | None = None) -> str:

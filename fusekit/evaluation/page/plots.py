@@ -60,7 +60,7 @@ def _plot(comparison: Comparison, metric: str, most: int) -> str:
 
 
 def _thinned(images: Sequence[str], values: Sequence[float], most: int) -> list[tuple[str, float]]:
-    """Return at most ``most`` finite values with their images, evenly spaced in their order, the extremes among them."""
+    """Return at most ``most`` finite values with their images, evenly spaced in their order, the extremes included."""
     found = sorted(
         ((image, value) for image, value in zip(images, values, strict=True) if math.isfinite(value)),
         key=lambda each: each[1],

@@ -17,18 +17,18 @@ from fusekit.registry.discovery import registries
 MOST_ROWS = 600
 
 _COPYING = (
-    "<b>Copying</b> is 0 where the sources are served alike and 1 where the fused image is a copy of one of them: the gap "
-    "between the greatest and the least |correlation| with a source, divided by the gap that an exact copy of the better "
-    "served source has. A copy scores well by every mean over the sources, as half of it is perfect."
+    "<b>Copying</b> is 0 where the sources are served alike and 1 where the fused image is a copy of one of them: the "
+    "gap between the greatest and the least |correlation| with a source, divided by the gap that an exact copy of the "
+    "best served source has. A copy scores well by every mean over the sources, as half of it is perfect."
 )
 _RANKS = (
     "<b>Mean rank</b>: over images and metrics, 1 is the best; equal values share ranks. By the <b>worse source</b>, a "
-    "metric that has a value of each source counts by its worst one, so that a copy gains nothing by the source that it "
-    "copies; metrics of the fused image alone count by their value."
+    "metric that has a value of each source counts by its worst one, so that a copy gains nothing by the source that "
+    "it copies; metrics of the fused image alone count by their value."
 )
 _STARS = (
-    "<b>◆</b> the best mean. <b>*</b> differs from the best with p &lt; 0.05: paired randomisation test over the images, "
-    "corrected for the number of methods by Holm's procedure. What has neither sign may differ by chance."
+    "<b>◆</b> the best mean. <b>*</b> differs from the best with p &lt; 0.05: paired randomisation test over the "
+    "images, corrected for the number of methods by Holm's procedure. What has neither sign may differ by chance."
 )
 
 
@@ -74,15 +74,12 @@ def metrics(comparison: Comparison) -> str:
     heads = [head("metric"), *(head(method, "sorts by its rank" if several else "") for method in comparison.methods)]
     rows = []
     for metric in comparison.metrics:
-        facts = metric_facts(metric)
-        better = f"{facts['direction']} is better"
-        name = (
-            f'<th scope="row"><a href="#m-{escaped(metric)}">{escaped(metric)}</a> <span title="{better}">{arrow(metric)}'
-            f"</span><small>{prose(facts['summary'])}</small></th>"
-        )
+        facts, name = metric_facts(metric), escaped(metric)
+        better = f'<span title="{facts["direction"]} is better">{arrow(metric)}</span>'
+        title = f'<a href="#m-{name}">{name}</a> {better}<small>{prose(facts["summary"])}</small>'
         parts = ["value", "worst"] if comparison.by_source(metric) else ["value"]
         cells = "".join(_value(comparison, metric, method, parts) for method in comparison.methods)
-        rows.append(f"<tr>{name}{cells}</tr>")
+        rows.append(f'<tr><th scope="row">{title}</th>{cells}</tr>')
     small = "↑ higher values are better, ↓ lower ones. "
     small += "Mean <small>± standard deviation over the images</small>. " if len(comparison.images) > 1 else ""
     small += "Below: of the worse source alone. " if len(comparison.sources) > 1 else ""
@@ -143,7 +140,7 @@ def _explained(metric: str) -> str:
     lines += [f"<p><b>{name}:</b> {prose(str(text))}</p>" for name, text in told.items() if text]
     if facts["citation"]:
         lines.append(f"<p><b>Paper:</b> {_cited(facts['citation'])}</p>")
-    title = f'{escaped(metric)} {arrow(metric)} <small>{prose(facts["summary"])}</small>'
+    title = f"{escaped(metric)} {arrow(metric)} <small>{prose(facts['summary'])}</small>"
     return f'<div id="m-{escaped(metric)}"><dt>{title}</dt><dd>{"".join(lines)}</dd></div>'
 
 
