@@ -121,6 +121,12 @@ class Comparison:
         return list(next(iter(self.ratings.values()), {}))
 
     @property
+    def extent(self) -> str:
+        """How many cases were rated, and of how many, in words."""
+        rated, there = len(self.images), count_of(range(self.left_out.cases), "case")
+        return there if rated == self.left_out.cases else f"{rated} of {there}"
+
+    @property
     def sources(self) -> list[str]:
         """What the sources are called: by their folders, or by their files where these tell them apart."""
         case = next(iter(self.cases.values()))

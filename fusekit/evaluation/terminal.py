@@ -39,7 +39,7 @@ def print_comparison(comparison: Comparison, console: Console, *, worst: bool = 
         worst: also show each metric's value of the worse source.
     """
     several, count = len(comparison.methods) > 1, len(comparison.images)
-    title = f"{count} images" if count > 1 else comparison.images[0]
+    title = comparison.extent if comparison.left_out.cases > 1 else comparison.images[0]
     for methods in _fitting(comparison, console, worst):
         console.print(_values(comparison, methods, worst, title))
         title = ""

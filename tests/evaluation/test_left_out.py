@@ -107,6 +107,8 @@ def test_the_command_says_it_and_writes_it(tmp_path):
     assert data["left_out"]["lacking"] == {"few": NAMES[2:], "more": NAMES[4:]}
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "few lacks 7 of 9 cases" in page
+    assert "<h1>2 methods rated on 2 of 9 cases</h1>" in page
+    assert run_cli(arguments).out.startswith("2 of 9 cases")
     # All names stand behind the first few.
     assert "<li>08</li>" in page
 

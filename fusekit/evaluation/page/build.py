@@ -34,7 +34,7 @@ def to_html(comparison: Comparison, command: str = "", which: Shown | None = Non
     """
     which = shown(comparison) if which is None else which
     several = len(comparison.methods) > 1
-    title = f"{count_of(comparison.methods, 'method')} rated on {count_of(comparison.images, 'case')}"
+    title = f"{count_of(comparison.methods, 'method')} rated on {comparison.extent}"
     style, script = _asset("page.css"), _asset("page.js")
     sections = {
         "ranks": section("ranks", "Which method" if several else "The method", tables.ranks(comparison)),

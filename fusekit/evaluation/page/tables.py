@@ -35,10 +35,9 @@ _STARS = (
 def ranks(comparison: Comparison) -> str:
     """Return the table of methods, the best first: mean ranks, copying, and what there is of each source."""
     several, many = len(comparison.methods) > 1, len(comparison.sources) > 1
-    heads = [head("method")]
-    if several:
-        heads += [head("mean rank", "by the worse source")] * many + [head("mean rank", "by value" if many else "")]
+    heads = [head("method"), *([head("mean rank", "by the worse source")] * (several and many))]
     heads += [head("copying", "0 none, 1 a copy")] * many
+    heads += [head("mean rank", "by value" if many else "")] * several
     heads += [head(f"r {name}", "correlation", first="descending") for name in comparison.sources]
     heads.append(head("vif", "of the worse source" if many else "", first="descending"))
     rows = [_rank_row(comparison, method) for method in by_rank(comparison)]
@@ -47,18 +46,19 @@ def ranks(comparison: Comparison) -> str:
 
 
 def _rank_row(comparison: Comparison, method: str) -> str:
-    cells = []
-    if len(comparison.methods) > 1:
-        parts = ["worst", "value"] if len(comparison.sources) > 1 else ["value"]
-        for part in parts:
-            rank = comparison.mean_rank(method, part)
-            first = rank == min(comparison.mean_rank(each, part) for each in comparison.methods)
-            cells.append(cell(f"{'◆ ' if first else ''}{rank:.2f}", rank, "best" if first else ""))
-    if len(comparison.sources) > 1:
-        cells.append(_copying(comparison.copying(method), comparison.copies().get(method)))
+    several, many = len(comparison.methods) > 1, len(comparison.sources) > 1
+    cells = [_rank(comparison, method, "worst")] * (several and many)
+    cells += [_copying(comparison.copying(method), comparison.copies().get(method))] * many
+    cells += [_rank(comparison, method, "value")] * several
     cells += [cell(fixed(each), each) for each in comparison.shared(method, "correlation")]
     vif = comparison.worst_vif(method)
     return f'<tr><th scope="row">{escaped(method)}</th>{"".join(cells)}<td data-v="{vif:.7g}">{vif:.3f}</td></tr>'
+
+
+def _rank(comparison: Comparison, method: str, part: str) -> str:
+    rank = comparison.mean_rank(method, part)
+    first = rank == min(comparison.mean_rank(each, part) for each in comparison.methods)
+    return cell(f"{'◆ ' if first else ''}{rank:.2f}", rank, "best" if first else "")
 
 
 def _copying(value: float | None, copied: str | None) -> str:
