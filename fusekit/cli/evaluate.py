@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fusekit.cli.options import options_of
 from fusekit.cli.output import Command, result_json, say
 from fusekit.cli.progress import ProgressBar
 from fusekit.cli.tables import console
 from fusekit.errors import OptionError, plain
+from fusekit.options import RunOptions
 
 if TYPE_CHECKING:
     from fusekit.evaluation.ratings import Comparison
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--fused", multiple=True, required=True, metavar="[NAME=]PATH", help="Fused file or folder; repeatable.")
 @click.option("--metrics", default="standard", show_default=True, help="Ids or sets (standard, paper, all), by commas.")
 @click.option("--names", metavar="FILE", help="Only these images; a name a line, or FILE.json#/key/key.")
+@options_of(RunOptions, "match", "overwrite")
 @click.option("--per-source", is_flag=True, help="Show the worst source's value beside each metric.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON with every image's values.")
 @click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Write a row an image and method.")
@@ -32,6 +35,8 @@ def evaluate(
     fused: tuple[str, ...],
     metrics: str,
     names: str | None,
+    match: tuple[str, ...],
+    overwrite: bool,
     per_source: bool,
     as_json: bool,
     csv_path: Path | None,
@@ -43,22 +48,26 @@ def evaluate(
     fusekit evaluate ct.png mri.png --fused fused.png
     fusekit evaluate ct/ mri/ --fused sfnn=out1/ --fused max=out2/ --html report.html
     """
+    from fusekit.evaluation.compare import matched_up, rate_all
     from fusekit.evaluation.export import to_csv, to_json
-    from fusekit.evaluation.ratings import matched_up, rate_all
     from fusekit.evaluation.terminal import print_comparison
-    from fusekit.machine.files import check_writable, write_text_atomically
+    from fusekit.machine.files import check_writable, is_folder, write_text_atomically
+    from fusekit.record import check_not_a_source
 
     methods = _named(fused)
     if per_source and as_json:
         raise OptionError(
             "--per-source is of the table; --json holds each source's values already, leave one of them out"
         )
-    if names is not None and not all(path.is_dir() for path in sources):
+    if names is not None and not all(is_folder(path) for path in sources):
         raise OptionError("--names chooses among the images of folders; leave it out, or give folders")
+    if csv_path is not None and csv_path == html_path:
+        raise OptionError(f"--csv and --html are both {csv_path}; name two files")
     for path in filter(None, (csv_path, html_path)):
-        check_writable(path)
+        check_not_a_source(path, [*sources, *methods.values()])
+        check_writable(path, overwrite)
     command = shlex.join(["fusekit", *sys.argv[1:]])
-    comparison = matched_up(sources, methods, metrics.split(","), names)
+    comparison = matched_up(sources, methods, metrics.split(","), names, match)
     with ProgressBar("rating", comparison.steps) as bar:
         rate_all(comparison, lambda done, image: bar.show(done, "rating", plain(image)))
         bar.show(comparison.steps, "rating")
@@ -89,14 +98,16 @@ def _page(comparison: Comparison, command: str) -> str:
 
 def _named(fused: tuple[str, ...]) -> dict[str, Path]:
     """Return method → path of ``NAME=PATH`` or ``PATH`` texts; a bare path is called as its last part."""
-    from fusekit.cases.folders import stem_of
+    from fusekit.cases.patterns import stem_of
+    from fusekit.machine.files import is_file, is_folder
 
     methods: dict[str, Path] = {}
     for text in fused:
         name, separator, path = text.partition("=")
-        target = Path(path if separator and not Path(text).exists() else text)
-        if target == Path(text):
-            name = target.resolve().name if target.is_dir() else stem_of(target.name)
+        named = separator and not (is_file(Path(text)) or is_folder(Path(text)))
+        target = Path(path if named else text)
+        if not named:
+            name = target.resolve().name if is_folder(target) else stem_of(target.name)
         if not name.strip():
             raise OptionError(f"--fused {text} names no method; give --fused NAME={target}")
         if name in methods:

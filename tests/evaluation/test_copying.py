@@ -10,8 +10,9 @@ import pytest
 from helpers.comparisons import mean, picture
 
 from fusekit.errors import FusekitWarning
+from fusekit.evaluation.compare import compare
 from fusekit.evaluation.copying import copying_of, mean_of
-from fusekit.evaluation.ratings import Comparison, compare
+from fusekit.evaluation.ratings import Comparison
 from fusekit.images import samples
 from fusekit.images.color import luminance
 from fusekit.images.files import read_image, write_image

@@ -10,7 +10,7 @@ from helpers.cli import run_cli, write_texture
 from helpers.comparisons import write_folders
 
 from fusekit.errors import FusekitWarning, InputError
-from fusekit.evaluation.ratings import compare
+from fusekit.evaluation.compare import compare
 
 NAMES = [f"{number:02}" for number in range(9)]
 
@@ -57,7 +57,7 @@ def test_fused_images_and_sources_that_match_nothing(tmp_path):
     assert comparison.images == NAMES[:2]
     assert lines == [
         "x holds 1 image of no case, not rated: montage.png; a fused image is called as its sources are",
-        f"{sources[1]} lacks 1 image that another source has: 07",
+        "source-2 lacks 1 image that another source has: 07",
     ]
 
 
@@ -80,6 +80,40 @@ def test_a_listed_name_must_be_everywhere(tmp_path):
         with pytest.raises(InputError, match=f"lists 0[12], which {lacking} lacks; add it, or take it off the list"):
             compare(sources, {"x": tmp_path / "x"}, ["ssim"], str(names))
         (sources[1] / "01.png").unlink(missing_ok=True)
+
+
+def test_nothing_in_common_says_what_is_there(tmp_path):
+    sources = write_folders(tmp_path, NAMES, {"x": [], "early": NAMES[:3], "late": NAMES[5:]})
+    for name in NAMES:
+        write_texture(tmp_path / "x" / f"{name}_fused.png", 1, 32, 40)
+    with pytest.raises(InputError) as failed:
+        compare(sources, {"x": tmp_path / "x"}, ["ssim"])
+    assert str(failed.value) == (
+        f"{tmp_path / 'x'} has a fused image of none of the 9 cases: it holds '00_fused.png', '01_fused.png', and the "
+        "sources '00.png', '00.png'; images are matched by file name without extension; these match by "
+        "--match '{}' --match '{}' and --match '{}_fused'"
+    )
+    # What is proposed works.
+    match = ["{}", "{}", "{}_fused"]
+    write_texture(tmp_path / "x" / "overview.png", 1)
+    comparison, lines = warned(lambda: compare(sources, {"x": tmp_path / "x"}, ["ssim"], match=match))
+    assert comparison.images == NAMES
+    assert lines == ["x holds 1 image of no case, not rated: overview.png; a fused image is called as its sources are"]
+    with pytest.raises(
+        InputError, match="has a fused image of every method: early has 00, 01, 02; late has 05"
+    ):
+        compare(sources, {name: tmp_path / name for name in ("early", "late")}, ["ssim"])
+
+
+def test_one_folder_for_both_sources(tmp_path):
+    sources = write_folders(tmp_path, NAMES[:2], {"x": NAMES[:2]})
+    both = tmp_path / "both"
+    both.mkdir()
+    for folder, what in zip(sources, ("CT", "MR"), strict=True):
+        for path in folder.iterdir():
+            path.rename(both / f"{path.stem}_{what}.png")
+    comparison = compare([both, both], {"x": tmp_path / "x"}, ["ssim"], match=["{}_CT", "{}_MR"])
+    assert comparison.sources == [f"{both} {{}}_CT", f"{both} {{}}_MR"]
 
 
 def test_one_source_is_enough(tmp_path):

@@ -11,10 +11,11 @@ import pytest
 from helpers.comparisons import write_folders
 
 from fusekit.errors import FusekitWarning
+from fusekit.evaluation.compare import compare
 from fusekit.evaluation.page import pictures, plots, tables
 from fusekit.evaluation.page.build import shown, to_html
 from fusekit.evaluation.page.pictures import difference_map
-from fusekit.evaluation.ratings import Comparison, compare
+from fusekit.evaluation.ratings import Comparison
 from fusekit.images.image import from_pixels
 from fusekit.registry.discovery import registries
 

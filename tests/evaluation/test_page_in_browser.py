@@ -12,8 +12,8 @@ from helpers.browser import Page, browser, chromium
 from helpers.comparisons import write_folders
 
 from fusekit.errors import FusekitWarning
+from fusekit.evaluation.compare import compare
 from fusekit.evaluation.page.build import to_html
-from fusekit.evaluation.ratings import compare
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]
 

@@ -12,9 +12,9 @@ import pytest
 from helpers.cli import run_cli
 
 from fusekit.errors import FusekitWarning, InputError, PluginError
+from fusekit.evaluation.compare import compare
 from fusekit.evaluation.export import to_csv
 from fusekit.evaluation.rate import evaluate
-from fusekit.evaluation.ratings import compare
 from fusekit.evaluation.significance import holm, randomization_test
 from fusekit.images.files import write_image
 from fusekit.images.image import from_pixels
@@ -116,7 +116,7 @@ def test_what_does_not_match(folders, tmp_path):
     with pytest.raises(InputError, match="files only, or folders only"):
         compare([folders / "a", folders / "b" / "1.png"], {"good": folders / "good"}, METRICS)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="matched by file name"):
+    with pytest.raises(InputError, match="empty holds no image that could be rated"):
         compare([folders / "a", folders / "b"], {"none": tmp_path / "empty"}, METRICS)
     (folders / "good" / "3.png").unlink()
     (tmp_path / "names.txt").write_text("1.png\n3.png\n")

@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from fusekit.errors import FusekitWarning
-from fusekit.evaluation.ratings import compare
+from fusekit.evaluation.compare import compare
 from fusekit.evaluation.terminal import by_rank, number, print_comparison
 
 NAMES = ["1", "2", "3"]
