@@ -87,7 +87,8 @@ def evaluate(
 
 def _page(comparison: Comparison, command: str) -> str:
     """Return the page, with a bar while its pictures are drawn."""
-    from fusekit.evaluation.page.build import shown, to_html
+    from fusekit.evaluation.page.build import to_html
+    from fusekit.evaluation.page.pictures import shown
 
     which = shown(comparison)
     with ProgressBar("drawing", which.steps) as bar:

@@ -11,6 +11,7 @@ from typing import Any
 
 from fusekit.errors import plain
 from fusekit.evaluation.provenance import made, metric_facts
+from fusekit.evaluation.rate import Rating
 from fusekit.evaluation.ratings import Comparison
 
 
@@ -73,17 +74,21 @@ def to_csv(comparison: Comparison) -> str:
     writer.writerow(["image", "method", *comparison.metrics, "copying", *details])
     for method in comparison.methods:
         for image, row in comparison.ratings[method].items():
-            sharing, cells = comparison.sharing[method][image], list[float | None]()
-            told_by = {"cc": sharing["correlation"], "vif": sharing["vif"]}
+            sharing = comparison.sharing[method][image]
+            cells: list[float | None] = [row[metric]["value"] for metric in comparison.metrics]
+            cells.append(sharing["copying"])
             for metric in comparison.computed:
-                if metric in row:
-                    cells += [*(row[metric]["per_source"] or [None] * count), row[metric]["worst"]]
-                else:
-                    cells += [*told_by[metric], min(told_by[metric])]
-            values = [*(row[metric]["value"] for metric in comparison.metrics), sharing["copying"]]
-            written = ["" if cell is None else cell for cell in (*values, *cells)]
-            writer.writerow([plain(image), plain(method), *written])
+                cells += _of_sources(row.get(metric), sharing["correlation" if metric == "cc" else "vif"], count)
+            writer.writerow([plain(image), plain(method), *("" if cell is None else cell for cell in cells)])
     return buffer.getvalue()
+
+
+def _of_sources(rating: Rating | None, told_by: list[float], count: int) -> list[float | None]:
+    """Return a metric's value of each source and the worse one; of one that was not asked for, what copying has."""
+    if rating is None:
+        return [*told_by, min(told_by)]
+    nothing: list[float | None] = [None] * count
+    return [*(rating["per_source"] or nothing), rating["worst"]]
 
 
 def finite(data: Any) -> Any:

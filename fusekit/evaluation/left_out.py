@@ -99,7 +99,7 @@ def nothing_in_common(
             continue
         if not held:
             return f"{fused[method]} holds no image that could be rated; name the folder of the fused images"
-        fact = f"{fused[method]} has a fused image of none of the {count_of(cases, 'case')}"
+        fact = f"{fused[method]} has a fused image of none of the {count_of(list(cases), 'case')}"
         examples = f"it holds {_some([repr(path.name) for path in list(held.values())[:2]])}, and the sources "
         examples += _some([repr(path.name) for path in next(iter(cases.values())).files])
         remedy = "images are matched by file name without extension"

@@ -17,7 +17,7 @@ from fusekit.errors import count_of
 from fusekit.evaluation.copying import NEARLY_A_COPY, TOLD_BY, Sharing, mean_of
 from fusekit.evaluation.left_out import LeftOut
 from fusekit.evaluation.rate import Rating
-from fusekit.evaluation.significance import holm, randomization_test
+from fusekit.evaluation.significance import holm, randomization_tests
 from fusekit.registry.discovery import registries
 
 
@@ -42,7 +42,9 @@ class Comparison:
     ratings: dict[str, dict[str, dict[str, Rating]]] = field(default_factory=dict)
     sharing: dict[str, dict[str, Sharing]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
-    _p_values: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict, init=False, repr=False)
+    # By metric and part, then by method: what takes long and is asked for by every report.
+    _ranks: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict, init=False)
+    _p_values: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict, init=False)
 
     def __repr__(self) -> str:
         left_out = f", {len(self.failed)} images failed" if self.failed else ""
@@ -108,11 +110,12 @@ class Comparison:
 
     def rank(self, method: str, metric: str, part: str = "value") -> float:
         """Return the method's rank by one metric, 1 the best, averaged over the images; equal values share ranks."""
-        own = self.methods.index(method)
-        columns = [self.values(each, metric, part) for each in self.methods]
-        return statistics.fmean(
-            ranks([_badness(metric, value) for value in values])[own] for values in zip(*columns, strict=True)
-        )
+        if (metric, part) not in self._ranks:
+            columns = [self.values(each, metric, part) for each in self.methods]
+            rows = [ranks([_badness(metric, value) for value in values]) for values in zip(*columns, strict=True)]
+            found = [statistics.fmean(column) for column in zip(*rows, strict=True)]
+            self._ranks[metric, part] = dict(zip(self.methods, found, strict=True))
+        return self._ranks[metric, part][method]
 
     def mean_rank(self, method: str, part: str = "value") -> float:
         """Return the method's rank, 1 the best, averaged over images and metrics.
@@ -129,13 +132,23 @@ class Comparison:
 
         A two-sided paired randomisation test over the images, corrected for the number of methods by Holm's procedure.
         """
-        if (metric, part) not in self._p_values:
-            best = self.best(metric, part)
-            others = [method for method in self.methods if method != best]
-            reference = self.values(best, metric, part)
-            raw = [randomization_test(reference, self.values(method, metric, part)) for method in others]
-            self._p_values[metric, part] = dict(zip(others, holm(raw), strict=True))
+        if not self._p_values:
+            self._test_all()
         return self._p_values[metric, part]
+
+    def _test_all(self) -> None:
+        """Test every metric and part at once, since the draws take longest."""
+        tests = []
+        for metric, part in itertools.product(self.metrics, ("value", "worst")):
+            best = self.best(metric, part)
+            tests += [(metric, part, best, method) for method in self.methods if method != best]
+            self._p_values[metric, part] = {}
+        pairs = [(self.values(best, *of), self.values(method, *of)) for *of, best, method in tests]
+        raw = randomization_tests(pairs) if pairs else []
+        for (metric, part), found in itertools.groupby(zip(tests, raw, strict=True), lambda each: each[0][:2]):
+            rows = list(found)
+            adjusted = holm([p_value for _, p_value in rows])
+            self._p_values[metric, part] = {test[3]: p for (test, _), p in zip(rows, adjusted, strict=True)}
 
     def copying(self, method: str) -> float | None:
         """Return the mean over the images of `copying_of`, or ``None`` where no image has it."""

@@ -99,9 +99,7 @@ def test_nothing_in_common_says_what_is_there(tmp_path):
     comparison, lines = warned(lambda: compare(sources, {"x": tmp_path / "x"}, ["ssim"], match=match))
     assert comparison.images == NAMES
     assert lines == ["x holds 1 image of no case, not rated: overview.png; a fused image is called as its sources are"]
-    with pytest.raises(
-        InputError, match="has a fused image of every method: early has 00, 01, 02; late has 05"
-    ):
+    with pytest.raises(InputError, match="has a fused image of every method: early has 00, 01, 02; late has 05"):
         compare(sources, {name: tmp_path / name for name in ("early", "late")}, ["ssim"])
 
 

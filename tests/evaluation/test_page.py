@@ -13,8 +13,8 @@ from helpers.comparisons import write_folders
 from fusekit.errors import FusekitWarning
 from fusekit.evaluation.compare import compare
 from fusekit.evaluation.page import pictures, plots, tables
-from fusekit.evaluation.page.build import shown, to_html
-from fusekit.evaluation.page.pictures import difference_map
+from fusekit.evaluation.page.build import to_html
+from fusekit.evaluation.page.pictures import difference_map, shown
 from fusekit.evaluation.ratings import Comparison
 from fusekit.images.image import from_pixels
 from fusekit.registry.discovery import registries
@@ -135,7 +135,8 @@ def test_names_are_text(tmp_path):
     comparison = compared(tmp_path, methods, names=NAMES[:2])
     old_images, names = list(comparison.cases), ["<b>one</b>", "</script>'\""]
     renamed = dict(zip(methods, NASTY, strict=True))
-    for table in (comparison.fused, comparison.ratings, comparison.sharing):
+    held: list[dict] = [comparison.fused, comparison.ratings, comparison.sharing]
+    for table in held:
         for method, name in renamed.items():
             table[name] = {new: table[method][old] for new, old in zip(names, old_images, strict=True)}
             del table[method]
