@@ -12,6 +12,7 @@ import torch
 from fusekit.errors import DeviceError, FusekitWarning, OptionError, WeightsError
 from fusekit.machine.backends import check_name
 from fusekit.machine.devices import resolve_device, resolve_dtype
+from fusekit.machine.threads import fit_torch_threads
 from fusekit.models.base import FusionModel
 from fusekit.models.locate import locate
 from fusekit.models.provenance import Provenance
@@ -50,6 +51,7 @@ def load(name: str | Path, options: LoadOptions | None = None, **choices: Unpack
     """
     asked = overridden(LoadOptions, options, choices)
     check_name(asked.backend)
+    fit_torch_threads()
     spec, found, header = locate(str(name), asked.weights, modalities_of(asked.modality))
     device = resolve_device(asked.device)
     dtype = torch.float32 if asked.dtype == "auto" else resolve_dtype(asked.dtype)
