@@ -133,8 +133,8 @@ class FuseOptions:
     )
 
     def __post_init__(self) -> None:
-        form = self.color.partition(":")
-        if self.color not in ("keep", "gray") and not (form[0] == "from" and form[2].isdigit() and int(form[2]) > 0):
+        source, _, number = self.color.partition(":")
+        if self.color not in ("keep", "gray") and not (source == "from" and (whole_number(number) or 0) > 0):
             raise OptionError(f"unknown color {self.color!r}; choose keep, gray or from:N with N counted from 1")
         if self.bit_depth is not None and str(self.bit_depth) not in BIT_DEPTHS:
             raise OptionError(f"unknown bit depth {self.bit_depth!r}; choose {', '.join(BIT_DEPTHS)}")
@@ -285,6 +285,14 @@ _UNITS = {"": 1, "B": 1} | {
 }
 
 
+def whole_number(given: object) -> int | None:
+    """Return a whole number, or what a text of ASCII digits says; ``None`` for anything else and beyond 18 digits."""
+    if isinstance(given, int):
+        return int(given) if abs(given) < 10**18 else None
+    text = str(given).strip()
+    return int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text) else None
+
+
 def parse_memory(given: str | int | None) -> int | None:
     """Return a number of bytes: an integer, or a text such as ``2GiB``, ``1.5 GB`` or ``800MiB``.
 
@@ -293,7 +301,7 @@ def parse_memory(given: str | int | None) -> int | None:
     """
     if given is None:
         return None
-    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([KMGT]?i?B?)\s*", str(given), re.IGNORECASE)
+    found = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]{0,18})?)\s*([KMGT]?i?B?)\s*", str(given), re.IGNORECASE)
     units = {unit.lower(): size for unit, size in _UNITS.items()}
     unit = found[2].lower() if found else "?"
     unit = unit if unit.endswith("b") or not unit else f"{unit}b"
@@ -310,6 +318,7 @@ def parse_tile(given: str | int) -> str | int:
     """
     if given in ("auto", "off"):
         return given
-    if not str(given).isdigit() or int(given) < 16:
+    side = whole_number(given)
+    if side is None or side < 16:
         raise OptionError(f"{given!r} is no choice of tiles; choose auto, off, or a side of 16 pixels or more")
-    return int(given)
+    return side

@@ -16,9 +16,9 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, overload
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from fusekit.cases.case import check_distinct_files
 from fusekit.cases.roles import check_roles, in_order_of_roles, numbered
-from fusekit.errors import Doubt, FusekitWarning, InputError, OptionError
+from fusekit.errors import Doubt, FusekitWarning, InputError, OptionError, size_text
 from fusekit.fusing.doubts import about_shares, about_sources, about_weights
 from fusekit.fusing.run import Run, run
 from fusekit.images import color as bt601
@@ -35,6 +35,7 @@ from fusekit.images.files import read_image
 from fusekit.images.image import Array, Image, from_pixels
 from fusekit.images.ranges import from_unit, luminance_of, output_to_unit, source_range, to_unit
 from fusekit.images.rows import in_bands
+from fusekit.machine.faults import in_our_words
 from fusekit.models.base import FusionModel
 from fusekit.models.load import loaded_model
 from fusekit.options import DEFAULT_MODEL, FuseOptions, LoadOptions, overridden
@@ -43,15 +44,22 @@ from fusekit.registry.specs import modalities_of
 from fusekit.rules.base import FusionRule
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from typing_extensions import TypeVar, Unpack
 
     from fusekit.options import Choices
+
+    # What is fused from paths and arrays is an array, from tensors a tensor.
+    Pixels = TypeVar("Pixels", default=Any, covariant=True)
+else:
+    from typing import TypeVar
+
+    Pixels = TypeVar("Pixels", covariant=True)
 
 Source: TypeAlias = "str | Path | Array | Tensor"
 
 
-@dataclass(frozen=True)
-class Fused:
+@dataclass(frozen=True, repr=False)
+class Fused(Generic[Pixels]):
     """A fused image and the record of how it came about: ``image, record = fusekit.fuse(...)`` unpacks the two.
 
     Attributes:
@@ -62,13 +70,21 @@ class Fused:
         doubts: what nobody but the user can settle; the record has their texts.
     """
 
-    image: Any
+    image: Pixels
     record: dict[str, Any]
-    stored: Image = field(repr=False)
+    stored: Image
     doubts: tuple[Doubt, ...] = ()
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.image, self.record))
+
+    def __repr__(self) -> str:
+        rule = self.record["rule"]
+        by = f", rule {rule['name']!r}" if rule else ""
+        colour = "colour, " if self.stored.color else ""
+        return (
+            f"Fused({size_text(self.stored.size)}, {colour}{self.stored.depth}, {self.record['model']['name']!r}{by})"
+        )
 
     def save(self, path: str | Path, *, record: bool = True, overwrite: bool = False) -> dict[str, Any]:
         """Write the image, and beside it ``PATH.json`` with the record; both are there at the end, or neither.
@@ -91,12 +107,40 @@ class Fused:
         return written
 
 
+@overload
+def fuse(
+    sources: Sequence[Tensor],
+    model: str | Path | FusionModel = ...,
+    options: FuseOptions | None = None,
+    **choices: Unpack[Choices],
+) -> Fused[Tensor]: ...
+
+
+@overload
+def fuse(
+    sources: Sequence[str | Path | Array],
+    model: str | Path | FusionModel = ...,
+    options: FuseOptions | None = None,
+    **choices: Unpack[Choices],
+) -> Fused[Array]: ...
+
+
+@overload
+def fuse(
+    sources: Sequence[Source],
+    model: str | Path | FusionModel = ...,
+    options: FuseOptions | None = None,
+    **choices: Unpack[Choices],
+) -> Fused[Any]: ...
+
+
+@in_our_words
 def fuse(
     sources: Sequence[Source],
     model: str | Path | FusionModel = DEFAULT_MODEL,
     options: FuseOptions | None = None,
     **choices: Unpack[Choices],
-) -> Fused:
+) -> Fused[Any]:
     """Fuse registered images of one scene into one: the steps of the data's way, one a line.
 
     Args:
@@ -127,7 +171,7 @@ def fuse(
     seconds = {"read": read_at - started, "fuse": fused_at - read_at}
     fused = finish(prepared, loaded, rule, options, ran, seconds)
     for doubt in fused.doubts:
-        warnings.warn(doubt.text, FusekitWarning, stacklevel=2)
+        warnings.warn(doubt.text, FusekitWarning, stacklevel=3)
     return fused
 
 

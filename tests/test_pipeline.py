@@ -212,12 +212,12 @@ def test_all_the_weight_on_one_source_is_its_reconstruction(model: FusionModel) 
 
 def test_run_takes_luminances(model: FusionModel) -> None:
     units = [texture(seed, depth="float32") for seed in (1, 2)]
-    ((raw, weights, report, tiles),) = run(model, [units], model.choose_rule(None))
+    ((raw, weights, report, tiles),) = run(model, [units], model.choose_rule("sfnn"))
     assert raw.shape == (24, 20)
     assert weights is not None
     assert (report["norms"], tiles) == ("exact", None)
     expected = from_unit(output_to_unit(raw, "clamp"), "uint8", (0, 255))
-    assert np.abs(expected.astype(int) - fusekit.fuse([CT, MRI], model).image).max() <= 1
+    assert np.abs(expected.astype(int) - fusekit.fuse([CT, MRI], model, rule="sfnn").image).max() <= 1
 
 
 # --- the record --------------------------------------------------------------------------------------------------

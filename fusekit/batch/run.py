@@ -13,6 +13,7 @@ from fusekit.cases.case import Case
 from fusekit.cases.folders import matched, output_name
 from fusekit.cases.roles import check_roles, numbered
 from fusekit.errors import FusekitWarning, InputError, OutputError
+from fusekit.machine.faults import in_our_words
 from fusekit.machine.files import make_folder, remove_stale_partials, same_file
 from fusekit.models.base import FusionModel
 from fusekit.models.load import loaded_model
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from fusekit.options import FolderChoices
 
 
-@dataclass
+@dataclass(repr=False)
 class Summary:
     """How a run over folders went.
 
@@ -57,6 +58,9 @@ class Summary:
         for doubt in outcome.doubts:
             self.doubts.setdefault(doubt.kind, []).append(name)
 
+    def __repr__(self) -> str:
+        return f"Summary({self._counts()}{', interrupted' if self.interrupted else ''})"
+
     def reasons(self) -> dict[str, list[str]]:
         """Return the names of those that failed by the reason."""
         found: dict[str, list[str]] = {}
@@ -70,9 +74,12 @@ class Summary:
 
     def text(self, output: Path) -> str:
         """Return one line for people."""
+        return f"{output}: {self._counts()}"
+
+    def _counts(self) -> str:
         parts = [f"{len(self.done)} fused", f"{len(self.skipped)} there already", f"{len(self.failed)} failed"]
         parts += [f"{len(names)} with a doubt about {kind}" for kind, names in self.doubts.items()]
-        return f"{output}: {', '.join(part for part in parts if not part.startswith('0 ')) or 'nothing to do'}"
+        return ", ".join(part for part in parts if not part.startswith("0 ")) or "nothing to do"
 
 
 def find_cases(
@@ -98,6 +105,7 @@ def prepare_output(output: Path, folders: Sequence[Path]) -> None:
     remove_stale_partials(output)
 
 
+@in_our_words
 def fuse_folders(
     folders: Sequence[str | Path],
     output: str | Path,

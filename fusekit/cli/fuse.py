@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -10,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fusekit.cli.details import details
 from fusekit.cli.options import flag_of, made_of, model_option, options_of
-from fusekit.cli.output import Command, ProgressBar, result
+from fusekit.cli.output import Command, detail, result, result_json, say, warn
+from fusekit.cli.progress import ProgressBar
 from fusekit.cli.start import uncollected, wait_passively
-from fusekit.errors import InputError, OptionError, some
+from fusekit.errors import InputError, OptionError, plain, some
 from fusekit.machine.files import is_file, is_folder
 from fusekit.options import BIT_DEPTHS, MOST_SOURCES, FuseOptions, LoadOptions, RunOptions, chosen_names
 
@@ -100,12 +101,16 @@ def _fuse_files(
     check_output(output, sources, record=run.record, overwrite=run.overwrite)
     check_writable(output)
     remove_stale_partials(output.parent)
-    fused = fuse(list(sources), load(model, loading), options)
+    network = load(model, loading)
+    detail(f"loaded {network!r}")
+    fused = fuse(list(sources), network, options)
+    for line in details(fused.record):
+        detail(line)
     record = fused.save(output, record=run.record, overwrite=run.overwrite)
     if as_json:
-        result(json.dumps({"fused": str(output), **record}, indent=2, ensure_ascii=False))
+        result_json({"fused": str(output), **record})
     else:
-        result(output)
+        result(plain(output))
 
 
 def _check_kinds(sources: Sequence[Path], output: Path) -> None:
@@ -137,31 +142,32 @@ def _fuse_folders(
     cases = find_cases(folders, output, run.names, run.match)
     prepare_output(output, folders)
     network = load(model, loading)
+    detail(f"loaded {network!r}; {len(cases)} sets of images to fuse")
     with ProgressBar("fusing", len(cases)) as progress:
 
-        def advance(_: Case) -> None:
+        def advance(case: Case) -> None:
+            detail(f"{case.name}: through")
             progress.advance(f"{progress.speed:.1f} images/s" if progress.speed else "")
 
         summary = fuse_cases(cases, network, options, replace(run, report=advance))
     if as_json:
-        result(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False))
+        result_json(summary.as_dict())
     else:
-        result(summary.text(output))
+        result(plain(summary.text(output)))
     reasons = summary.reasons()
     for reason, names in [*reasons.items()][:_MOST_REASONS]:
         who = names[0] if len(names) == 1 else f"{len(names)} sets ({some(names)})"
-        click.echo(f"fusekit: {who}: {reason}", err=True)
+        say(f"{who}: {reason}")
     if len(reasons) > _MOST_REASONS:
         left = sum(map(len, [*reasons.values()][_MOST_REASONS:]))
-        click.echo(f"fusekit: and {left} more sets failed; --json tells of all", err=True)
+        say(f"and {left} more sets failed; --json tells of all")
     if summary.other_settings:
-        click.echo(
-            f"fusekit: warning: {len(summary.other_settings)} images that were there already, among them "
-            f"{summary.other_settings[0]}, were made with other settings; --overwrite makes them again",
-            err=True,
+        warn(
+            f"{len(summary.other_settings)} images that were there already, among them {summary.other_settings[0]}, "
+            "were made with other settings; --overwrite makes them again"
         )
     if summary.interrupted:
-        click.echo("fusekit: interrupted; the same command goes on where this one stopped", err=True)
+        say("interrupted; the same command goes on where this one stopped")
         raise SystemExit(130)
     if summary.failed:
         raise SystemExit(1)

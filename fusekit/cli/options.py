@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -10,10 +12,41 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import click
 
 from fusekit.errors import OptionError
-from fusekit.options import DEFAULT_MODEL
+from fusekit.options import DEFAULT_MODEL, whole_number
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Options = TypeVar("_Options")
+
+
+class WholeNumber(click.ParamType):
+    """A whole number of ASCII digits, of which 18 are enough for everything that is counted."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        found = whole_number(value)
+        if found is None:
+            self.fail(f"{value!r} is not a valid integer.", param, ctx)
+        return found
+
+
+class FiniteNumber(click.ParamType):
+    """A number that is neither infinite nor NaN."""
+
+    name = "float"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        # Python takes other digits and underscores too.
+        try:
+            found = float(value) if re.fullmatch(r"[-+.0-9e]+", str(value), re.IGNORECASE) else math.nan
+        except ValueError:
+            found = math.nan
+        if not math.isfinite(found):
+            self.fail(f"{value!r} is not a valid float.", param, ctx)
+        return found
+
+
+_NUMBERS: dict[type, click.ParamType] = {int: WholeNumber(), float: FiniteNumber()}
 
 #: Every command that takes a model takes it by this option.
 model_option = click.option("--model", default=DEFAULT_MODEL, show_default=True, help="A model, or model.weights.")
@@ -64,7 +97,7 @@ def _option(field: Field[Any], hint: Any) -> Callable[[_Function], _Function]:
     if isinstance(default, bool):
         both = f"{flag}/--no-{flag[2:]}" if default else flag
         return click.option(both, field.name, is_flag=True, default=default, show_default=default, help=about["help"])
-    number = next((each for each in (hint, *get_args(hint)) if each in (int, float)), None)
+    number = next((_NUMBERS[each] for each in (hint, *get_args(hint)) if each in _NUMBERS), None)
     takes_text = str in (hint, *get_args(hint)) or number is None
     kind = click.Choice(about["choices"]) if about["choices"] else str if takes_text else number
     return click.option(flag, field.name, type=kind, default=default, show_default=default is not None, **common)
@@ -90,7 +123,7 @@ def parse_pairs(pairs: Sequence[str], option: str, *, as_text: bool = False) -> 
         as_text: leave keys and values as they are.
 
     Raises:
-        OptionError: a text has no ``=``.
+        OptionError: a text has no ``=``, or a value is nested too deeply.
     """
     parsed: dict[str, Any] = {}
     for pair in pairs:
@@ -100,14 +133,16 @@ def parse_pairs(pairs: Sequence[str], option: str, *, as_text: bool = False) -> 
         if as_text:
             parsed[key] = text
         else:
-            parsed[key.replace("-", "_")] = _value(text)
+            parsed[key.replace("-", "_")] = _value(text, f"{option} {key}")
     return parsed
 
 
-def _value(text: str) -> Any:
+def _value(text: str, option: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
         if "," in text:
-            return [_value(part.strip()) for part in text.split(",")]
+            return [_value(part.strip(), option) for part in text.split(",")]
         return text
+    except RecursionError:
+        raise OptionError(f"{option} is nested too deeply; give a number, a text or a list") from None

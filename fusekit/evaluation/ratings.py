@@ -19,7 +19,7 @@ from fusekit.machine.files import is_folder
 from fusekit.registry.discovery import registries
 
 
-@dataclass
+@dataclass(repr=False)
 class Comparison:
     """Ratings of fused images, by method, image and metric.
 
@@ -36,6 +36,11 @@ class Comparison:
     fused: dict[str, dict[str, Path]]
     ratings: dict[str, dict[str, dict[str, Rating]]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        left_out = f", {len(self.failed)} images failed" if self.failed else ""
+        counts = f"{len(self.methods)} methods, {len(self.images)} images, {len(self.metrics)} metrics"
+        return f"Comparison({counts}{left_out})"
 
     @property
     def methods(self) -> list[str]:

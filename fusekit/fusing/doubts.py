@@ -91,6 +91,6 @@ def about_shares(model: FusionModel, rule: FusionRule | None, images: Sequence[I
     remedy = f"--rule {default} keeps both" if rule.name != default else "choose another --rule, such as max"
     text = (
         f"the rule {rule.name or type(rule).__name__!r} gives {found[place]:.2f} of the weight to source {place + 1}, "
-        f"{images[place].name}: the fused image is nearly a copy of it; {remedy}"
+        f"{images[place].name}: the fused image may show little else; {remedy}"
     )
     return (Doubt("share", text),)

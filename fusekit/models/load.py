@@ -12,6 +12,7 @@ import torch
 from fusekit.errors import DeviceError, FusekitWarning, OptionError, WeightsError
 from fusekit.machine.backends import check_name
 from fusekit.machine.devices import resolve_device, resolve_dtype
+from fusekit.machine.faults import in_our_words
 from fusekit.machine.threads import fit_torch_threads
 from fusekit.models.base import FusionModel
 from fusekit.models.locate import locate
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _EDGE = "encoder.edge."
 
 
+@in_our_words
 def load(name: str | Path, options: LoadOptions | None = None, **choices: Unpack[LoadChoices]) -> FusionModel:
     """Return a fusion model in evaluation mode, ready on its device.
 

@@ -229,7 +229,7 @@ def test_the_output_is_named_and_has_a_record() -> None:
     assert fused(["ct.png", "mri.png", "-o", "out.png"]) == (0, "out.png\n", "")
     record = json.loads(Path("out.png.json").read_text(encoding="utf-8"))
     assert [Path(source["path"]).name for source in record["sources"]] == ["ct.png", "mri.png"]
-    assert record["rule"]["name"] == "sfnn"
+    assert record["rule"]["name"] == "sfnn-local"
     assert not [path for path in files() if path.name.startswith(".")]
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
+from fusekit.cli import output
 from fusekit.errors import InputError, MissingExtraError, OptionError
 
 if TYPE_CHECKING:
@@ -85,7 +86,10 @@ class Outputs:
             write_between(self.docs, f"\n{result.text}\n", self.mark)
         if self.json is not None and self.json != _PRINTED:
             write_text_atomically(self.json, to_json(result.data))
-        click.echo(to_json(result.data).rstrip() if self.json == _PRINTED else result.text)
+        if self.json == _PRINTED:
+            output.result_json(to_json(result.data).rstrip())
+        else:
+            output.result(result.text)
 
 
 def output_options(command: _Function) -> _Function:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusekit.cases.patterns import extension_of, stem_of
+from fusekit.errors import FusekitWarning
 from fusekit.evaluation.ratings import part_of
 from fusekit.images.files import read_image
 from fusekit.images.image import Array, full_scale
@@ -111,7 +113,10 @@ def _fused(method: Method, paths: Sequence[Path], cache: Path, device: str) -> A
     kept = cache / f"{stem_of(first)}-{key_of(method, device)}{extension_of(first)}"
     if not kept.exists():
         model = loaded(method.model, method.weights, device)
-        fuse(list(paths), model, rule=method.rule).save(kept, record=False)
+        with warnings.catch_warnings():
+            # The rules that dominate are shown on purpose.
+            warnings.simplefilter("ignore", FusekitWarning)
+            fuse(list(paths), model, rule=method.rule).save(kept, record=False)
     return read_image(kept).pixels
 
 
