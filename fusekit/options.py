@@ -74,7 +74,9 @@ class LoadOptions:
     """How `fusekit.load` loads a model, and what computes it."""
 
     weights: str | Path | None = choice(
-        None, "Weights: a tag, a safetensors file, a folder, or hub:OWNER/NAME[@REVISION]; the model's default without."
+        None,
+        "Weights: a tag, a safetensors file, a folder, a run of training, or hub:OWNER/NAME[@REVISION], any with "
+        "#sha256=DIGEST behind it; the model's default without.",
     )
     modality: str | Sequence[str] | None = choice(
         None,

@@ -38,7 +38,7 @@ from fusekit.images.rows import in_bands
 from fusekit.machine.faults import in_our_words
 from fusekit.models.base import FusionModel
 from fusekit.models.load import loaded_model
-from fusekit.options import DEFAULT_MODEL, FuseOptions, LoadOptions, overridden
+from fusekit.options import FuseOptions, LoadOptions, overridden
 from fusekit.record import about_record, make_record, save_with_record
 from fusekit.registry.specs import modalities_of
 from fusekit.rules.base import FusionRule
@@ -137,7 +137,7 @@ def fuse(
 @in_our_words
 def fuse(
     sources: Sequence[Source],
-    model: str | Path | FusionModel = DEFAULT_MODEL,
+    model: str | Path | FusionModel | None = None,
     options: FuseOptions | None = None,
     **choices: Unpack[Choices],
 ) -> Fused[Any]:
@@ -146,7 +146,8 @@ def fuse(
     Args:
         sources: two or more paths, arrays (H, W[, channels]) or tensors ([1, ]C, H, W) or (H, W); integers at their
             full range, floats preferably in [0, 1].
-        model: as `fusekit.load` takes it, or a model that it returned (then no choice of loading applies).
+        model: as `fusekit.load` takes it, or a model that it returned (then no choice of loading applies); by default
+            the one that the ``weights`` say, or else the default one.
         options: how to fuse.
         choices: fields of `FuseOptions`, which overrule ``options``, and of `LoadOptions`.
 

@@ -16,6 +16,7 @@ from fusekit.images.align import Aligned
 from fusekit.images.files import check_format, encode_image
 from fusekit.images.image import Image
 from fusekit.machine.files import check_place, is_file, same_file, sha256_of, stat_of, why, write_together
+from fusekit.machine.parsing import read_json
 from fusekit.models.base import FusionModel
 from fusekit.models.describe import machine, versions
 from fusekit.options import FuseOptions, as_asked
@@ -122,8 +123,8 @@ def _read(path: Path) -> dict[str, Any] | None:
     if not is_file(path):
         return None
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        record = read_json(path)
+    except (OSError, ValueError):
         return None
     return record if _is_record(record) else None
 

@@ -152,7 +152,7 @@ def _unpickled(model: Any, *arguments: Any) -> CaseFuser:
 _loaded: dict[str, FusionModel] = {}
 
 
-def _load_again(name: str, options: LoadOptions) -> FusionModel:
+def _load_again(name: str | None, options: LoadOptions) -> FusionModel:
     """Load a model as it was loaded before, once a process."""
     from fusekit.models.load import load
 

@@ -17,7 +17,7 @@ from fusekit.machine.faults import in_our_words
 from fusekit.machine.files import make_folder, remove_stale_partials, same_file
 from fusekit.models.base import FusionModel
 from fusekit.models.load import loaded_model
-from fusekit.options import DEFAULT_MODEL, FuseOptions, LoadOptions, RunOptions, as_asked, overridden
+from fusekit.options import FuseOptions, LoadOptions, RunOptions, as_asked, overridden
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -109,7 +109,7 @@ def prepare_output(output: Path, folders: Sequence[Path]) -> None:
 def fuse_folders(
     folders: Sequence[str | Path],
     output: str | Path,
-    model: str | Path | FusionModel = DEFAULT_MODEL,
+    model: str | Path | FusionModel | None = None,
     options: FuseOptions | None = None,
     run: RunOptions | None = None,
     **choices: Unpack[FolderChoices],
@@ -119,7 +119,8 @@ def fuse_folders(
     Args:
         folders: two or more.
         output: folder to write to, made if need be.
-        model: as `fusekit.load` takes it, or a model that it returned (then no choice of loading applies).
+        model: as `fusekit.load` takes it, or a model that it returned (then no choice of loading applies); by default
+            the one that the ``weights`` say, or else the default one.
         options: how to fuse.
         run: how to go through the folders.
         choices: fields of `FuseOptions` and `RunOptions`, which overrule ``options`` and ``run``, and of `LoadOptions`.

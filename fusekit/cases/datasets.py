@@ -5,7 +5,6 @@ The format stands in ``docs/quality.md``; ``harvard.json`` beside this file desc
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -18,6 +17,7 @@ from fusekit.cases.names import listed
 from fusekit.cases.patterns import patterns_of
 from fusekit.cases.splits import series_of
 from fusekit.errors import InputError, UnknownNameError
+from fusekit.machine.parsing import read_json
 
 _BUILT_IN = Path(__file__).with_name("harvard.json")
 
@@ -141,7 +141,7 @@ def read_datasets(root: Path, description: Path | None = None) -> dict[str, Data
     beside = root / "datasets.json"
     path = description or (beside if beside.is_file() else _BUILT_IN)
     try:
-        described = json.loads(path.read_text(encoding="utf-8"))
+        described = read_json(path)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read the description of datasets {path}: {error}") from error
     if not isinstance(described, dict) or not described:

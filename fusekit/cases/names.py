@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import codecs
-import json
 import stat
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from fusekit.cases.patterns import normal, stem_of
 from fusekit.errors import FusekitWarning, InputError, count_of, some
 from fusekit.machine.files import stat_of, why
+from fusekit.machine.parsing import parse_json
 
 #: A list of more bytes is none: a device that never ends, or an image.
 _MOST_BYTES = 1 << 26
@@ -34,10 +33,9 @@ def read_names(source: str | Path) -> list[str]:
     if path.suffix.lower() != ".json":
         return [line for line in text.split("\n") if line.strip()]
     try:
-        value: Any = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deep" if isinstance(error, RecursionError) else error
-        raise InputError(f"{path} is not JSON: {reason}") from error
+        value = parse_json(text)
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from error
     for key in (each.replace("~1", "/").replace("~0", "~") for each in pointer.split("/")[1:]):
         if not isinstance(value, dict) or key not in value:
             known = ", ".join(value) if isinstance(value, dict) else "none, as it is a list"

@@ -22,7 +22,7 @@ from fusekit.options import FuseOptions, LoadOptions
 @model_option
 @options_of(LoadOptions)
 @options_of(FuseOptions, "rule", "rule_options")
-def demo(pair: str, output: Path, model: str, **choices: Any) -> None:
+def demo(pair: str, output: Path, model: str | None, **choices: Any) -> None:
     """Fuse an embedded sample pair, print its metrics and the path of the fused image."""
     from fusekit.batch.run import prepare_output
     from fusekit.cli.tables import print_metrics

@@ -37,7 +37,9 @@ _MOST_REASONS = 20
 @options_of(FuseOptions)
 @options_of(RunOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print the record, or the summary of --pairs, as JSON.")
-def fuse(sources: tuple[Path, ...], output: Path, pairs: bool, model: str, as_json: bool, **choices: Any) -> None:
+def fuse(
+    sources: tuple[Path, ...], output: Path, pairs: bool, model: str | None, as_json: bool, **choices: Any
+) -> None:
     """Fuse two or more registered images: fusekit fuse A B [C …] -o OUT.
 
     \b
@@ -83,7 +85,7 @@ def _check_number(sources: Sequence[Path], pairs: bool, many: bool) -> None:
 def _fuse_files(
     sources: tuple[Path, ...],
     output: Path,
-    model: str,
+    model: str | None,
     loading: LoadOptions,
     options: FuseOptions,
     run: RunOptions,
@@ -125,7 +127,7 @@ def _check_kinds(sources: Sequence[Path], output: Path) -> None:
 def _fuse_folders(
     folders: tuple[Path, ...],
     output: Path,
-    model: str,
+    model: str | None,
     loading: LoadOptions,
     options: FuseOptions,
     run: RunOptions,

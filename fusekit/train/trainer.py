@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from fusekit.cases.case import Case
 from fusekit.errors import TrainingError
 from fusekit.machine.files import is_file, make_folder, remove_stale_partials, write_text_atomically
+from fusekit.machine.parsing import read_json
 from fusekit.models.base import FusionModel
 from fusekit.models.objectives import Objectives
 from fusekit.models.shapes import pad_to_multiple
@@ -281,8 +282,8 @@ def _check_own(folder: Path, checkpoint: Path) -> None:
     if checkpoint.exists():
         return
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        config = read_json(folder / "config.json")
+    except (OSError, ValueError):
         config = None
     if isinstance(config, dict) and "training" in config:
         return

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fusekit.errors import OutputError, WeightsError
 from fusekit.machine.files import is_file, make_folder, write_text_atomically
+from fusekit.machine.parsing import read_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,8 +34,12 @@ class Downloaded(NamedTuple):
     commit: str
 
 
+class NotInRepositoryError(WeightsError):
+    """The hub has the repository and the revision, and no such file in it."""
+
+
 def download(repository: str, file: str, revision: str) -> Downloaded:
-    """Fetch one file through the hub's cache, unless it is there.
+    """Fetch one file through the hub's cache, unless it is there; what is there of a whole commit is not asked for.
 
     Args:
         repository: ``owner/name``.
@@ -42,15 +47,18 @@ def download(repository: str, file: str, revision: str) -> Downloaded:
         revision: branch, tag or commit.
 
     Raises:
+        NotInRepositoryError: the repository does not hold it.
         WeightsError: it cannot be had; the message says why.
     """
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     try:
         path = Path(hf_hub_download(repository, file, revision=revision))
     # What the hub's client raises without a network depends on its version and its transport.
     except Exception as error:
-        raise WeightsError(
+        absent = isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError)
+        raise (NotInRepositoryError if absent else WeightsError)(
             f"cannot get {file} of {repository} (revision {revision}) from the hub: {_reason(error)}; "
             "check the name and the network, or download the file and pass its path"
         ) from error
@@ -88,8 +96,8 @@ def _check_own(folder: Path, card: str | None) -> None:
     ours = False
     if is_file(folder / CONFIG):
         try:
-            config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
+            config = read_json(folder / CONFIG)
+        except (OSError, ValueError):
             config = None
         ours = isinstance(config, dict) and isinstance(config.get("model"), str)
     for name in (CONFIG, WEIGHTS, *([CARD] if card is not None else [])):
