@@ -127,7 +127,7 @@ def test_what_is_no_list(tmp_path: Path, content: bytes, message: str) -> None:
 def test_json_that_is_no_list(tmp_path: Path) -> None:
     path = tmp_path / "names.json"
     for content, message in (
-        ("[" * 100_000 + "]" * 100_000, "is not JSON: it is nested too deep"),
+        ("[" * 100_000 + "]" * 100_000, "is not JSON: it is nested more than 64 deep"),
         ("{", "is not JSON"),
         ('{"a": 1}', "is not a list of file names"),
         ("[1]", "is not a list of file names"),
