@@ -91,7 +91,17 @@ def test_any_encoding_will_do(command: str, encoding: str) -> None:
 
 def test_signs_are_replaced_and_json_escapes_them() -> None:
     write_texture(Path("größe × Ω.png"), 3)
-    arguments = ["fuse", "größe × Ω.png", "mri.png", "-o", "größe × Ω out.png", "--model", "pixel", "--overwrite", "--json"]
+    arguments = [
+        "fuse",
+        "größe × Ω.png",
+        "mri.png",
+        "-o",
+        "größe × Ω out.png",
+        "--model",
+        "pixel",
+        "--overwrite",
+        "--json",
+    ]
     for encoding in ENCODINGS:
         record = json.loads(written(arguments, encoding)[1].decode(encoding))
         assert record["fused"] == "größe × Ω out.png"
