@@ -111,7 +111,8 @@ def proposed(folders: Sequence[Iterable[str]]) -> tuple[str, ...] | None:
     and more than half of them would match; all of them where the parts differ in digits alone, which may be slices.
     """
     names = [set(folder) for folder in folders]
-    fewest, best = min(map(len, names)), (0, (0, 0), ("",))
+    fewest = min(map(len, names))
+    best: tuple[int, tuple[int, int], tuple[str, ...]] = (0, (0, 0), ())
     for at_end in (True, False):
         # What stands at the beginning is looked at from behind.
         turned = [names if at_end else {name[::-1] for name in names} for names in names]
