@@ -91,7 +91,17 @@ def test_any_encoding_will_do(command: str, encoding: str) -> None:
 
 def test_signs_are_replaced_and_json_escapes_them() -> None:
     write_texture(Path("größe × Ω.png"), 3)
-    arguments = ["fuse", "größe × Ω.png", "mri.png", "-o", "größe × Ω out.png", "--model", "pixel", "--json"]
+    arguments = [
+        "fuse",
+        "größe × Ω.png",
+        "mri.png",
+        "-o",
+        "größe × Ω out.png",
+        "--model",
+        "pixel",
+        "--overwrite",
+        "--json",
+    ]
     for encoding in ENCODINGS:
         record = json.loads(written(arguments, encoding)[1].decode(encoding))
         assert record["fused"] == "größe × Ω out.png"
@@ -118,7 +128,7 @@ def test_a_process_in_a_narrow_encoding() -> None:
 def test_file_names_that_are_no_text() -> None:
     Path("ct.png").rename(os.fsdecode(b"ct\xff.png"))
     for more in ({}, {"PYTHONIOENCODING": "ascii"}):
-        given = ("fuse", b"ct\xff.png", "mri.png", "-o", b"out\xfe.png", "--model", "pixel")
+        given = ("fuse", b"ct\xff.png", "mri.png", "-o", b"out\xfe.png", "--model", "pixel", "--overwrite")
         assert fusekit_process(*given, **more).stdout == b"out\\udcfe.png\n"
         record = json.loads(fusekit_process(*given, "--json", **more).stdout)
         assert os.fsencode(record["sources"][0]["path"]) == b"ct\xff.png"
@@ -264,7 +274,7 @@ def test_every_command_has_the_common_options(command: str) -> None:
 
 
 def test_verbose_tells_what_was_done() -> None:
-    arguments = ["fuse", *PAIR, "-o", "out.png", "--rule", "max", "--tile", "16"]
+    arguments = ["fuse", *PAIR, "-o", "out.png", "--rule", "max", "--tile", "16", "--overwrite"]
     quiet, verbose = run_cli(arguments), run_cli(["-v", *arguments])
     assert (quiet.out, quiet.err) == ("out.png\n", "")
     assert verbose.out == quiet.out
@@ -285,7 +295,7 @@ def test_verbose_tells_what_was_done() -> None:
 
 
 def test_quiet_leaves_out_warnings_and_keeps_errors() -> None:
-    arguments = ["fuse", *PAIR, "-o", "out.png", "--edge", "sobel"]
+    arguments = ["fuse", *PAIR, "-o", "out.png", "--edge", "sobel", "--overwrite"]
     assert run_cli(arguments).err.startswith("fusekit: warning: ")
     assert run_cli([*arguments, "-q"]) == (0, "out.png\n", "")
     assert run_cli(["-q", *arguments]) == (0, "out.png\n", "")
@@ -398,7 +408,7 @@ def test_closed_handles_are_no_error() -> None:
 def test_long_work_is_seen_on_a_terminal_and_nowhere_else() -> None:
     for seed in (1, 2):
         write_texture(Path(f"large{seed}.png"), seed, 700, 700)
-    arguments = ["fuse", "large1.png", "large2.png", "-o", "out.png", "--rule", "l1", "--tile", "128"]
+    arguments = ["fuse", "large1.png", "large2.png", "-o", "out.png", "--rule", "l1", "--tile", "128", "--overwrite"]
     for more, seen in (([], True), (["-q"], False)):
         ours, theirs = pty.openpty()
         done = subprocess.Popen(
