@@ -34,8 +34,8 @@ from fusekit.pipeline import Fused, Prepared, finish, prepare
 _MOST_TOGETHER = 32
 _WAITING_PIXELS = 1 << 22
 _SECONDS_BETWEEN_RELEASES = 5.0
-#: What is the failure of a case: a model of a plugin may raise anything, SystemExit included.
-_FAILURES = (Exception, SystemExit)
+#: What is the failure of a case: a model of a plugin may raise anything.
+_FAILURES = (Exception, SystemExit, GeneratorExit)
 
 
 class _Set(NamedTuple):

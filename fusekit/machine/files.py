@@ -74,7 +74,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
 def write_text_atomically(target: Path, text: str) -> None:
     """Write ``text`` as UTF-8 to ``target`` in one step.
 
-    Bytes in names of files that are no text, which Python holds as lone surrogates, become ``\\udcff``: so JSON says it.
+    Bytes of names that are no text, which Python holds as lone surrogates, become ``\\udcff``, as JSON writes them.
     """
     with atomic_path(target) as partial:
         partial.write_text(text, encoding="utf-8", errors="backslashreplace")
