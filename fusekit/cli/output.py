@@ -20,6 +20,7 @@ import click
 from fusekit.cli.asked import asked, prints_json
 from fusekit.cli.progress import activity, is_terminal, settle
 from fusekit.cli.signs import in_signs_of, write_any_text
+from fusekit.cli.start import check_room
 from fusekit.errors import OutputError, plain
 
 
@@ -69,6 +70,9 @@ class Command(_ShowsHelp):
     its option ``--json`` is given, an error is printed as JSON too.
     """
 
+    #: Whether it imports torch.
+    computes = True
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         asked.json = prints_json(self, args)
         return super().parse_args(ctx, args)
@@ -78,6 +82,8 @@ class Command(_ShowsHelp):
         if asked.quiet or not is_terminal():
             # It is imported later, and shows bars of its own in files too.
             os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        if self.computes:
+            check_room()
         with results_only(), _tracebacks_of("fusekit"), activity(ctx.info_name or "working"):
             found = super().invoke(ctx)
         detail(f"{ctx.command_path}: {time.perf_counter() - started:.2f} s")

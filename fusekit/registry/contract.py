@@ -59,7 +59,9 @@ def calling(
         raise
     except BaseException as error:
         by_user = isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
-        if by_user or passes(error):
+        # So Python says that the system starts no further thread.
+        of_system = isinstance(error, RuntimeError) and "can't start new thread" in str(error)
+        if by_user or of_system or passes(error):
             raise
         raise PluginError(f"{_innermost(error) or component} {fact}: {one_line(error)}") from error
 
