@@ -138,3 +138,14 @@ def size_text(size: Sequence[int]) -> str:
 def memory_text(memory: float) -> str:
     """Return an amount of memory as people write it."""
     return f"{memory / 2**30:.2f} GiB" if memory >= 2**30 else f"{memory / 2**20:.0f} MiB"
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """Return the first of several names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def count_of(things: Sequence[object], noun: str) -> str:
+    """Return how many there are, as ``1 name`` or ``3 names``."""
+    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"

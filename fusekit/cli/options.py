@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -12,6 +13,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import click
 
 from fusekit.errors import OptionError
+from fusekit.machine.parsing import parse_json
 from fusekit.options import DEFAULT_MODEL, whole_number
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -49,7 +51,9 @@ class FiniteNumber(click.ParamType):
 _NUMBERS: dict[type, click.ParamType] = {int: WholeNumber(), float: FiniteNumber()}
 
 #: Every command that takes a model takes it by this option.
-model_option = click.option("--model", default=DEFAULT_MODEL, show_default=True, help="A model, or model.weights.")
+model_option = click.option(
+    "--model", help=f"A model, or model.weights; by default the one that --weights names, or {DEFAULT_MODEL}."
+)
 
 
 def options_of(option_class: type, *names: str) -> Callable[[_Function], _Function]:
@@ -108,7 +112,9 @@ def _value_of(field: Field[Any], hint: Any, given: Any) -> Any:
     if get_origin(hint) is Mapping:
         return parse_pairs(given, str(flag_of(field)), as_text=get_args(hint)[1] is not Any)
     if get_origin(hint) is Sequence:
-        return [each for text in given for each in text.split(",") if each]
+        return tuple(
+            each for text in given for each in (text.split(",") if field.metadata["commas"] else [text]) if each
+        )
     return given
 
 
@@ -121,26 +127,27 @@ def parse_pairs(pairs: Sequence[str], option: str, *, as_text: bool = False) -> 
         as_text: leave keys and values as they are.
 
     Raises:
-        OptionError: a text has no ``=``, or a value is nested too deeply.
+        OptionError: a text has no ``=``, or what stands behind it is JSON that `parse_json` refuses.
     """
     parsed: dict[str, Any] = {}
     for pair in pairs:
         key, separator, text = pair.partition("=")
         if not separator or not key:
-            raise OptionError(f"{option} takes KEY=VALUE, not {pair!r}")
+            raise OptionError(f"{option} takes KEY=VALUE, not {reprlib.repr(pair)}")
         if as_text:
             parsed[key] = text
         else:
-            parsed[key.replace("-", "_")] = _value(text, f"{option} {key}")
+            parsed[key.replace("-", "_")] = _value(text, f"{option} {key[:50]}")
     return parsed
 
 
 def _value(text: str, option: str) -> Any:
+    """Return what a text is as JSON, or a list of what stands between its commas, or else the text itself."""
     try:
-        return json.loads(text)
-    except ValueError:
+        return parse_json(text)
+    except json.JSONDecodeError:
         if "," in text:
             return [_value(part.strip(), option) for part in text.split(",")]
         return text
-    except RecursionError:
-        raise OptionError(f"{option} is nested too deeply; give a number, a text or a list") from None
+    except ValueError as error:
+        raise OptionError(f"{option}: the value cannot be used: {error}; give a simpler one") from error

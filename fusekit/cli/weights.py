@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
+from fusekit.cli.options import options_of
 from fusekit.cli.output import Group, result, say
 from fusekit.errors import plain
+from fusekit.options import RunOptions
 
 
 @click.group(cls=Group)
@@ -19,14 +21,15 @@ def weights() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--model", required=True, help="The model that the checkpoint belongs to.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Safetensors file to write.")
-def convert(file: Path, model: str, output: Path) -> None:
+@options_of(RunOptions, "overwrite")
+def convert(file: Path, model: str, output: Path, overwrite: bool) -> None:
     """Turn a published checkpoint into safetensors under fusekit's key names.
 
     A pickled checkpoint is read with weights_only=True; one that holds anything but tensors is refused.
     """
     from fusekit.weights.convert import convert_checkpoint
 
-    tensors = convert_checkpoint(model, file, output)
+    tensors = convert_checkpoint(model, file, output, overwrite)
     result(plain(f"{output}: {tensors} tensors of the model {model}"))
 
 

@@ -66,6 +66,9 @@ def quality(
     outputs = Outputs(**{key: folder / name for key, name in files.items()}, docs=docs, mark=f"quality {request.title}")
     if docs is not None:
         around(docs, outputs.mark)
+    if folder.is_dir() and not (folder / "cache").is_dir():
+        # Of no run before; one that goes on replaces what it wrote.
+        outputs.check()
     require("pandas", "fusekit bench quality")
     if not figures:
         require("matplotlib", "a figure (--no-figures leaves it out)")
@@ -197,7 +200,7 @@ def speed(
     request = request_of(requests.Speed, choices)
     outputs.check()
     if plot is not None:
-        check_writable(plot)
+        check_writable(plot, outputs.overwrite)
         check_plot(plot)
     if docs is not None:
         around(docs, f"speed {part}")

@@ -48,6 +48,7 @@ class Outputs:
         markdown, json, csv: files.
         docs: page of which the text between the lines of ``mark`` is replaced.
         mark: of that page.
+        overwrite: whether to replace files that are there already.
     """
 
     markdown: Path | None = None
@@ -55,6 +56,7 @@ class Outputs:
     csv: Path | None = None
     docs: Path | None = None
     mark: str = ""
+    overwrite: bool = False
 
     def check(self) -> None:
         """Look first at what would fail after long work.
@@ -66,7 +68,7 @@ class Outputs:
 
         for path in (self.markdown, self.json, self.csv):
             if path is not None and path != _PRINTED:
-                check_writable(path)
+                check_writable(path, self.overwrite)
         if self.csv is not None:
             require("pandas", "--csv")
         if self.docs is not None:
@@ -91,11 +93,13 @@ class Outputs:
 
 
 def output_options(command: _Function) -> _Function:
-    """Add ``--markdown``, ``--json`` and ``--csv``, and hand them to the command as ``outputs``."""
+    """Add ``--markdown``, ``--json``, ``--csv`` and ``--overwrite``, and hand them to the command as ``outputs``."""
 
     @functools.wraps(command)
-    def with_outputs(*arguments: Any, markdown: Path | None, json: Path | None, csv: Path | None, **more: Any) -> Any:
-        return command(*arguments, outputs=Outputs(markdown, json, csv), **more)
+    def with_outputs(
+        *arguments: Any, markdown: Path | None, json: Path | None, csv: Path | None, overwrite: bool, **more: Any
+    ) -> Any:
+        return command(*arguments, outputs=Outputs(markdown, json, csv, overwrite=overwrite), **more)
 
     options = (
         click.option("--markdown", type=_PATH, metavar="FILE", help="Write the tables as Markdown."),
@@ -108,6 +112,7 @@ def output_options(command: _Function) -> _Function:
             help="Write everything as JSON; without a file, print it in place of the tables.",
         ),
         click.option("--csv", type=_PATH, metavar="FILE", help="Write the rows as CSV."),
+        click.option("--overwrite", is_flag=True, help="Replace what is there already."),
     )
     wrapped: Any = with_outputs
     for option in reversed(options):
