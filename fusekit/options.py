@@ -135,7 +135,7 @@ class FuseOptions:
     )
 
     def __post_init__(self) -> None:
-        source, _, number = self.color.partition(":")
+        source, _, number = str(self.color).partition(":")
         if self.color not in ("keep", "gray") and not (source == "from" and (whole_number(number) or 0) > 0):
             raise OptionError(f"unknown color {self.color!r}; choose keep, gray or from:N with N counted from 1")
         if self.bit_depth is not None and str(self.bit_depth) not in BIT_DEPTHS:

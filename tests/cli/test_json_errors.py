@@ -80,8 +80,13 @@ def test_what_is_refused_is_told_in_json(arguments: tuple[str, ...], kind: str, 
 
 
 def test_json_may_stand_anywhere() -> None:
-    for arguments in (("fuse", "--json", *PAIR), ("fuse", *PAIR, "--json", "--no-such-option"), ("fuze", "--json")):
-        assert refusal(run_cli(arguments))["kind"] == "UsageError"
+    for arguments in (
+        ("fuse", "--json", *PAIR),
+        ("fuse", *PAIR, "-o", "--", "--color", "--", "--json"),
+        ("fuse", *PAIR, "--json", "--no-such-option"),
+        ("fuze", "--json"),
+    ):
+        assert refusal(run_cli(arguments))["kind"] in ("UsageError", "OptionError")
 
 
 @pytest.mark.parametrize(
@@ -89,6 +94,7 @@ def test_json_may_stand_anywhere() -> None:
     [
         ("fuse", *PAIR, "--no-such-option"),
         ("fuse", "no.png", "-o", "out.png", "--", "--json"),
+        ("fuse", *PAIR, "-o", "out.png", "--color", "--json"),
         ("bench", "speed", "--rounds", "0", "--json", "speed.json"),
     ],
 )

@@ -139,7 +139,7 @@ def test_python_raises_what_the_command_line_says() -> None:
         lambda: fusekit.evaluate([f"{LONG}.png"], "mri.png"),
     ]
     for call in calls:
-        with pytest.raises(FusekitError, match="(File name|name is) too long"):
+        with pytest.raises(FusekitError, match=r"(File name|name is) too long"):
             call()
 
 
