@@ -14,6 +14,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,7 @@ def test_options_of_python(data: Any) -> None:
     values = TEXTS | st.integers() | st.sampled_from([*VALUES, 10**400, -(10**20)])
     for kind, names in ((FuseOptions, ("color", "bit_depth", "tile", "memory")), (RunOptions, ("workers",))):
         given_one = {data.draw(st.sampled_from(names)): data.draw(values if kind is FuseOptions else st.integers())}
-        in_one_line(lambda kind=kind, given_one=given_one: kind(**given_one))
+        in_one_line(partial(kind, **given_one))
     in_one_line(lambda: parse_pairs([data.draw(TEXTS), f"a={data.draw(TEXTS)}"], "--rule-option"))
 
 

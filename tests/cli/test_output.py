@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -32,7 +33,7 @@ def _in_a_folder_of_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         write_texture(Path(name), seed)
 
 
-def fusekit_process(*arguments: str | bytes, code: int = 0, **more: str) -> subprocess.CompletedProcess[bytes]:
+def fusekit_process(*arguments: str | bytes, code: int = 0, **more: Any) -> subprocess.CompletedProcess[bytes]:
     """Run fusekit as a shell does, and check its exit code."""
     known = {key: value for key, value in os.environ.items() if not key.startswith(("LC_", "LANG", "PYTHONIO"))}
     done = subprocess.run(
@@ -58,7 +59,7 @@ def written(arguments: Sequence[str], encoding: str) -> tuple[int, bytes, bytes]
     for stream in (out, err):
         stream.flush()
     assert isinstance(stop.value.code, int)
-    return stop.value.code, out.buffer.getvalue(), err.buffer.getvalue()  # type: ignore[attr-defined]
+    return stop.value.code, out.buffer.getvalue(), err.buffer.getvalue()
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)

@@ -9,7 +9,7 @@ import random
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -60,6 +60,9 @@ def _saved(picture: Any, extension: str, **more: Any) -> bytes:
     return buffer.getvalue()
 
 
+_LAYOUTS: tuple[tuple[Literal["<", ">"], bool], ...] = (("<", False), (">", False), ("<", True))
+
+
 def _of_tifffile(grey: np.ndarray, colour: np.ndarray) -> Iterator[tuple[str, bytes]]:
     import tifffile
 
@@ -83,7 +86,7 @@ def _of_tifffile(grey: np.ndarray, colour: np.ndarray) -> Iterator[tuple[str, by
         "turned": (grey, {"extratags": [(274, "H", 1, 6, True)]}),
     }
     for name, (pixels, options) in kinds.items():
-        for order, big in (("<", False), (">", False), ("<", True)):
+        for order, big in _LAYOUTS:
             buffer = io.BytesIO()
             with tifffile.TiffWriter(buffer, byteorder=order, bigtiff=big) as writer:
                 writer.write(pixels, metadata=None, **options)
@@ -95,7 +98,7 @@ def _of_imagecodecs(grey: np.ndarray, colour: np.ndarray) -> Iterator[tuple[str,
 
     deep = {"grey": grey, "colour": colour, "alpha": np.dstack([colour, grey]), "two": np.dstack([grey, grey])}
     for name, pixels in deep.items():
-        yield f"deep-{name}.png", imagecodecs.png_encode(pixels.astype(np.uint16) * 257)
+        yield f"deep-{name}.png", bytes(imagecodecs.png_encode(pixels.astype(np.uint16) * 257))
 
 
 @functools.cache

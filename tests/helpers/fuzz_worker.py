@@ -67,15 +67,15 @@ class Worker:
         before, started = _reset_peak(), time.perf_counter()
         code = self._run(arguments)
         seconds, peak = time.perf_counter() - started, _status("VmHWM")
-        texts = [Path(name).read_text(encoding="utf-8", errors="replace") for name in ("stdout", "stderr")]
-        wrong = self._wrong(code, *texts, arguments)
+        out, said = (Path(name).read_text(encoding="utf-8", errors="replace") for name in ("stdout", "stderr"))
+        wrong = self._wrong(code, out, said, arguments)
         self._clear()
         return {
             "title": title,
             "arguments": [each[:200] for each in arguments],
             "code": code if isinstance(code, int) else 1,
             "wrong": wrong,
-            "said": texts[1][-2000:],
+            "said": said[-2000:],
             "seconds": seconds,
             "memory": 0 if before is None or peak is None else peak - before,
         }
@@ -164,7 +164,7 @@ class Worker:
         try:
             run()
         except SystemExit as stop:
-            return stop.code  # type: ignore[return-value]
+            return stop.code
         finally:
             for stream in self._streams:
                 stream.flush()
