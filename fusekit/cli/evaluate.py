@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 @click.option("--metrics", default="standard", show_default=True, help="Ids or sets (standard, paper, all), by commas.")
 @click.option("--names", metavar="FILE", help="Only these images; a name a line, or FILE.json#/key/key.")
 @options_of(RunOptions, "match", "overwrite")
+@click.option(
+    "--data-range",
+    multiple=True,
+    metavar="RANGE",
+    help="Black and white of the sources, as --range of fuse, and fused=RANGE; by default as the records say.",
+)
 @click.option("--per-source", is_flag=True, help="Show the worst source's value beside each metric.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON with every image's values.")
 @click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Write a row an image and method.")
@@ -37,6 +43,7 @@ def evaluate(
     names: str | None,
     match: tuple[str, ...],
     overwrite: bool,
+    data_range: tuple[str, ...],
     per_source: bool,
     as_json: bool,
     csv_path: Path | None,
@@ -69,7 +76,7 @@ def evaluate(
     command = shlex.join(["fusekit", *sys.argv[1:]])
     comparison = matched_up(sources, methods, metrics.split(","), names, match)
     with ProgressBar("rating", comparison.steps) as bar:
-        rate_all(comparison, lambda done, image: bar.show(done, "rating", plain(image)))
+        rate_all(comparison, lambda done, image: bar.show(done, "rating", plain(image)), data_range)
         bar.show(comparison.steps, "rating")
     if csv_path is not None:
         write_text_atomically(csv_path, to_csv(comparison))

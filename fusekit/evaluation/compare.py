@@ -16,8 +16,9 @@ from fusekit.evaluation.copying import TOLD_BY, Sharing, copying_of
 from fusekit.evaluation.left_out import LeftOut, left_out, nothing_in_common
 from fusekit.evaluation.rate import Rating, evaluate_detailed, metric_names
 from fusekit.evaluation.ratings import Comparison
+from fusekit.evaluation.reading import KINDS
 from fusekit.machine.faults import in_our_words
-from fusekit.machine.files import is_folder
+from fusekit.machine.files import check_reachable, is_folder
 
 #: Told how many of `Comparison.steps` are done, and which image is being rated.
 Report = Callable[[int, str], None]
@@ -31,6 +32,7 @@ def compare(
     names: str | None = None,
     report: Report | None = None,
     match: Sequence[str] = (),
+    data_range: Sequence[str] = (),
 ) -> Comparison:
     """Rate fused images against their sources: one set of files, or folders matched by file name.
 
@@ -44,6 +46,7 @@ def compare(
         report: told of the progress, see `Report`.
         match: patterns of the names in folders (see `fusekit.cases.folders.matched`): one a source, and, where they are
             called otherwise than by what is common, one a fused folder behind them.
+        data_range: as in `fusekit.evaluate`.
 
     Raises:
         InputError: files and folders are mixed, nothing matches, or a folder lacks an image that is asked for.
@@ -51,7 +54,7 @@ def compare(
         UnknownNameError: there is no such metric.
     """
     comparison = matched_up(sources, fused, metrics, names, match)
-    rate_all(comparison, report)
+    rate_all(comparison, report, data_range)
     return comparison
 
 
@@ -63,6 +66,8 @@ def matched_up(
     match: Sequence[str] = (),
 ) -> Comparison:
     """Return a comparison of which nothing is rated yet; arguments, errors and warnings as for `compare`."""
+    for path in (*sources, *fused.values()):
+        check_reachable(path)
     kinds = {is_folder(path) for path in (*sources, *fused.values())}
     if len(kinds) > 1:
         raise InputError("give files only, or folders only: sources and fused images are matched one by one")
@@ -82,19 +87,21 @@ def matched_up(
     return comparison
 
 
-def rate_all(comparison: Comparison, report: Report | None = None) -> None:
+def rate_all(comparison: Comparison, report: Report | None = None, data_range: Sequence[str] = ()) -> None:
     """Rate what was matched up.
 
     Args:
         comparison: is filled.
         report: told of the progress, see `Report`.
+        data_range: as in `fusekit.evaluate`.
 
     Raises:
         InputError: no image could be rated.
     """
     a_case = comparison.steps // len(comparison.cases)
+    said: set[str] = set()
     for number, image in enumerate(comparison.cases):
-        _rate_image(comparison, image, _counting(report, number * a_case, image))
+        _rate_image(comparison, image, _counting(report, number * a_case, image), data_range, said)
     if not comparison.images:
         first = next(iter(comparison.failed.items()), ("", "no image"))
         raise InputError(f"no image could be rated; {first[0]}: {first[1]}")
@@ -154,18 +161,24 @@ def _of_folders(
     )
 
 
-def _rate_image(comparison: Comparison, image: str, begun: Callable[[str], None]) -> None:
+def _rate_image(
+    comparison: Comparison, image: str, begun: Callable[[str], None], data_range: Sequence[str], said: set[str]
+) -> None:
     """Rate one image for all methods; if it fails for one, it is left out for all, so that means stay comparable."""
     files, rows = comparison.cases[image].files, dict[str, dict[str, Rating]]()
     for method in comparison.methods:
         try:
             path = comparison.fused[method][image]
-            rows[method] = evaluate_detailed(files, path, comparison.computed, begun)
+            rows[method] = evaluate_detailed(files, path, comparison.computed, data_range, begun, said)
         # A metric of a plugin may raise anything; the other images go on.
         except (Exception, SystemExit) as error:
             comparison.failed[image] = f"{method}: {one_line(error)}"
             return
-    between = [_of_each_source(evaluate_detailed(files, path, ["cc"])["cc"]) for path in files]
+    # How alike the sources are; of their ranges all was said by now.
+    own = [text for text in data_range if not text.startswith("fused=")]
+    between = [
+        _of_each_source(evaluate_detailed(files, path, ["cc"], own, said={*said, *KINDS})["cc"]) for path in files
+    ]
     for method, row in rows.items():
         correlation, vif = (_of_each_source(row[name]) for name in TOLD_BY)
         sharing: Sharing = {"copying": copying_of(correlation, between), "correlation": correlation, "vif": vif}
