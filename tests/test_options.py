@@ -59,6 +59,8 @@ FUSING: dict[str, Any] = {
     "tile": 16,
     "memory": "1GiB",
     "roles": {"mri": 2, "ct": 1},
+    "page": 2,
+    "max_pixels": 40 * 40,
 }
 RUNNING: dict[str, Any] = {
     "names": "names.txt",
