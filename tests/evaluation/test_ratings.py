@@ -160,20 +160,6 @@ def test_methods_are_called_by_whole_names(folders):
     assert set(json.loads(out)["methods"]) == {"v1.5", "v1.6"}
 
 
-def test_difference_map(folders):
-    dark, bright = np.zeros((4, 4), np.uint8), np.full((4, 4), 200, np.uint8)
-    assert (difference_map(from_pixels(dark), from_pixels(bright)) == 200).all()
-
-
-def test_page_is_self_contained(folders):
-    comparison = compared(folders)
-    page = to_html(comparison)
-    assert "http" not in page.replace("http-equiv", "")
-    assert page.count("data:image/png;base64,") == 6 * (2 + 2 * 3)
-    assert page.count("<svg") == len(METRICS)
-    assert sorted(cases(comparison)) == comparison.images
-
-
 def test_command(folders, tmp_path):
     arguments = ["evaluate", str(folders / "a"), str(folders / "b")]
     arguments += ["--fused", f"good={folders / 'good'}", "--fused", str(folders / "bad"), "--metrics", "psnr,ssim"]
