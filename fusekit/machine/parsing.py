@@ -41,7 +41,7 @@ def read_json(path: Path) -> Any:
         ValueError: as of `parse_json`; or it is a device, a pipe or a folder, or larger than `MOST_BYTES`.
     """
     # Without waiting: a pipe that nobody writes to would be waited for at the opening.
-    with open(path, "rb", opener=_without_waiting) as file:  # noqa: PTH123
+    with open(path, "rb", opener=_without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ValueError("it is no regular file")
         data = file.read(MOST_BYTES + 1)
