@@ -49,6 +49,9 @@ LOADING: dict[str, Any] = {
 FUSING: dict[str, Any] = {
     "rule": "weighted",
     "rule_options": {"weights": [0.75, 0.25]},
+    "range": ("0:255", "percentile:1:99.5"),
+    "invert": ("2",),
+    "nan": "background",
     "color": "gray",
     "align": "first",
     "bit_depth": "16",
@@ -177,7 +180,8 @@ def test_each_choice_of_fusing_is_taken_and_recorded(model: FusionModel, monkeyp
         record = fused.record
         assert record["rule"] == {"name": FUSING["rule"], "options": FUSING["rule_options"]}
         for name in FUSING.keys() - {"rule", "rule_options"}:
-            assert record[name] == FUSING[name], name
+            wanted = FUSING[name]
+            assert record[name] == (list(wanted) if isinstance(wanted, tuple) else wanted), name
         assert fused.image.dtype == "uint16"
         assert record["tiles"]["side"] == [16, 16]
     # A keyword overrules the object.

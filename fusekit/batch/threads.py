@@ -41,8 +41,8 @@ _WAITING_PIXELS = 1 << 22
 _SECONDS_BETWEEN_RELEASES = 5.0
 #: Threads that are started on trial, to see whether the system allows those that torch may want.
 _MOST_TRIED = 64
-#: What is the failure of a case: a model of a plugin may raise anything, SystemExit included.
-_FAILURES = (Exception, SystemExit)
+#: What is the failure of a case: a model of a plugin may raise anything.
+_FAILURES = (Exception, SystemExit, GeneratorExit)
 
 
 class _Set(NamedTuple):

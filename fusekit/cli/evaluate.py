@@ -18,6 +18,12 @@ from fusekit.options import RunOptions
 @click.option("--metrics", default="standard", show_default=True, help="Ids or sets (standard, paper, all), by commas.")
 @click.option("--names", metavar="FILE", help="Only these images; a name a line, or FILE.json#/key/key.")
 @options_of(RunOptions, "match", "overwrite")
+@click.option(
+    "--data-range",
+    multiple=True,
+    metavar="RANGE",
+    help="Black and white of the sources, as --range of fuse, and fused=RANGE; by default as the records say.",
+)
 @click.option("--per-source", is_flag=True, help="Show the worst source's value beside each metric.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON with every image's values.")
 @click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Write a row an image and method.")
@@ -29,6 +35,7 @@ def evaluate(
     names: str | None,
     match: tuple[str, ...],
     overwrite: bool,
+    data_range: tuple[str, ...],
     per_source: bool,
     as_json: bool,
     csv_path: Path | None,
@@ -59,7 +66,7 @@ def evaluate(
     for path in filter(None, (csv_path, html_path)):
         check_not_a_source(path, [*sources, *methods.values()])
         check_writable(path, overwrite)
-    comparison = compare(sources, methods, metrics.split(","), names, match=match)
+    comparison = compare(sources, methods, metrics.split(","), names, match=match, data_range=data_range)
     if csv_path is not None:
         write_text_atomically(csv_path, to_csv(comparison))
     if html_path is not None:

@@ -125,6 +125,7 @@ def compare(
     names: str | None = None,
     report: Callable[[str], None] | None = None,
     match: Sequence[str] = (),
+    data_range: Sequence[str] = (),
 ) -> Comparison:
     """Rate fused images against their sources: one set of files, or folders matched by file name.
 
@@ -136,6 +137,7 @@ def compare(
         report: called with the name of each image that is done.
         match: patterns of the names in folders (see `fusekit.cases.folders.matched`): one a source, and, where they are
             called otherwise than by what is common, one a fused folder behind them.
+        data_range: as in `fusekit.evaluate`.
 
     Raises:
         InputError: files and folders are mixed, nothing matches, or a fused folder lacks an image that is asked for.
@@ -157,8 +159,9 @@ def compare(
         comparison = Comparison(chosen, {name: case}, {method: {name: path} for method, path in fused.items()})
     else:
         comparison = _of_folders(sources, fused, chosen, names, match)
+    said: set[str] = set()
     for image in list(comparison.cases):
-        _rate_image(comparison, image)
+        _rate_image(comparison, image, data_range, said)
         if report is not None:
             report(image)
     if not comparison.images:
@@ -194,13 +197,17 @@ def _of_folders(
     )
 
 
-def _rate_image(comparison: Comparison, image: str) -> None:
+def _rate_image(comparison: Comparison, image: str, data_range: Sequence[str], said: set[str]) -> None:
     """Rate one image for all methods; if it fails for one, it is left out for all, so that means stay comparable."""
     rows = {}
     for method in comparison.methods:
         try:
             rows[method] = evaluate_detailed(
-                comparison.cases[image].files, comparison.fused[method][image], comparison.metrics
+                comparison.cases[image].files,
+                comparison.fused[method][image],
+                comparison.metrics,
+                data_range=data_range,
+                said=said,
             )
         # A metric of a plugin may raise anything; the other images go on.
         except (Exception, SystemExit) as error:
