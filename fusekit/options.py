@@ -13,6 +13,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
+from fusekit.choices import parse_color, parse_range
 from fusekit.errors import OptionError, UnknownNameError
 
 #: The model that is taken where none is named.
@@ -112,8 +113,27 @@ class FuseOptions:
     rule_options: Mapping[str, Any] = choice(
         {}, "Option of the rule, by its name; repeatable.", name="rule-option", metavar="KEY=VALUE"
     )
+    range: Sequence[str] = choice(
+        (),
+        "Stored values of a source that are black and white: auto, dtype, data, percentile:1:99.5, LOW:HIGH, "
+        "window:CENTER:WIDTH, window:brain (bone, lung, …) or, with --pairs, folder; once for all sources, once a "
+        "source, or SOURCE=RANGE. auto without.",
+        metavar="RANGE",
+        commas=False,
+    )
+    invert: Sequence[str] = choice(
+        (), "Source whose black is white: its number from 1, its path or its role; repeatable.", metavar="SOURCE"
+    )
+    nan: str = choice(
+        "refuse",
+        "Values of floats that are no numbers, and masked ones: refuse, or background (the least value of the image).",
+        choices=("refuse", "background"),
+    )
     color: str = choice(
-        "keep", "Chroma: keep (that of the first source in colour), gray, or from:N (source N, counted from 1)."
+        "keep",
+        "keep (the chroma of the first source in colour), gray, from:N (of source N, counted from 1), hue (hue and "
+        "saturation kept where it becomes lighter), or overlay:MAP[:ALPHA[:N]] (a grey source through the colour map "
+        "hot, pet or rainbow).",
     )
     align: str = choice(
         "refuse", "Sources of other sizes: refuse, first (resample to the first one's), or a registered aligner."
@@ -143,9 +163,14 @@ class FuseOptions:
     )
 
     def __post_init__(self) -> None:
-        source, _, number = self.color.partition(":")
-        if self.color not in ("keep", "gray") and not (source == "from" and (whole_number(number) or 0) > 0):
-            raise OptionError(f"unknown color {self.color!r}; choose keep, gray or from:N with N counted from 1")
+        parse_color(self.color)
+        for name in ("range", "invert"):
+            if isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, (getattr(self, name),))
+        for text in self.range:
+            parse_range(str(text).rpartition("=")[2])
+        if self.nan not in ("refuse", "background"):
+            raise OptionError(f"unknown choice {self.nan!r} for nan; choose refuse or background")
         if self.bit_depth is not None and str(self.bit_depth) not in BIT_DEPTHS:
             raise OptionError(f"unknown bit depth {self.bit_depth!r}; choose {', '.join(BIT_DEPTHS)}")
         tile, memory = parse_tile(self.tile), parse_memory(self.memory)
@@ -201,6 +226,9 @@ class FuseChoices(TypedDict, total=False):
 
     rule: Any
     rule_options: Mapping[str, Any]
+    range: Sequence[str]
+    invert: Sequence[str]
+    nan: str
     color: str
     align: str
     bit_depth: str | None

@@ -15,8 +15,6 @@ from operator import index
 from pathlib import Path
 from typing import NamedTuple, SupportsIndex
 
-import numpy as np
-
 from fusekit.errors import (
     FusekitError,
     FusekitWarning,
@@ -30,7 +28,7 @@ from fusekit.errors import (
 from fusekit.images.formats.base import Format
 from fusekit.images.formats.foreign import called
 from fusekit.images.formats.raster import Raster
-from fusekit.images.image import DEPTHS, Image
+from fusekit.images.image import DEPTHS, Image, check_finite, with_background
 from fusekit.machine.files import check_regular, irregular, why
 from fusekit.options import MAX_PIXELS
 from fusekit.registry.contract import Component, calling, fault
@@ -47,11 +45,14 @@ class _Found(NamedTuple):
     format: Format
 
 
-def read_image(path: str | Path, *, page: int | None = None, max_pixels: int = MAX_PIXELS) -> Image:
+def read_image(
+    path: str | Path, nan: str = "refuse", *, page: int | None = None, max_pixels: int = MAX_PIXELS
+) -> Image:
     """Read one image file, or a folder that is one series.
 
     Args:
         path: a regular file, or such a folder.
+        nan: whether values that are NaN or infinite are refused (``refuse``) or taken for ``background``.
         page: which image of a file that holds several, counted from 1; a file of one image is read whatever it says.
         max_pixels: the most pixels that the image may have, checked before memory is taken; of more than four channels
             each four values count as a pixel.
@@ -71,6 +72,9 @@ def read_image(path: str | Path, *, page: int | None = None, max_pixels: int = M
     if not isinstance(found.format, Raster):
         image = _checked(found, path, image)
         check_size(path, (*image.size, 1), max_pixels)
+    if nan == "background":
+        image = with_background(image)
+    check_finite(image.pixels, image.name)
     if count == 1:
         return image
     origin = None if image.origin is None else replace(image.origin, page=number)
@@ -316,8 +320,6 @@ def _checked(found: _Found, path: Path, image: object) -> Image:
         raise fault(found.component, f"reads {path} as {given}", "read returns a fusekit.extend.Image")
     if image.depth not in DEPTHS:
         wrong = f"values of type {image.depth}; give {', '.join(DEPTHS)}"
-    elif image.depth == "float32" and not np.isfinite(image.pixels).all():
-        wrong = "values that are NaN or infinite; refuse the file by an InputError"
     elif image.origin is None or not image.origin.files:
         wrong = "no origin; give Origin((path,), digest, name)"
     elif min(image.size) < 2:

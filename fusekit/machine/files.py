@@ -84,6 +84,14 @@ def is_folder(path: Path) -> bool:
     return _is(path, stat.S_ISDIR)
 
 
+def check_reachable(path: Path) -> None:
+    """Raise `InputError` where it cannot be told what is at a path: a folder on the way may not be entered."""
+    try:
+        stat_of(path)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {why(error)}") from error
+
+
 def is_file(path: Path) -> bool:
     """Return whether there is a regular file at ``path``; no, where that cannot be told."""
     return _is(path, stat.S_ISREG)

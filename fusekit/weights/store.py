@@ -12,7 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from fusekit.errors import WeightsError, memory_text
+from fusekit.errors import MachineError, WeightsError, memory_text
+from fusekit.machine.faults import as_ours
 from fusekit.machine.files import atomic_path
 from fusekit.machine.memory import available_bytes
 from fusekit.machine.parsing import parse_json
@@ -63,7 +64,7 @@ def header_of(path: Path) -> Header:
 
 
 def read_tensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file, on the CPU: all, or those behind ``prefix``, by the rest of their names.
+    """Return the tensors of a safetensors file, on the CPU: all, or those behind ``prefix`` by the rest of their names.
 
     Raises:
         WeightsError: the file is missing, damaged or no safetensors at all, or larger than the memory that is free.
@@ -71,8 +72,8 @@ def read_tensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
     size, free = header_of(path).size, available_bytes()
     if size > free:
         raise WeightsError(
-            f"{path} holds tensors of {memory_text(size)}, and {memory_text(free)} of memory are free; free some, or use "
-            "a larger machine"
+            f"{path} holds tensors of {memory_text(size)}, and {memory_text(free)} of memory are free; free some, or "
+            "use a larger machine"
         )
     return _tensors(path, prefix)
 
@@ -84,7 +85,8 @@ def _tensors(path: Path, prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
     # A dtype that the installed versions of safetensors and torch do not share is a KeyError or an AttributeError.
     except (SafetensorError, ValueError, OSError, KeyError, AttributeError, TypeError, RuntimeError) as error:
-        raise damaged(path, error) from error
+        ours = as_ours(error)
+        raise (ours if isinstance(ours, MachineError) else damaged(path, error)) from error
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -149,7 +151,7 @@ def read_weights(
         WeightsError: the file is damaged, or its keys, shapes or dtypes are not this module's.
     """
     missing, unexpected = check_fit(module, facts_in(path, prefix), path, name, strict=strict)
-    _fill(module, _tensors(path, prefix), path)
+    fill(module, _tensors(path, prefix), path)
     return missing, unexpected
 
 
@@ -157,12 +159,6 @@ def facts_in(path: Path, prefix: str = "") -> dict[str, TensorFacts]:
     """Return what a file's header says of its tensors, all or those behind ``prefix``."""
     tensors = header_of(path).tensors
     return {key.removeprefix(prefix): facts for key, facts in tensors.items() if key.startswith(prefix)}
-
-
-def fit_state_dict(module: nn.Module, state: Mapping[str, Tensor], path: Path, name: str) -> None:
-    """Load tensors that were read from ``path`` into ``module``; arguments and errors as `read_weights`."""
-    check_fit(module, {key: _facts_of(value) for key, value in state.items()}, path, name)
-    _fill(module, state, path)
 
 
 def check_fit(
@@ -179,7 +175,7 @@ def check_fit(
                 f"{path} does not fit the model {name!r}: {key} has shape {theirs[key].shape} "
                 f"and the model needs {tuple(own[key].shape)}; check the encoder options"
             )
-        kind = _facts_of(own[key]).kind
+        kind = _kind(own[key].dtype)
         # A count of steps may come as a float from who cast a whole checkpoint, a weight never as an integer.
         if theirs[key].kind != kind and (theirs[key].kind, kind) != ("floating", "integer"):
             raise WeightsError(
@@ -189,18 +185,24 @@ def check_fit(
     return missing, unexpected
 
 
-def _facts_of(tensor: Tensor) -> TensorFacts:
-    plain = tensor.layout == torch.strided and not tensor.is_quantized
-    floats = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-    integers = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+def facts_of(tensor: Tensor) -> TensorFacts:
+    """Return what a file's header would say of a tensor; of one that is sparse, packed or empty of values, that."""
     dtype = str(tensor.dtype).removeprefix("torch.")
-    kinds = {**dict.fromkeys(floats, "floating"), **dict.fromkeys(integers, "integer"), torch.bool: "boolean"}
-    kind = kinds.get(tensor.dtype, dtype) if plain else f"{tensor.layout} {dtype}"
-    return TensorFacts(tuple(tensor.shape), kind, kind if not plain else dtype, tensor.numel() * tensor.element_size())
+    plain = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
+    kind = _kind(tensor.dtype) if plain else f"{dtype} in another layout than a plain one"
+    return TensorFacts(tuple(tensor.shape), kind, dtype if plain else kind, tensor.numel() * tensor.element_size())
 
 
-def _fill(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Load tensors that fit; those that the module does not have are left aside."""
+def _kind(dtype: torch.dtype) -> str:
+    """Return the kind of a dtype as `TensorFacts` calls it."""
+    if dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
+        return "floating"
+    integers = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+    return "integer" if dtype in integers else "boolean" if dtype == torch.bool else str(dtype)
+
+
+def fill(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Load tensors that were checked to fit; those that the module does not have are left aside."""
     own = module.state_dict()
     for key in sorted(own.keys() & state.keys()):
         if state[key].is_floating_point() and not bool(torch.isfinite(state[key]).all()):

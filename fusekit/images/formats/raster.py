@@ -73,7 +73,7 @@ class Raster(Format):
             pixels = over_black(colors, found.alpha, str(path), notes)
         pixels, of_turning = turned(pixels, found.orientation)
         origin = Origin((path,), sha256_of(path), "raster")
-        return from_pixels(pixels, origin=origin, notes=(*notes, *of_turning))
+        return from_pixels(pixels, origin=origin, notes=(*notes, *of_turning), finite=False)
 
     def depths(self, extension: str) -> tuple[str, ...]:
         """Return the depths that files of this extension hold."""
