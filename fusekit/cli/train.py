@@ -43,15 +43,20 @@ def train(context: click.Context, folders: tuple[Path, ...], output: Path, **cho
 
     recipe, run = made_of(Recipe, choices), made_of(TrainingRun, choices, output=output)
     trainer = start_training(made_of(TrainingData, choices, folders=folders), made_of(Parts, choices), recipe, run)
-    if trainer.processes.is_main and context.get_parameter_source("steps") == ParameterSource.DEFAULT:
-        click.echo(
-            f"fusekit: training {trainer.model.spec.id} for {recipe.steps} steps on {len(trainer.examples)} "
-            f"{'sets of sources' if trainer.model.trains_on_sources else 'images'}; --steps sets another number",
-            err=True,
+    plan = ""
+    if context.get_parameter_source("steps") == ParameterSource.DEFAULT:
+        of = "sets of sources" if trainer.model.trains_on_sources else "images"
+        plan = (
+            f"training {trainer.model.spec.id} for {recipe.steps} steps on {len(trainer.examples)} {of}; --steps sets "
         )
+        plan += "another number"
     with ProgressBar("training", recipe.steps) as progress:
 
         def report(row: dict[str, Any]) -> None:
+            nonlocal plan
+            if plan:
+                click.echo(f"fusekit: {plan}", err=True)
+                plan = ""
             quality = f", reconstruction {row['psnr']:.1f} dB" if "psnr" in row else ""
             progress.show(row["step"], row["phase"], f"loss {row['loss']:.2e}{quality}")
 

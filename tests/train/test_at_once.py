@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +51,26 @@ def facts(folder: str = "run") -> dict[str, Any]:
 def test_folders_and_an_output_are_enough(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = Recipe.__dataclass_fields__["steps"].default
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr("fusekit.train.trainer.Trainer.run", lambda self, report: self.folder)
+
+    def stop(self: Any) -> dict[str, Any]:
+        self.progress = replace(self.progress, step=self.step + 1)
+        if self.step > 1:
+            raise KeyboardInterrupt
+        return {"step": self.step, "phase": "train", "rate": 0.1, "loss": 1.0}
+
+    monkeypatch.setattr("fusekit.train.trainer.Trainer.train_step", stop)
     code, out, err = run_cli(["train", "ct", "mri", "-o", "run", "--device", "cpu"])
-    assert (code, out) == (0, "run\n")
-    perceptual, series, plan = err.splitlines()
-    assert perceptual.startswith("fusekit: warning: the perceptual term is left out of the objective, as no network for")
+    assert (code, out) == (130, "")
+    perceptual, series, plan, end = filter(None, err.splitlines())
+    assert end == "fusekit: interrupted"
+    assert perceptual.startswith(
+        "fusekit: warning: the perceptual term is left out of the objective, as no network for"
+    )
     assert "--perceptual vgg16_bn" in perceptual
     assert "--perceptual-weight 0" in perceptual
-    assert series.startswith("fusekit: warning: the series '3' (6 of 54 images) is held out, to choose the best weights")
+    assert series.startswith(
+        "fusekit: warning: the series '3' (6 of 54 images) is held out, to choose the best weights"
+    )
     assert "--validation-series" in series
     assert plan == f"fusekit: training ehdran for {steps} steps on 48 images; --steps sets another number"
 
@@ -99,9 +112,13 @@ def test_where_names_tell_no_series_nothing_is_held_out_and_a_line_says_so(case:
     for number, name in enumerate(NAMES[case]):
         write_texture(tmp_path / "ct" / f"{name}.png", number, 34, 33)
     recipe = Recipe(steps=1, batch=1, crop=32, perceptual_weight=0)
-    with pytest.warns(FusekitWarning, match="no image is held out.* the last weights will be the final ones"):
-        trainer = training([tmp_path / "ct"], tmp_path / "run", recipe, device="cpu")
+    trainer = training([tmp_path / "ct"], tmp_path / "run", recipe, device="cpu")
     assert (len(trainer.examples), trainer.validation) == (12, [])
+    with pytest.warns(FusekitWarning, match="no image is held out.* the last weights will be the final ones"):
+        trainer.run()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FusekitWarning)
+        training([tmp_path / "ct"], tmp_path / "run", recipe, device="cpu").run()
 
 
 def test_the_output_is_not_one_of_the_folders(folders: Path) -> None:
@@ -215,13 +232,15 @@ def test_more_steps_go_on_with_a_finished_run(folders: Path) -> None:
     assert [int(row["step"]) for row in rows] == list(range(1, 9))
     # The rest is that of a run of eight steps: the rate rises to where it would be, and ends at 1 %.
     recipe = Recipe(steps=8)
-    assert [float(row["rate"]) for row in rows[4:]] == pytest.approx([recipe.learning_rate(step) for step in range(4, 8)], rel=1e-4)
+    assert [float(row["rate"]) for row in rows[4:]] == pytest.approx(
+        [recipe.learning_rate(step) for step in range(4, 8)], rel=1e-4
+    )
     assert {row["phase"] for row in rows[4:]} == {"settle"}
     assert facts()["steps"] == 8
     assert facts()["extended"] == [{"after": 4, "steps": 4}]
     assert read_metadata(Path("run/weights.safetensors"))["training"]["extended"] == [{"after": 4, "steps": 4}]
     card = Path("run/README.md").read_text()
-    assert "8 steps (4 until after step 4) of 1 crops" in card
+    assert "8 steps (first 4) of 1 crops" in card
     commands = [line for line in card.splitlines() if line.startswith("    fusekit train")]
     assert ["--steps 4 " in commands[0], "--steps 8 " in commands[1], len(commands)] == [True, True, 2]
 
@@ -249,7 +268,9 @@ def test_a_continued_run_that_is_stopped_goes_on_to_the_same_bits(tmp_path: Path
 
 
 def test_fewer_steps_than_done_are_refused_and_fewer_than_planned_are_not(stopped: Path) -> None:
-    with pytest.raises(TrainingError, match=r"has done 4 steps already, and --steps 3 asks for fewer; choose --steps 4"):
+    with pytest.raises(
+        TrainingError, match=r"has done 4 steps already, and --steps 3 asks for fewer; choose --steps 4"
+    ):
         make_trainer(stopped, steps=3).run()
     assert not (stopped / "weights.safetensors").exists()
     make_trainer(stopped, steps=4).run(save_every=2)
@@ -340,7 +361,9 @@ def test_the_weights_that_a_run_began_from_belong_to_it(folders: Path, run: Path
     save_weights(model := EHDRAN(), tmp_path / "other.safetensors", model.header)
     with pytest.raises(TrainingError, match="trained with another init; "):
         fine_tune(tmp_path / "other.safetensors").run()
-    with pytest.raises(TrainingError, match="lies in the folder of the run itself; to go on with the run, give it more"):
+    with pytest.raises(
+        TrainingError, match="lies in the folder of the run itself; to go on with the run, give it more"
+    ):
         fine_tune("tuned", "tuned")
 
 
@@ -359,7 +382,11 @@ def test_tags_and_what_the_weights_say_of_their_network(folders: Path) -> None:
     ("choices", "error", "message"),
     [
         ({"edge": "sobel"}, WeightsError, "was trained with edge 'drgo', and 'sobel' is asked for; leave out --edge"),
-        ({"encoder_options": {"dilations": [1, 2, 3]}}, WeightsError, "trained with encoder options .*--encoder-option"),
+        (
+            {"encoder_options": {"dilations": [1, 2, 3]}},
+            WeightsError,
+            "trained with encoder options .*--encoder-option",
+        ),
         ({"model": "dilran"}, WeightsError, "holds weights of the model 'ehdran', not of 'dilran'"),
         ({"encoder": "dran", "decoder": "conv3"}, WeightsError, "of the model 'ehdran', not of 'composed'"),
         ({"model": "ehdran", "encoder": "dran"}, OptionError, "has its own encoder and decoder"),
@@ -399,12 +426,16 @@ def test_the_command_begins_from_weights(folders: Path, run: Path) -> None:
 
 
 def test_only_the_main_process_says_what_was_left_to_defaults(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import replace
-
     from fusekit.train import trainer
+
+    def stop() -> None:
+        raise KeyboardInterrupt
 
     found = trainer.find_processes
     monkeypatch.setattr(trainer, "find_processes", lambda device: replace(found(device), index=1))
     with warnings.catch_warnings():
         warnings.simplefilter("error", FusekitWarning)
-        training([Path("ct")], Path("run"), Recipe(steps=1, crop=32), device="cpu")
+        started = training([Path("ct")], Path("run"), Recipe(steps=1, crop=32), device="cpu")
+        monkeypatch.setattr(started, "train_step", stop)
+        with pytest.raises(KeyboardInterrupt):
+            started.run()
