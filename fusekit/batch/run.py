@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusekit.batch.executor import CaseFuser, Outcome, Work, execute
+from fusekit.batch.ranges import of_folders, with_found_ranges
 from fusekit.cases.case import Case
 from fusekit.cases.folders import matched, output_name
-from fusekit.cases.roles import check_roles, numbered
+from fusekit.cases.roles import check_roles
 from fusekit.errors import FusekitWarning, InputError, OutputError
+from fusekit.machine.faults import in_our_words
 from fusekit.machine.files import make_folder, remove_stale_partials, same_file
 from fusekit.models.base import FusionModel
 from fusekit.models.load import loaded_model
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from fusekit.options import FolderChoices
 
 
-@dataclass
+@dataclass(repr=False)
 class Summary:
     """How a run over folders went.
 
@@ -57,6 +59,9 @@ class Summary:
         for doubt in outcome.doubts:
             self.doubts.setdefault(doubt.kind, []).append(name)
 
+    def __repr__(self) -> str:
+        return f"Summary({self._counts()}{', interrupted' if self.interrupted else ''})"
+
     def reasons(self) -> dict[str, list[str]]:
         """Return the names of those that failed by the reason."""
         found: dict[str, list[str]] = {}
@@ -70,9 +75,12 @@ class Summary:
 
     def text(self, output: Path) -> str:
         """Return one line for people."""
+        return f"{output}: {self._counts()}"
+
+    def _counts(self) -> str:
         parts = [f"{len(self.done)} fused", f"{len(self.skipped)} there already", f"{len(self.failed)} failed"]
         parts += [f"{len(names)} with a doubt about {kind}" for kind, names in self.doubts.items()]
-        return f"{output}: {', '.join(part for part in parts if not part.startswith('0 ')) or 'nothing to do'}"
+        return ", ".join(part for part in parts if not part.startswith("0 ")) or "nothing to do"
 
 
 def find_cases(
@@ -98,6 +106,7 @@ def prepare_output(output: Path, folders: Sequence[Path]) -> None:
     remove_stale_partials(output)
 
 
+@in_our_words
 def fuse_folders(
     folders: Sequence[str | Path],
     output: str | Path,
@@ -128,7 +137,7 @@ def fuse_folders(
     paths, target = [Path(folder) for folder in folders], Path(output)
     if len(paths) < 2:
         raise InputError("fusing needs two or more folders")
-    options = replace(options, roles=numbered(options.roles, paths))
+    options = of_folders(options, paths)
     cases = find_cases(paths, target, run.names, run.match)
     prepare_output(target, paths)
     return fuse_cases(cases, loaded_model(model, choices), options, run)
@@ -154,7 +163,7 @@ def fuse_cases(
         InputError: two cases are to be written to one file.
         PluginError: the executor of a plugin failed, or did not account for every case.
     """
-    options, run = options or FuseOptions(), run or RunOptions()
+    options, run = with_found_ranges(options or FuseOptions(), cases), run or RunOptions()
     check_roles(model.spec, options.roles)
     rule = model.choose_rule(options.rule, options.rule_options)
     fuser = CaseFuser(model, rule, options, run.record, run.overwrite)

@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
+from fusekit.cli.details import details
 from fusekit.cli.options import made_of, model_option, options_of
-from fusekit.cli.output import Command, result
-from fusekit.errors import OutputError
+from fusekit.cli.output import Command, detail, result
+from fusekit.errors import OutputError, plain
 from fusekit.images.samples import NOTICE, pairs, path
 from fusekit.options import FuseOptions, LoadOptions
 
@@ -25,7 +26,7 @@ from fusekit.options import FuseOptions, LoadOptions
 def demo(pair: str, output: Path, model: str | None, **choices: Any) -> None:
     """Fuse an embedded sample pair, print its metrics and the path of the fused image."""
     from fusekit.batch.run import prepare_output
-    from fusekit.cli.output import print_metrics
+    from fusekit.cli.tables import print_metrics
     from fusekit.evaluation.rate import evaluate
     from fusekit.images.files import write_image
     from fusekit.images.montage import side_by_side
@@ -41,13 +42,16 @@ def demo(pair: str, output: Path, model: str | None, **choices: Any) -> None:
     loading, options = made_of(LoadOptions, choices), made_of(FuseOptions, choices)
     network = load(model, loading if loading.modality else replace(loading, modality=pairs()[pair]))
     fused = fuse(sources, network, options)
+    for line in details(fused.record):
+        detail(line)
     fused.save(target, overwrite=again)
     write_image(panel, side_by_side([*sources, target]))
     rule = fused.record["rule"]
     title = f"{pair} sample, model {network.spec.id}" + (f", rule {rule['name']}" if rule else "")
     print_metrics(title, evaluate(sources, target))
     result(f"{NOTICE}\n")
-    result(f"fused image   {target}\nside by side  {panel}\nrecord        {target}.json")
+    for what, path_of in (("fused image", target), ("side by side", panel), ("record", f"{target}.json")):
+        result(plain(f"{what:<13} {path_of}"))
 
 
 def _is_of(target: Path, sources: Sequence[Path]) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
@@ -12,10 +14,41 @@ import click
 
 from fusekit.errors import OptionError
 from fusekit.machine.parsing import parse_json
-from fusekit.options import DEFAULT_MODEL
+from fusekit.options import DEFAULT_MODEL, whole_number
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Options = TypeVar("_Options")
+
+
+class WholeNumber(click.ParamType):  # type: ignore[type-arg]
+    """A whole number of ASCII digits, of which 18 are enough for everything that is counted."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        found = whole_number(value)
+        if found is None:
+            self.fail(f"{value!r} is not a valid integer.", param, ctx)
+        return found
+
+
+class FiniteNumber(click.ParamType):  # type: ignore[type-arg]
+    """A number that is neither infinite nor NaN."""
+
+    name = "float"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        # Python takes other digits and underscores too.
+        try:
+            found = float(value) if re.fullmatch(r"[-+.0-9e]+", str(value), re.IGNORECASE) else math.nan
+        except ValueError:
+            found = math.nan
+        if not math.isfinite(found):
+            self.fail(f"{value!r} is not a valid float.", param, ctx)
+        return found
+
+
+_NUMBERS: dict[type, Any] = {int: WholeNumber(), float: FiniteNumber()}
 
 #: Every command that takes a model takes it by this option.
 model_option = click.option(
@@ -68,7 +101,7 @@ def _option(field: Field[Any], hint: Any) -> Callable[[_Function], _Function]:
     if isinstance(default, bool):
         both = f"{flag}/--no-{flag[2:]}" if default else flag
         return click.option(both, field.name, is_flag=True, default=default, show_default=default, help=about["help"])
-    number = next((each for each in (hint, *get_args(hint)) if each in (int, float)), None)
+    number = next((_NUMBERS[each] for each in (hint, *get_args(hint)) if each in _NUMBERS), None)
     takes_text = str in (hint, *get_args(hint)) or number is None
     kind = click.Choice(about["choices"]) if about["choices"] else str if takes_text else number
     return click.option(flag, field.name, type=kind, default=default, show_default=default is not None, **common)

@@ -9,7 +9,9 @@ import click
 from click.core import ParameterSource
 
 from fusekit.cli.options import made_of, options_of
-from fusekit.cli.output import Command, ProgressBar, result
+from fusekit.cli.output import Command, result
+from fusekit.cli.progress import ProgressBar
+from fusekit.errors import plain
 from fusekit.train.options import Parts, TrainingData, TrainingRun
 from fusekit.train.recipe import Recipe
 
@@ -62,4 +64,4 @@ def train(context: click.Context, folders: tuple[Path, ...], output: Path, **cho
 
         weights = trainer.run(report=report)
     if trainer.processes.is_main:
-        result(weights)
+        result(plain(weights))

@@ -14,6 +14,8 @@ import torch
 from fusekit.errors import DeviceError, FusekitWarning, OptionError, PluginError, WeightsError
 from fusekit.machine.backends import check_name
 from fusekit.machine.devices import resolve_device, resolve_dtype
+from fusekit.machine.faults import in_our_words
+from fusekit.machine.threads import fit_torch_threads
 from fusekit.models.base import FusionModel
 from fusekit.models.locate import Located, locate
 from fusekit.models.provenance import Provenance
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 _EDGE = "encoder.edge."
 
 
+@in_our_words
 def load(
     name: str | Path | None = None, options: LoadOptions | None = None, **choices: Unpack[LoadChoices]
 ) -> FusionModel:
@@ -55,6 +58,7 @@ def load(
     """
     asked = overridden(LoadOptions, options, choices)
     check_name(asked.backend)
+    fit_torch_threads()
     located = locate(None if name is None else str(name), asked.weights, modalities_of(asked.modality))
     spec, found, _ = located
     device = resolve_device(asked.device)

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fusekit.errors import WeightsError, memory_text
+from fusekit.errors import MachineError, WeightsError, memory_text
+from fusekit.machine.faults import as_ours
 from fusekit.machine.memory import available_bytes
 from fusekit.weights.mistaken import kind_of
 from fusekit.weights.store import read_tensors
@@ -93,7 +94,9 @@ def _unpickled(path: Path) -> Any:
         ) from error
     # A damaged pickle is read until something fails, which may be anything.
     except Exception as error:
-        raise WeightsError(f"{path} cannot be read as a checkpoint ({_reason(error)}); download it again") from error
+        ours = as_ours(error)
+        damaged = WeightsError(f"{path} cannot be read as a checkpoint ({_reason(error)}); download it again")
+        raise (ours if isinstance(ours, MachineError) else damaged) from error
 
 
 def _check_size(path: Path) -> None:

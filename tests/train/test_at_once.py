@@ -18,7 +18,8 @@ import fusekit
 from fusekit.errors import FusekitWarning, OptionError, OutputError, TrainingError, WeightsError
 from fusekit.train.recipe import PERCEPTUAL_WEIGHT, Recipe
 from fusekit.weights.folders import weights_in
-from fusekit.weights.store import read_metadata, read_tensors, save_tensors, save_weights
+from fusekit.weights.metadata import read_metadata
+from fusekit.weights.store import read_tensors, save_tensors, save_weights
 from fusekit_ehdran.model import DILRAN, EHDRAN
 
 TINY = ["--encoder", "dran", "--decoder", "conv3", "--encoder-option", "channels=2"]

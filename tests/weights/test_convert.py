@@ -25,7 +25,8 @@ from fusekit.machine.files import sha256_of
 from fusekit.registry.discovery import registries
 from fusekit.weights import checkpoints
 from fusekit.weights.checkpoints import read_checkpoint
-from fusekit.weights.store import read_metadata, save_weights
+from fusekit.weights.metadata import read_metadata
+from fusekit.weights.store import save_weights
 from fusekit.weights.verify import verify, verify_all
 from fusekit_ehdran import plugin
 from fusekit_ehdran.model import EHDRAN

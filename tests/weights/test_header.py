@@ -18,7 +18,8 @@ import fusekit
 from fusekit.errors import WeightsError
 from fusekit.weights import store
 from fusekit.weights.header import read_header
-from fusekit.weights.store import read_metadata, read_tensors, save_weights
+from fusekit.weights.metadata import read_metadata
+from fusekit.weights.store import read_tensors, save_weights
 from fusekit_ehdran.model import EHDRAN
 
 DEEP = 100_000

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
+from fusekit.cli import output
 from fusekit.errors import InputError, MissingExtraError, OptionError
+from fusekit.machine.files import check_regular
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,7 +87,10 @@ class Outputs:
             write_between(self.docs, f"\n{result.text}\n", self.mark)
         if self.json is not None and self.json != _PRINTED:
             write_text_atomically(self.json, to_json(result.data))
-        click.echo(to_json(result.data).rstrip() if self.json == _PRINTED else result.text)
+        if self.json == _PRINTED:
+            output.result_json(to_json(result.data).rstrip())
+        else:
+            output.result(result.text)
 
 
 def output_options(command: _Function) -> _Function:
@@ -154,6 +159,7 @@ def write_between(page: Path, text: str, mark: str) -> None:
 
 def around(page: Path, mark: str) -> tuple[str, str]:
     """Return what stands before and after the figures of a page, the markers included; errors as `write_between`."""
+    check_regular(page)
     begin_line, end_line = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
     try:
         old = page.read_text(encoding="utf-8")
