@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from fusekit.cli.options import made_of, options_of
-from fusekit.cli.output import Command, result
+from fusekit.cli.output import Command, result, say
 from fusekit.cli.progress import ProgressBar
 from fusekit.errors import plain
 from fusekit.train.options import Parts, TrainingData, TrainingRun
@@ -28,7 +28,7 @@ from fusekit.train.recipe import Recipe
 @options_of(Recipe, "steps", "batch", "crop", "rate", "warm_up", "settle", "clip", "precision", "seed")
 @options_of(TrainingRun)
 @click.pass_context
-def train(context: click.Context, folders: tuple[Path, ...], output: Path, **choices: Any) -> None:
+def train(context: click.Context, /, folders: tuple[Path, ...], output: Path, **choices: Any) -> None:
     """Train a model on the images of FOLDERS; resumable at any step.
 
     \b
@@ -57,7 +57,7 @@ def train(context: click.Context, folders: tuple[Path, ...], output: Path, **cho
         def report(row: dict[str, Any]) -> None:
             nonlocal plan
             if plan:
-                click.echo(f"fusekit: {plan}", err=True)
+                say(plan)
                 plan = ""
             quality = f", reconstruction {row['psnr']:.1f} dB" if "psnr" in row else ""
             progress.show(row["step"], row["phase"], f"loss {row['loss']:.2e}{quality}")

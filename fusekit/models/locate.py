@@ -52,15 +52,14 @@ def locate(name: str | None, weights: str | Path | None, modalities: Sequence[st
         OptionError: weights are named twice.
         WeightsError: they cannot be found or read, do not say their model where they must, or are of another one.
     """
-    tagged = _tagged(weights)
-    if tagged is not None:
-        weights = None
-        if name is not None and name != tagged[0].id:
+    full = _full_name(weights)
+    if full is not None:
+        model, tag = full
+        if name not in (None, model):
             raise WeightsError(
-                f"{tagged[0].id}.{tagged[1]} are weights of the model {tagged[0].id!r}, not of {name!r}; name no model, "
-                f"or that one"
+                f"{weights} are weights of the model {model!r}, not of {name!r}; name no model, or that one"
             )
-        name = ".".join((tagged[0].id, tagged[1]))
+        name, weights = f"{model}.{tag}", None
     if name is None:
         return _by_weights(weights, modalities)
     # A file called ehdran.safetensors is a file, not the weights "safetensors" of ehdran.
@@ -125,14 +124,12 @@ def _split_name(name: str) -> tuple[ModelSpec, str] | None:
     return None
 
 
-def _tagged(weights: str | Path | None) -> tuple[ModelSpec, str] | None:
-    """Return model and tag, with what pins them, of weights that are called as listings and records do: ``model.tag``."""
-    if not isinstance(weights, str):
+def _full_name(weights: str | Path | None) -> tuple[str, str] | None:
+    """Return model and tag of weights that are called as listings and records do, ``model.tag``; pinned or not."""
+    if not isinstance(weights, str) or is_file(Path(weights)):
         return None
-    split = _split_name(weights)
-    if split is None or split[0].find_weights(split_pin(split[1])[0]) is None or is_file(Path(weights)):
-        return None
-    return split
+    spec, tag = _split_name(weights) or (None, "")
+    return (spec.id, tag) if spec is not None and spec.find_weights(split_pin(tag)[0]) is not None else None
 
 
 def _config_for(spec: ModelSpec, found: ResolvedWeights | None) -> dict[str, Any]:

@@ -116,8 +116,8 @@ def _recipe(facts: Mapping[str, Any]) -> str:
     clip = f", gradients clipped to norm {facts['clip']:g}" if facts["clip"] else ""
     before = "".join(f" (first {_planned(each)})" for each in facts.get("extended", ()))
     return (
-        f"{facts['steps']} steps{before} of {crops} crops of {facts['crop']}×{facts['crop']}, Adam {facts['rate']:g} with "
-        f"cosine decay{clip}, {facts['precision']}, the last {facts['settle']:.0%} in evaluation mode"
+        f"{facts['steps']} steps{before} of {crops} crops of {facts['crop']}×{facts['crop']}, Adam {facts['rate']:g} "
+        f"with cosine decay{clip}, {facts['precision']}, the last {facts['settle']:.0%} in evaluation mode"
     )
 
 

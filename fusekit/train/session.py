@@ -23,13 +23,13 @@ _NO_PERCEPTUAL = (
     "once from the Hub) or --perceptual FILE takes it in, and --perceptual-weight 0 says that it is not wanted"
 )
 _HELD_OUT = (
-    "the series {!r} ({} of {} images) is held out, to choose the best weights by; --validation-series takes another, or "
-    "none for no validation"
+    "the series {!r} ({} of {} images) is held out, to choose the best weights by; --validation-series takes another, "
+    "or none for no validation"
 )
 _NOTHING_HELD_OUT = (
-    "no image is held out, as the names do not tell series (patients) of which one would do, so the last weights will be "
-    "the final ones; --validation-names FILE or --series-pattern chooses, and --validation-series none says that it is "
-    "meant"
+    "no image is held out, as the names do not tell series (patients) of which one would do, so the last weights will "
+    "be the final ones; --validation-names FILE or --series-pattern chooses, and --validation-series none says that it "
+    "is meant"
 )
 
 

@@ -12,8 +12,8 @@ import fusekit
 from fusekit.errors import DeviceError, FusekitWarning, OptionError, RuleError, UnknownNameError, WeightsError
 from fusekit.models.base import FusionModel
 from fusekit.rules.base import FusionRule
-from fusekit.weights.resolve import find_bundled
 from fusekit.weights.metadata import read_metadata
+from fusekit.weights.resolve import find_bundled
 from fusekit.weights.store import save_weights
 from fusekit_ehdran.model import DILRAN, EHDRAN
 

@@ -71,8 +71,8 @@ def test_a_model_that_differs_is_a_clear_error(dilran: Path, pair: list[str]) ->
     code, out, err = run_cli(["fuse", *pair, "-o", "out.png", "--model", "ehdran", "--weights", dilran.name])
     assert (code, out) == (2, "")
     assert err == (
-        "fusekit: error: dilran.safetensors holds weights of the model 'dilran', not of 'ehdran'; name no model, or load "
-        "it as 'dilran'\n"
+        "fusekit: error: dilran.safetensors holds weights of the model 'dilran', not of 'ehdran'; name no model, or "
+        "load it as 'dilran'\n"
     )
     assert not Path("out.png").exists()
 
@@ -96,7 +96,7 @@ def test_bare_weights_are_tried_with_the_default_model(tmp_path: Path) -> None:
     save_file(EHDRAN().state_dict(), tmp_path / "bare.safetensors")
     assert isinstance(fusekit.load(weights=tmp_path / "bare.safetensors"), EHDRAN)
     save_file(DILRAN().state_dict(), tmp_path / "other.safetensors")
-    with pytest.raises(WeightsError, match="does not fit the model 'ehdran': .*name the model that these weights"):
+    with pytest.raises(WeightsError, match=r"does not fit the model 'ehdran': .*name the model that these weights"):
         fusekit.load(weights=tmp_path / "other.safetensors")
     (tmp_path / "config.json").write_text('{"model": "dilran"}')
     assert isinstance(fusekit.load(weights=tmp_path / "other.safetensors"), DILRAN)
@@ -104,7 +104,8 @@ def test_bare_weights_are_tried_with_the_default_model(tmp_path: Path) -> None:
 
 def test_a_model_that_nobody_registered_names_the_file(tmp_path: Path, dilran: Path) -> None:
     save_weights(EHDRAN(), tmp_path / "far.safetensors", {"model": "fardran", "config": {}})
-    for choices in ({"name": tmp_path / "far.safetensors"}, {"weights": tmp_path / "far.safetensors"}):
+    far: list[dict[str, Any]] = [{"name": tmp_path / "far.safetensors"}, {"weights": tmp_path / "far.safetensors"}]
+    for choices in far:
         with pytest.raises(WeightsError, match=r"far\.safetensors holds weights of the model 'fardran', which is not"):
             fusekit.load(**choices)
 
@@ -151,7 +152,7 @@ def test_a_digest_pins_files_folders_and_tags(dilran: Path, tmp_path: Path, pair
             WeightsError, match=rf"its sha256 is {digest} and not {'0' * 64}; correct the digest, or copy"
         ):
             fusekit.load(weights=f"{text}#sha256={'0' * 64}")
-        with pytest.raises(WeightsError, match="the sha256 of .* must be its 64 hexadecimal digits, not 'abc'"):
+        with pytest.raises(WeightsError, match=r"the sha256 of .* must be its 64 hexadecimal digits, not 'abc'"):
             fusekit.load(weights=f"{text}#sha256=abc")
     for name in (f"{dilran}#sha256={sha256_of(dilran)}", f"ehdran.ct-mri#sha256={bundled.sha256}"):
         assert locate(name, None).weights is not None

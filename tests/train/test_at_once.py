@@ -16,6 +16,7 @@ from helpers.training import log_rows, make_trainer, same_tensors, training
 
 import fusekit
 from fusekit.errors import FusekitWarning, OptionError, OutputError, TrainingError, WeightsError
+from fusekit.train.processes import find_processes
 from fusekit.train.recipe import PERCEPTUAL_WEIGHT, Recipe
 from fusekit.weights.folders import weights_in
 from fusekit.weights.metadata import read_metadata
@@ -375,7 +376,7 @@ def test_tags_and_what_the_weights_say_of_their_network(folders: Path) -> None:
     trainer = fine_tune("run")
     assert trainer.model.spec.id == "composed"
     assert trainer.model.config["encoder_options"] == {"channels": 2}
-    parts = {"encoder": "dran", "decoder": "conv3", "encoder_options": {"channels": 2}}
+    parts: dict[str, Any] = {"encoder": "dran", "decoder": "conv3", "encoder_options": {"channels": 2}}
     assert fine_tune("run", **parts).model.config == trainer.model.config
 
 
@@ -413,7 +414,7 @@ def test_bare_weights_must_fit(folders: Path, tmp_path: Path) -> None:
                 fine_tune(path)
         else:
             assert isinstance(fine_tune(path).model, EHDRAN)
-    with pytest.raises(WeightsError, match="is a pickled checkpoint|convert it"):
+    with pytest.raises(WeightsError, match="is a pickled checkpoint, which fusekit does not load"):
         fine_tune(tmp_path / "a.pth")
 
 
@@ -432,8 +433,7 @@ def test_only_the_main_process_says_what_was_left_to_defaults(folders: Path, mon
     def stop() -> None:
         raise KeyboardInterrupt
 
-    found = trainer.find_processes
-    monkeypatch.setattr(trainer, "find_processes", lambda device: replace(found(device), index=1))
+    monkeypatch.setattr(trainer, "find_processes", lambda device: replace(find_processes(device), index=1))
     with warnings.catch_warnings():
         warnings.simplefilter("error", FusekitWarning)
         started = training([Path("ct")], Path("run"), Recipe(steps=1, crop=32), device="cpu")

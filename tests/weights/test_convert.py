@@ -6,7 +6,9 @@ import subprocess
 import sys
 import warnings
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,17 +77,19 @@ def of_adam(state: dict[str, torch.Tensor]) -> dict[str, Any]:
     return {"state": kept, "param_groups": [{"lr": 0.1, "params": list(kept)}]}
 
 
-WRAPPINGS = {
+def under(name: str, state: dict[str, torch.Tensor]) -> dict[str, Any]:
+    return {name: state, "epoch": 3, "loss": torch.tensor(0.5)}
+
+
+NAMES = [
+    *("state_dict", "model_state_dict", "model", "net", "network", "generator", "params", "params_ema", "ema"),
+    *("weights", "module", "G", "my_own_name"),
+]
+WRAPPINGS: dict[str, Callable[[dict[str, torch.Tensor]], Any]] = {
     "plain": lambda state: state,
     "wrapped": lambda state: {"model": state, "epoch": 1},
     "wrapped twice": lambda state: {"state_dict": {"model": state}, "best": 0.5},
-    **{
-        f"under {name}": lambda state, name=name: {name: state, "epoch": 3, "loss": torch.tensor(0.5)}
-        for name in (
-            *("state_dict", "model_state_dict", "model", "net", "network", "generator", "params", "params_ema", "ema"),
-            *("weights", "module", "G", "my_own_name"),
-        )
-    },
+    **{f"under {name}": partial(under, name) for name in NAMES},
     "with an optimiser": lambda state: {
         "optimizer": of_adam(state),
         "lr_scheduler": {"last": torch.tensor(3)},
@@ -229,7 +233,7 @@ def test_a_whole_module_is_refused_with_what_to_do(tmp_path: Path, output: Path)
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_torchscript_is_refused_by_name(tmp_path: Path, output: Path) -> None:
-    torch.jit.save(torch.jit.script(torch.nn.Conv2d(1, 1, 3)), tmp_path / "script.pt")  # type: ignore[no-untyped-call]
+    torch.jit.save(torch.jit.script(torch.nn.Conv2d(1, 1, 3)), tmp_path / "script.pt")
     message = refusal(convert(tmp_path / "script.pt", output), output)
     assert "script.pt is refused: it is a TorchScript archive, which is code; where you trust it, save its" in message
 

@@ -169,8 +169,8 @@ def test_training_begins_from_weights_on_the_hub(run: Run, tmp_path: Path) -> No
     done = run(f"""
         import json, sys
         from fusekit.cli.main import run
-        sys.argv = "fusekit train {tmp_path}/images -o {tmp_path}/run --init hub:lab/ehdran@v1 --steps 1 --batch 1".split()
-        sys.argv += "--crop 32 --device cpu --perceptual-weight 0 --validation-series none".split()
+        sys.argv = "fusekit train {tmp_path}/images -o {tmp_path}/run --init hub:lab/ehdran@v1 --steps 1".split()
+        sys.argv += "--batch 1 --crop 32 --device cpu --perceptual-weight 0 --validation-series none".split()
         run()
     """)
     assert (done.returncode, done.stderr) == (0, "")

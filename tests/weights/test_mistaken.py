@@ -175,7 +175,7 @@ def test_weights_are_told_by_their_content(tmp_path: Path) -> None:
     tensors = {"a": torch.zeros(3)}
     torch.save(tensors, tmp_path / "new.safetensors")
     torch.save(tensors, tmp_path / "old.safetensors", _use_new_zipfile_serialization=False)
-    torch.jit.save(torch.jit.script(torch.nn.ReLU()), tmp_path / "script.pth")  # type: ignore[no-untyped-call]
+    torch.jit.save(torch.jit.script(torch.nn.ReLU()), tmp_path / "script.pth")
     np.savez(tmp_path / "arrays.pth", a=np.zeros(3))
     kinds = {"new.safetensors": "pickle", "old.safetensors": "pickle", "script.pth": "script", "arrays.pth.npz": "npz"}
     for name, kind in kinds.items():
