@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from fusekit.errors import TrainingError, WeightsError, one_line
 from fusekit.weights.folders import is_checkpoint
-from fusekit.weights.store import check_fit, facts_in, read_metadata, read_tensors, save_tensors
+from fusekit.weights.metadata import read_metadata
+from fusekit.weights.store import check_fit, facts_in, read_tensors, save_tensors
 
 _ADAM = ("step", "exp_avg", "exp_avg_sq")
 

@@ -181,7 +181,8 @@ def _arrays(path: Path) -> dict[str, Tensor]:
         _check_size(path)
         with np.load(path, allow_pickle=False) as arrays:
             for name in arrays.files:
-                tensors[name] = torch.from_numpy(np.ascontiguousarray(arrays[name]))
+                array = arrays[name]
+                tensors[name] = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))
     except WeightsError:
         raise
     except Exception as error:

@@ -9,7 +9,7 @@ from fusekit.errors import WeightsError
 from fusekit.machine.files import is_file
 from fusekit.machine.parsing import read_json
 from fusekit.weights.hub import CONFIG, WEIGHTS
-from fusekit.weights.store import read_metadata
+from fusekit.weights.metadata import read_metadata
 
 #: What a run leaves when it has ended, and what it goes on from before that.
 FINAL, CHECKPOINT = "weights.safetensors", "checkpoint.safetensors"

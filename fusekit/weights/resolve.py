@@ -13,7 +13,7 @@ from fusekit.machine.files import is_folder, sha256_of, stat_of, why
 from fusekit.registry.specs import ModelSpec, WeightsSpec
 from fusekit.weights.folders import Held, is_checkpoint, of_checkpoint, weights_in
 from fusekit.weights.hub import WEIGHTS, download
-from fusekit.weights.store import read_metadata
+from fusekit.weights.metadata import read_metadata
 
 _HUB = re.compile(r"hub:(?P<repository>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
 _PIN = "#sha256="

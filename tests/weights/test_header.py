@@ -18,7 +18,8 @@ import fusekit
 from fusekit.errors import WeightsError
 from fusekit.weights import store
 from fusekit.weights.header import read_header
-from fusekit.weights.store import read_metadata, read_tensors, save_weights
+from fusekit.weights.metadata import read_metadata
+from fusekit.weights.store import read_tensors, save_weights
 from fusekit_ehdran.model import EHDRAN
 
 DEEP = 100_000
@@ -111,7 +112,7 @@ def test_every_command_says_it_and_leaves_nothing(lie: str, tmp_path: Path, monk
     for arguments in (
         ["fuse", "in/a.png", "in/b.png", "-o", "out.png", "--weights", "lie.safetensors"],
         ["fuse", "in/a.png", "in/b.png", "-o", "out.png", "--model", "lie.safetensors"],
-        ["demo", "-o", "out", "--weights", "lie.safetensors"],
+        ["demo", "-o", "shown", "--weights", "lie.safetensors"],
         ["train", "in", "-o", "run", "--init", "lie.safetensors"],
         ["train", "in", "-o", "run", "--perceptual", "lie.safetensors"],
         ["weights", "convert", "lie.safetensors", "--model", "ehdran", "-o", "out.safetensors"],
