@@ -5,6 +5,7 @@ TIFF 6.0, BigTIFF, and how ImageJ, MetaMorph, NIH Image and tifffile keep a stac
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 import struct
@@ -57,6 +58,7 @@ def page_at(tiff: Any, place: Place) -> Any:
     """
     page = _page(tiff, place.index)
     if place.plane and page.imagedepth == 1:
+        page = copy.copy(page)
         page.dataoffsets = tuple(offset + place.plane * page.nbytes for offset in page.dataoffsets)
     return page
 
