@@ -239,7 +239,7 @@ def test_the_record_says_where_everything_came_from(tmp_path: Path, model: Fusio
         "notes": [],
     }
     assert record["sources"][1]["path"] is None
-    assert record["output"] == {"size": [24, 20], "channels": 3, "depth": "uint8"}
+    assert record["output"] == {"size": [24, 20], "channels": 3, "depth": "uint8", "range": [0.0, 255.0]}
     weights_file = model.provenance.weights.path
     assert record["weights"]["sha256"] == hashlib.sha256(weights_file.read_bytes()).hexdigest()
     assert record["weights"]["name"].startswith("ehdran.")
