@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from fusekit.cli.options import made_of, options_of
-from fusekit.cli.output import Command, result, say
+from fusekit.cli.output import Command, note, result
 from fusekit.cli.progress import ProgressBar
 from fusekit.errors import plain
 from fusekit.train.options import Parts, TrainingData, TrainingRun
@@ -57,7 +57,7 @@ def train(context: click.Context, /, folders: tuple[Path, ...], output: Path, **
         def report(row: dict[str, Any]) -> None:
             nonlocal plan
             if plan:
-                say(plan)
+                note(plan)
                 plan = ""
             quality = f", reconstruction {row['psnr']:.1f} dB" if "psnr" in row else ""
             progress.show(row["step"], row["phase"], f"loss {row['loss']:.2e}{quality}")

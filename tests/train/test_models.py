@@ -131,7 +131,7 @@ def test_sources_are_matched_by_name(pairs: list[Path], tmp_path: Path) -> None:
     ]
     assert len(find_cases(pairs, tmp_path / "names.txt")) == 2
     (tmp_path / "names.txt").write_text("2001.png\n3007.png\n")
-    with pytest.raises(TrainingError, match="lists '3007', which is not in all of the folders"):
+    with pytest.raises(TrainingError, match="lists 1 name not in all of the folders: 3007"):
         find_cases(pairs, tmp_path / "names.txt", together=True)
     with pytest.raises(TrainingError, match="give a folder for each"):
         find_cases(pairs[:1], together=True)

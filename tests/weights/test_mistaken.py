@@ -161,7 +161,7 @@ def test_links_devices_and_folders(tmp_path: Path) -> None:
         ("dangling.safetensors", "is a link to gone.safetensors, which is not there; restore that file"),
         ("round.safetensors", "link"),
         ("folder.safetensors", "holds no model.safetensors|is a folder"),
-        ("pipe.safetensors", "is a device, a pipe or a socket, not a file of weights"),
+        ("pipe.safetensors", "is not a regular file but a pipe"),
         ("gone.safetensors", "there is no weights file"),
         (f"{'x' * 300}.safetensors", "name is too long"),
         ("a\0b.safetensors", "there is no weights file"),
