@@ -123,10 +123,13 @@ def build_network(spec: ModelSpec, config: Mapping[str, Any], seed: int = 0) -> 
     """Return the model of ``spec`` constructed with ``config``, with initial values that depend on ``seed`` alone.
 
     Raises:
+        MissingExtraError, DeviceError: what it requires is not there.
         OptionError: it does not take these options.
         PluginError: its factory cannot be imported, or makes something else.
     """
     models = registries().models
+    if "cuda" in spec.requires and not torch.cuda.is_available():
+        raise DeviceError(f"the model {spec.id!r} runs on a CUDA device only, and torch finds none; take another model")
     component, factory = registered(models, spec.id), import_target(models.entry(spec.id), "model")
     # Weights are loaded over the initial values; a fixed seed makes what they do not cover repeatable.
     with calling(component), torch.random.fork_rng(devices=[]):
