@@ -59,7 +59,7 @@ def load(name: str | Path, options: LoadOptions | None = None, **choices: Unpack
     notes: tuple[str, ...] = ()
     if any(True for _ in network.parameters()):
         if found is None:
-            raise WeightsError(f"the model {spec.id!r} comes without trained weights; pass weights=FILE")
+            raise WeightsError(_without_weights(network))
     else:
         _check_without_parameters(spec, device if asked.device != "auto" else None, dtype)
     if found is not None:
@@ -91,6 +91,16 @@ def loaded_model(model: str | Path | FusionModel, choices: Mapping[str, Any]) ->
             f"{', '.join(given)}: choices of fusekit.load, and this model is loaded already; choose where it is loaded"
         )
     return model
+
+
+def _without_weights(network: FusionModel) -> str:
+    """Say that a model has no weights, with the commands that make some."""
+    model = network.spec.id
+    ways = [f"'fusekit train FOLDER FOLDER --model {model} -o RUN'"]
+    # A class that knows key names of others has a checkpoint of others to convert.
+    if type(network).convert_state_dict.__func__ is not FusionModel.convert_state_dict.__func__:  # type: ignore[attr-defined]
+        ways.insert(0, f"'fusekit weights convert --model {model} PUBLISHED.pth -o FILE.safetensors'")
+    return f"the model {model!r} comes without trained weights; give --weights FILE, made by {' or '.join(ways)}"
 
 
 def _check_without_parameters(spec: ModelSpec, device: torch.device | None, dtype: torch.dtype) -> None:
