@@ -121,7 +121,8 @@ def test_the_fourier_convolution_is_a_convolution(size: tuple[int, int]) -> None
 
 @torch.inference_mode()
 def test_the_composed_form_follows_weights_and_statistics() -> None:
-    network, sources = trained().use_form("composed"), images(2, 2, 1, 16, 24)
+    network: Any = trained().use_form("composed")
+    sources = images(2, 2, 1, 16, 24)
     network.fuse(sources)
     network.decoder.layers[2].weight.mul_(2)
     network.mri.attention.convolutions.norm.running_mean.add_(0.3)

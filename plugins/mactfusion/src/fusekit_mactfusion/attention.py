@@ -81,12 +81,13 @@ class Attention(nn.Module):
         """Return what queries (B, H, W, C) find among keys and values (B, H, W, 2·C): (B, H, W, C)."""
         size = (query.shape[1], query.shape[2])
         cut, join = (to_grid, from_grid) if self.grid else (to_windows, from_windows)
-        heads = [_heads(cut(each)) for each in (query, *key_value.chunk(2, dim=3))]
+        q, k, v = (heads(cut(each)) for each in (query, *key_value.chunk(2, dim=3)))
         # With four axes torch takes its fast kernels.
         bias = self.offset_bias[self.offsets].permute(2, 0, 1)[None].contiguous()
-        found = F.scaled_dot_product_attention(*heads, attn_mask=bias, scale=SCALE)
+        found = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=SCALE)
         return join(found.transpose(1, 2).flatten(2), size)
 
 
-def _heads(tokens: Tensor) -> Tensor:
-    return tokens.unflatten(2, (HEADS, -1)).transpose(1, 2)
+def heads(tokens: Tensor) -> Tensor:
+    """Return tokens (n, 64, C) by heads: (n, heads, 64, C / heads)."""
+    return tokens.reshape(len(tokens), SIDE * SIDE, HEADS, -1).transpose(1, 2)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fusekit.extend import in_parallel
-from fusekit_mactfusion.attention import HEADS, SCALE, SIDE, Attention
+from fusekit_mactfusion.attention import SCALE, SIDE, Attention, heads
 
 
 class BandedAttention:
@@ -46,8 +46,8 @@ class BandedAttention:
             parts = F.linear(queries, *self.joint).chunk(3, dim=2)
         else:
             parts = (self.query(queries), *self.key_value(self.norm(other)).chunk(2, dim=2))
-        heads = [each.unflatten(2, (HEADS, -1)).transpose(1, 2) for each in parts]
-        found = F.scaled_dot_product_attention(*heads, attn_mask=self.bias, scale=SCALE)
+        q, k, v = (heads(each) for each in parts)
+        found = F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias, scale=SCALE)
         own = own + self.project(found.transpose(1, 2).flatten(2))
         return own + self.perceptron(own)
 

@@ -77,7 +77,7 @@ class _Branch:
 
     def __init__(self, branch: Branch) -> None:
         self.large = _Large(branch.large)
-        self.gradients = [_Gradient(each) for each in branch.gradients]
+        self.gradients = [_Gradient(each) for each in branch.gradients if isinstance(each, GradientBlock)]
         self.attention = _Self(branch.attention)
 
     def __call__(self, x: Tensor) -> Tensor:
