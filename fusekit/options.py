@@ -13,10 +13,13 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
+from fusekit.choices import parse_color, parse_range
 from fusekit.errors import OptionError, UnknownNameError
 
 #: The model that is taken where none is named.
 DEFAULT_MODEL = "ehdran"
+#: So many sources are fused without asking; more are more often a mistake than not, such as all slices of one folder.
+MOST_SOURCES = 4
 BIT_DEPTHS = {"8": "uint8", "16": "uint16", "float": "float32"}
 
 _Options = TypeVar("_Options")
@@ -30,6 +33,7 @@ def choice(
     name: str | None = None,
     metavar: str | None = None,
     choices: Sequence[str] | None = None,
+    commas: bool = True,
 ) -> Any:
     """Return the field of an option class.
 
@@ -39,11 +43,23 @@ def choice(
         name: of the command's option, where it is not the field's name; empty for a field that no command offers.
         metavar: what the command's help calls the value.
         choices: all values that there are.
+        commas: whether an option that takes several values also takes them with commas between.
     """
-    metadata = {"help": help, "name": name, "metavar": metavar, "choices": choices}
+    metadata = {"help": help, "name": name, "metavar": metavar, "choices": choices, "commas": commas}
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def matching() -> Any:
+    """Return the field for patterns of file names, which every command has that matches the images of folders."""
+    return choice(
+        (),
+        "What the names of one scene have in common: a pattern a folder, as '{}_CT', with {} for it and * for anything "
+        "else; repeatable. Whole names without extension by default.",
+        metavar="PATTERN",
+        commas=False,
+    )
 
 
 def documented(option_class: _Class) -> _Class:
@@ -59,7 +75,9 @@ class LoadOptions:
     """How `fusekit.load` loads a model, and what computes it."""
 
     weights: str | Path | None = choice(
-        None, "Weights: a tag, a safetensors file, a folder, or hub:OWNER/NAME[@REVISION]; the model's default without."
+        None,
+        "Weights: a tag, a safetensors file, a folder, a run of training, or hub:OWNER/NAME[@REVISION], any with "
+        "#sha256=DIGEST behind it; the model's default without.",
     )
     modality: str | Sequence[str] | None = choice(
         None,
@@ -93,13 +111,33 @@ class FuseOptions:
     rule_options: Mapping[str, Any] = choice(
         {}, "Option of the rule, by its name; repeatable.", name="rule-option", metavar="KEY=VALUE"
     )
+    range: Sequence[str] = choice(
+        (),
+        "Stored values of a source that are black and white: auto, dtype, data, percentile:1:99.5, LOW:HIGH, "
+        "window:CENTER:WIDTH, window:brain (bone, lung, …) or, with --pairs, folder; once for all sources, once a "
+        "source, or SOURCE=RANGE. auto without.",
+        metavar="RANGE",
+        commas=False,
+    )
+    invert: Sequence[str] = choice(
+        (), "Source whose black is white: its number from 1, its path or its role; repeatable.", metavar="SOURCE"
+    )
+    nan: str = choice(
+        "refuse",
+        "Values of floats that are no numbers, and masked ones: refuse, or background (the least value of the image).",
+        choices=("refuse", "background"),
+    )
     color: str = choice(
-        "keep", "Chroma: keep (that of the first source in colour), gray, or from:N (source N, counted from 1)."
+        "keep",
+        "keep (the chroma of the first source in colour), gray, from:N (of source N, counted from 1), hue (hue and "
+        "saturation kept where it becomes lighter), or overlay:MAP[:ALPHA[:N]] (a grey source through the colour map "
+        "hot, pet or rainbow).",
     )
     align: str = choice(
         "refuse", "Sources of other sizes: refuse, first (resample to the first one's), or a registered aligner."
     )
     bit_depth: str | None = choice(None, "8, 16 or float; the first source's by default.")
+    many: bool = choice(False, f"Fuse more than {MOST_SOURCES} sources into one image.")
     tile: str | int = choice(
         "auto", "auto (where the whole may take more than the memory), off, or the side of tiles, 16 pixels or more."
     )
@@ -117,9 +155,14 @@ class FuseOptions:
     )
 
     def __post_init__(self) -> None:
-        form = self.color.partition(":")
-        if self.color not in ("keep", "gray") and not (form[0] == "from" and form[2].isdigit() and int(form[2]) > 0):
-            raise OptionError(f"unknown color {self.color!r}; choose keep, gray or from:N with N counted from 1")
+        parse_color(self.color)
+        for name in ("range", "invert"):
+            if isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, (getattr(self, name),))
+        for text in self.range:
+            parse_range(str(text).rpartition("=")[2])
+        if self.nan not in ("refuse", "background"):
+            raise OptionError(f"unknown choice {self.nan!r} for nan; choose refuse or background")
         if self.bit_depth is not None and str(self.bit_depth) not in BIT_DEPTHS:
             raise OptionError(f"unknown bit depth {self.bit_depth!r}; choose {', '.join(BIT_DEPTHS)}")
         tile, memory = parse_tile(self.tile), parse_memory(self.memory)
@@ -140,8 +183,9 @@ class RunOptions:
     names: str | Path | None = choice(
         None, "With --pairs: fuse only these; a file with a name a line, or FILE.json#/key/key.", metavar="FILE"
     )
+    match: Sequence[str] = matching()
     record: bool = choice(True, "Write the record, OUT.json, beside the output.")
-    overwrite: bool = choice(False, "With --pairs: make again what is there already.")
+    overwrite: bool = choice(False, "Replace what is there already.")
     workers: int | None = choice(
         None, "With --pairs: sets fused at once, 1 or more; what suits the device by default.", metavar="NUMBER"
     )
@@ -173,9 +217,13 @@ class FuseChoices(TypedDict, total=False):
 
     rule: Any
     rule_options: Mapping[str, Any]
+    range: Sequence[str]
+    invert: Sequence[str]
+    nan: str
     color: str
     align: str
     bit_depth: str | None
+    many: bool
     tile: str | int
     memory: str | int | None
     roles: Mapping[str, str | int]
@@ -185,6 +233,7 @@ class RunChoices(TypedDict, total=False):
     """The fields of `RunOptions` as keywords."""
 
     names: str | Path | None
+    match: Sequence[str]
     record: bool
     overwrite: bool
     workers: int | None
@@ -266,6 +315,14 @@ _UNITS = {"": 1, "B": 1} | {
 }
 
 
+def whole_number(given: object) -> int | None:
+    """Return a whole number, or what a text of ASCII digits says; ``None`` for anything else and beyond 18 digits."""
+    if isinstance(given, int):
+        return int(given) if abs(given) < 10**18 else None
+    text = str(given).strip()
+    return int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text) else None
+
+
 def parse_memory(given: str | int | None) -> int | None:
     """Return a number of bytes: an integer, or a text such as ``2GiB``, ``1.5 GB`` or ``800MiB``.
 
@@ -274,7 +331,7 @@ def parse_memory(given: str | int | None) -> int | None:
     """
     if given is None:
         return None
-    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([KMGT]?i?B?)\s*", str(given), re.IGNORECASE)
+    found = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]{0,18})?)\s*([KMGT]?i?B?)\s*", str(given), re.IGNORECASE)
     units = {unit.lower(): size for unit, size in _UNITS.items()}
     unit = found[2].lower() if found else "?"
     unit = unit if unit.endswith("b") or not unit else f"{unit}b"
@@ -291,6 +348,7 @@ def parse_tile(given: str | int) -> str | int:
     """
     if given in ("auto", "off"):
         return given
-    if not str(given).isdigit() or int(given) < 16:
+    side = whole_number(given)
+    if side is None or side < 16:
         raise OptionError(f"{given!r} is no choice of tiles; choose auto, off, or a side of 16 pixels or more")
-    return int(given)
+    return side

@@ -49,15 +49,20 @@ LOADING: dict[str, Any] = {
 FUSING: dict[str, Any] = {
     "rule": "weighted",
     "rule_options": {"weights": [0.75, 0.25]},
+    "range": ("0:255", "percentile:1:99.5"),
+    "invert": ("2",),
+    "nan": "background",
     "color": "gray",
     "align": "first",
     "bit_depth": "16",
+    "many": True,
     "tile": 16,
     "memory": "1GiB",
     "roles": {"mri": 2, "ct": 1},
 }
 RUNNING: dict[str, Any] = {
     "names": "names.txt",
+    "match": ["{}", "{}"],
     "record": False,
     "overwrite": True,
     "workers": 2,
@@ -138,7 +143,7 @@ def test_commands_default_to_what_python_does() -> None:
         assert made_of(training_class, trained) == training_class()
     assert made_of(TrainingRun, trained, output=Path("run")) == TrainingRun(output=Path("run"))
     assert made_of(TrainingData, {**trained, "validation_series": ("2,10", "41")}, folders=[Path("ct")]) == (
-        TrainingData(folders=[Path("ct")], validation_series=["2", "10", "41"])
+        TrainingData(folders=[Path("ct")], validation_series=("2", "10", "41"))
     )
 
 
@@ -175,7 +180,8 @@ def test_each_choice_of_fusing_is_taken_and_recorded(model: FusionModel, monkeyp
         record = fused.record
         assert record["rule"] == {"name": FUSING["rule"], "options": FUSING["rule_options"]}
         for name in FUSING.keys() - {"rule", "rule_options"}:
-            assert record[name] == FUSING[name], name
+            wanted = FUSING[name]
+            assert record[name] == (list(wanted) if isinstance(wanted, tuple) else wanted), name
         assert fused.image.dtype == "uint16"
         assert record["tiles"]["side"] == [16, 16]
     # A keyword overrules the object.
@@ -263,7 +269,7 @@ def test_choices_that_cannot_apply_are_refused(model: FusionModel) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--overwrite"], "--overwrite is for the pairs of folders; add --pairs"),
+        (["--match", "{}", "--match", "{}"], "--match is for the pairs of folders; add --pairs"),
         (["--names", "names.txt", "--workers", "2"], "--names, --workers are for the pairs of folders"),
         (["--executor", "cluster"], "--executor is for the pairs of folders"),
         (["--pairs", "--executor", "cluster"], "unknown executor 'cluster'; known: serial, threads"),

@@ -1,4 +1,7 @@
-"""What only the user can settle: weights that were trained on something else, a rule that keeps one source."""
+"""What only the user can settle: weights that were trained on something else, a rule that keeps one source.
+
+And sources that may be others than those that are meant.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from fusekit.errors import Doubt
 from fusekit.fusing.run import Run
 from fusekit.images.image import Image
 from fusekit.models.base import FusionModel
+from fusekit.options import MOST_SOURCES
 from fusekit.registry.specs import alternatives, as_words, fits
 from fusekit.rules.base import FusionRule
 
@@ -44,6 +48,27 @@ def about_weights(model: FusionModel, images: Sequence[Image], modalities: Seque
 def _choices(model: FusionModel, name: str) -> str:
     others = [each.tag for each in model.spec.weights if f"{model.spec.id}.{each.tag}" != name]
     return f"; choose others by --weights ({', '.join(others)}, or a file)" if others else "; --weights takes others"
+
+
+def about_sources(images: Sequence[Image], many: bool) -> tuple[Doubt, ...]:
+    """Return the doubts whether the sources are those that are meant: many of them, or two that hold the same.
+
+    Args:
+        images: the sources.
+        many: whether more than `MOST_SOURCES` were asked for.
+    """
+    doubts = []
+    if len(images) > MOST_SOURCES and not many:
+        doubts.append(Doubt("number", f"{len(images)} sources become one image; --many says that this is meant"))
+    seen: dict[str, Image] = {}
+    for image in images:
+        digest = image.origin.sha256 if image.origin is not None else ""
+        other = seen.setdefault(digest, image) if digest else image
+        if other is not image:
+            text = f"{other.name} and {image.name} hold the same bytes, so one adds nothing to the other"
+            doubts.append(Doubt("copies", f"{text}; check the paths"))
+            break
+    return tuple(doubts)
 
 
 def shares(ran: Run) -> list[float] | None:

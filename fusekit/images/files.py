@@ -12,12 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from fusekit.errors import FusekitError, FusekitWarning, InputError, OutputError, PluginError, one_line
 from fusekit.images.formats.base import Format
 from fusekit.images.formats.raster import Raster
-from fusekit.images.image import DEPTHS, Image
+from fusekit.images.image import DEPTHS, Image, check_finite, with_background
 from fusekit.registry.contract import Component, calling, fault
 from fusekit.registry.discovery import BUILTIN_OWNER, registries
 from fusekit.registry.registry import Entry, import_target
@@ -32,8 +30,12 @@ class _Found(NamedTuple):
     format: Format
 
 
-def read_image(path: str | Path) -> Image:
+def read_image(path: str | Path, nan: str = "refuse") -> Image:
     """Read one image file, or a folder that is one series.
+
+    Args:
+        path: of it.
+        nan: whether values that are NaN or infinite are refused (``refuse``) or taken for ``background``.
 
     Raises:
         InputError: missing, empty, of no format that is registered, damaged, of several pages, too small, or with
@@ -44,7 +46,12 @@ def read_image(path: str | Path) -> Image:
     found = _reader_of(path, _start_of(path))
     with _blaming(found, f"cannot read {path}"):
         image = found.format.read(path)
-    return image if isinstance(found.format, Raster) else _checked(found, path, image)
+    if not isinstance(found.format, Raster):
+        image = _checked(found, path, image)
+    if nan == "background":
+        return with_background(image)
+    check_finite(image.pixels, image.name)
+    return image
 
 
 def write_image(path: Path, image: Image) -> None:
@@ -219,8 +226,6 @@ def _checked(found: _Found, path: Path, image: object) -> Image:
         raise fault(found.component, f"reads {path} as {given}", "read returns a fusekit.extend.Image")
     if image.depth not in DEPTHS:
         wrong = f"values of type {image.depth}; give {', '.join(DEPTHS)}"
-    elif image.depth == "float32" and not np.isfinite(image.pixels).all():
-        wrong = "values that are NaN or infinite; refuse the file by an InputError"
     elif image.origin is None or not image.origin.files:
         wrong = "no origin; give Origin((path,), digest, name)"
     elif min(image.size) < 2:

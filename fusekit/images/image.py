@@ -104,6 +104,7 @@ def from_pixels(
     grid: Grid | None = None,
     origin: Origin | None = None,
     notes: tuple[str, ...] = (),
+    finite: bool = True,
 ) -> Image:
     """Make an `Image` of whatever array a reader or a user gives.
 
@@ -117,6 +118,7 @@ def from_pixels(
         grid: where the values lie; ``None`` for a picture of which nothing more is known.
         origin: what it was read from.
         notes: what reading changed.
+        finite: whether values that are NaN or infinite are refused; a reader leaves that to who asked it to read.
 
     Raises:
         InputError: not an image of these shapes, fewer than two values along an axis, or values that are not finite.
@@ -127,14 +129,39 @@ def from_pixels(
     axes = 2 if grid is None else len(grid.shape)
     _check_shape(pixels, name, axes, color)
     pixels = _known_dtype(pixels, name, said)
-    if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
-        count = int(np.count_nonzero(~np.isfinite(pixels)))
-        raise InputError(f"{name} holds {count} values that are NaN or infinite; replace them before fusing")
+    if finite:
+        check_finite(pixels, name)
     if color is None:
         pixels = _flat_channels(pixels, said) if pixels.ndim > axes else pixels
         color = pixels.ndim > axes
     pixels = np.ascontiguousarray(pixels)
     return Image(pixels, color, grid or Grid(pixels.shape[:axes]), origin, tuple(said))
+
+
+def check_finite(pixels: Array, name: str) -> None:
+    """Raise `InputError` where values are NaN or infinite."""
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        count = int(np.count_nonzero(~np.isfinite(pixels)))
+        raise InputError(
+            f"{name} holds {count} values that are NaN or infinite; --nan background takes them for background, or "
+            "replace them"
+        )
+
+
+def with_background(image: Image) -> Image:
+    """Return an image whose values that are NaN or infinite are the least finite one: nothing then shows there.
+
+    Raises:
+        InputError: no value is finite.
+    """
+    finite = np.isfinite(image.pixels)
+    if finite.all():
+        return image
+    if not finite.any():
+        raise InputError(f"{image.name} holds no finite value; check the file")
+    pixels = np.where(finite, image.pixels, image.pixels[finite].min()).astype(image.pixels.dtype)
+    note = f"{int((~finite).sum())} values that are NaN or infinite taken for background"
+    return Image(pixels, image.color, image.grid, image.origin, (*image.notes, note))
 
 
 def _check_shape(pixels: Array, name: str, axes: int, color: bool | None) -> None:

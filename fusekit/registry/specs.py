@@ -60,7 +60,7 @@ def as_words(modalities: Sequence[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class WeightsSpec:
     """One set of trained weights of a model.
 
@@ -85,6 +85,9 @@ class WeightsSpec:
     summary: str = ""
     modalities: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"WeightsSpec({self.tag!r}, {f'hub:{self.hub}' if self.hub else self.file})"
+
     def __post_init__(self) -> None:
         words = [word for each in self.modalities for word in alternatives(each)]
         wrong = [word for word in words if modality_of(word) != word]
@@ -104,7 +107,7 @@ class WeightsSpec:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModelSpec:
     """The description under which a model is registered.
 
@@ -155,6 +158,10 @@ class ModelSpec:
     output: OutputPolicy = "clamp"
     licence: str = ""
     citation: str = ""
+
+    def __repr__(self) -> str:
+        weights = f", weights {', '.join(each.tag for each in self.weights)}" if self.weights else ""
+        return f"ModelSpec({self.id!r}, {self.rule_policy} rule{weights})"
 
     def __post_init__(self) -> None:
         choices = {

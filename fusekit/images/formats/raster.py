@@ -65,7 +65,8 @@ class Raster(Format):
             raise InputError(
                 f"{path} is a damaged {kind} file ({_first_line(error)}); restore it from the original"
             ) from error
-        return from_pixels(pixels, origin=Origin((path,), hashlib.sha256(data).hexdigest(), "raster"), notes=notes)
+        origin = Origin((path,), hashlib.sha256(data).hexdigest(), "raster")
+        return from_pixels(pixels, origin=origin, notes=notes, finite=False)
 
     def depths(self, extension: str) -> tuple[str, ...]:
         """Return the depths that files of this extension hold."""
