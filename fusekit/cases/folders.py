@@ -110,12 +110,10 @@ def output_name(case: Case, match: Sequence[str] = ()) -> str:
         case: of `matched`.
         match: the patterns that it was matched by.
     """
-    number = next((number for number, path in enumerate(case.sources) if path is not None), None)
-    if number is None:
-        return case.name
-    name = case.sources[number].name
-    whole = patterns_of(match, len(case.sources))[number] == WHOLE
-    return name if whole else f"{case.name}{extension_of(name)}"
+    for path, pattern in zip(case.sources, patterns_of(match, len(case.sources)), strict=True):
+        if path is not None:
+            return path.name if pattern == WHOLE else f"{case.name}{extension_of(path.name)}"
+    return case.name
 
 
 def check_distinct(folders: Sequence[Path], patterns: Sequence[Pattern] = ()) -> None:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from fusekit.cases.case import Case
 
 
+#: Lines of reasons that are shown for sets that failed.
+_MOST_REASONS = 20
+
+
 @click.command(cls=Command, short_help="Fuse images, or folders of them.")
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
@@ -169,9 +173,13 @@ def _fuse_folders(
         result_json(summary.as_dict())
     else:
         result(plain(summary.text(output)))
-    for reason, names in summary.reasons().items():
+    reasons = summary.reasons()
+    for reason, names in [*reasons.items()][:_MOST_REASONS]:
         who = names[0] if len(names) == 1 else f"{len(names)} sets ({some(names)})"
         say(f"{who}: {reason}")
+    if len(reasons) > _MOST_REASONS:
+        left = sum(map(len, [*reasons.values()][_MOST_REASONS:]))
+        say(f"and {left} more sets failed; --json tells of all")
     if summary.other_settings:
         warn(
             f"{len(summary.other_settings)} images that were there already, among them {summary.other_settings[0]}, "

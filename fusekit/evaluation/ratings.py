@@ -15,7 +15,7 @@ from fusekit.cases.splits import series_of
 from fusekit.errors import InputError, OptionError, one_line
 from fusekit.evaluation.rate import Rating, evaluate_detailed, metric_names
 from fusekit.evaluation.significance import holm, randomization_test
-from fusekit.machine.files import is_folder
+from fusekit.machine.files import check_reachable, is_folder
 from fusekit.registry.discovery import registries
 
 
@@ -143,6 +143,8 @@ def compare(
         InputError: files and folders are mixed, nothing matches, or a fused folder lacks an image that is asked for.
         UnknownNameError: there is no such metric.
     """
+    for path in (*sources, *fused.values()):
+        check_reachable(path)
     kinds = {is_folder(path) for path in (*sources, *fused.values())}
     if len(kinds) > 1:
         raise InputError("give files only, or folders only: sources and fused images are matched one by one")

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from fusekit.errors import OutputError
+from fusekit.errors import InputError, OutputError
 
 _PARTIAL = ".fusekit-partial"
 #: Seconds to wait for another process to put its files into a folder, which takes it milliseconds.
@@ -70,6 +70,14 @@ def stat_of(path: Path) -> os.stat_result | None:
 def is_folder(path: Path) -> bool:
     """Return whether there is a folder at ``path``; no, where that cannot be told."""
     return _is(path, stat.S_ISDIR)
+
+
+def check_reachable(path: Path) -> None:
+    """Raise `InputError` where it cannot be told what is at a path: a folder on the way may not be entered."""
+    try:
+        stat_of(path)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {why(error)}") from error
 
 
 def is_file(path: Path) -> bool:

@@ -15,6 +15,7 @@ from fusekit.errors import DeviceError, FusekitWarning, OptionError, PluginError
 from fusekit.machine.backends import check_name
 from fusekit.machine.devices import resolve_device, resolve_dtype
 from fusekit.machine.faults import in_our_words
+from fusekit.machine.threads import fit_torch_threads
 from fusekit.models.base import FusionModel
 from fusekit.models.locate import Located, locate
 from fusekit.models.provenance import Provenance
@@ -57,6 +58,7 @@ def load(
     """
     asked = overridden(LoadOptions, options, choices)
     check_name(asked.backend)
+    fit_torch_threads()
     located = locate(None if name is None else str(name), asked.weights, modalities_of(asked.modality))
     spec, found, _ = located
     device = resolve_device(asked.device)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fusekit.errors import OutputError, WeightsError
+from fusekit.errors import MachineError, OutputError, WeightsError
+from fusekit.machine.faults import as_ours
 from fusekit.machine.files import check_writable, same_file, sha256_of
 from fusekit.registry.discovery import registries
 from fusekit.registry.registry import import_target
@@ -39,8 +39,11 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             f"{path} is refused: it holds more than tensors, and reading it could run code ({_reason(error)}); "
             "ask its authors for a state dict"
         ) from error
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError, AttributeError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"{path} cannot be read as a checkpoint ({_reason(error)}); download it again") from error
+    # A damaged pickle makes its reader raise anything, IndexError and struct.error included.
+    except Exception as error:
+        ours = as_ours(error)
+        damaged = WeightsError(f"{path} cannot be read as a checkpoint ({_reason(error)}); download it again")
+        raise (ours if isinstance(ours, MachineError) else damaged) from error
     return _state_dict(loaded, path)
 
 

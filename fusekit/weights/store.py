@@ -12,7 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from fusekit.errors import WeightsError, memory_text
+from fusekit.errors import MachineError, WeightsError, memory_text
+from fusekit.machine.faults import as_ours
 from fusekit.machine.files import atomic_path
 from fusekit.machine.memory import available_bytes
 from fusekit.machine.parsing import parse_json
@@ -84,7 +85,8 @@ def _tensors(path: Path, prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
     # A dtype that the installed versions of safetensors and torch do not share is a KeyError or an AttributeError.
     except (SafetensorError, ValueError, OSError, KeyError, AttributeError, TypeError, RuntimeError) as error:
-        raise damaged(path, error) from error
+        ours = as_ours(error)
+        raise (ours if isinstance(ours, MachineError) else damaged(path, error)) from error
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -32,7 +33,7 @@ def _in_a_folder_of_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         write_texture(Path(name), seed)
 
 
-def fusekit_process(*arguments: str | bytes, code: int = 0, **more: str) -> subprocess.CompletedProcess[bytes]:
+def fusekit_process(*arguments: str | bytes, code: int = 0, **more: Any) -> subprocess.CompletedProcess[bytes]:
     """Run fusekit as a shell does, and check its exit code."""
     known = {key: value for key, value in os.environ.items() if not key.startswith(("LC_", "LANG", "PYTHONIO"))}
     done = subprocess.run(
@@ -58,7 +59,7 @@ def written(arguments: Sequence[str], encoding: str) -> tuple[int, bytes, bytes]
     for stream in (out, err):
         stream.flush()
     assert isinstance(stop.value.code, int)
-    return stop.value.code, out.buffer.getvalue(), err.buffer.getvalue()  # type: ignore[attr-defined]
+    return stop.value.code, out.buffer.getvalue(), err.buffer.getvalue()
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
@@ -73,9 +74,9 @@ def written(arguments: Sequence[str], encoding: str) -> tuple[int, bytes, bytes]
         "list --json",
         "list metrics",
         "weights verify",
-        "evaluate ct.png mri.png --fused ct.png",
-        "evaluate a b --fused a --fused b",
-        "evaluate ct.png mri.png --fused ct.png --json",
+        "evaluate ct.png mri.png --fused ct.png --metrics ssim,mse",
+        "evaluate a b --fused a --fused b --metrics ssim,mse",
+        "evaluate ct.png mri.png --fused ct.png --metrics ssim,mse --json",
         "fuse ct.png mri.png -o out.png --model pixel --json",
         "fuse --pairs a b -o out --model pixel",
     ],
@@ -91,7 +92,17 @@ def test_any_encoding_will_do(command: str, encoding: str) -> None:
 
 def test_signs_are_replaced_and_json_escapes_them() -> None:
     write_texture(Path("größe × Ω.png"), 3)
-    arguments = ["fuse", "größe × Ω.png", "mri.png", "-o", "größe × Ω out.png", "--model", "pixel", "--json"]
+    arguments = [
+        "fuse",
+        "größe × Ω.png",
+        "mri.png",
+        "-o",
+        "größe × Ω out.png",
+        "--model",
+        "pixel",
+        "--overwrite",
+        "--json",
+    ]
     for encoding in ENCODINGS:
         record = json.loads(written(arguments, encoding)[1].decode(encoding))
         assert record["fused"] == "größe × Ω out.png"
@@ -118,13 +129,15 @@ def test_a_process_in_a_narrow_encoding() -> None:
 def test_file_names_that_are_no_text() -> None:
     Path("ct.png").rename(os.fsdecode(b"ct\xff.png"))
     for more in ({}, {"PYTHONIOENCODING": "ascii"}):
-        given = ("fuse", b"ct\xff.png", "mri.png", "-o", b"out\xfe.png", "--model", "pixel")
+        given = ("fuse", b"ct\xff.png", "mri.png", "-o", b"out\xfe.png", "--model", "pixel", "--overwrite")
         assert fusekit_process(*given, **more).stdout == b"out\\udcfe.png\n"
         record = json.loads(fusekit_process(*given, "--json", **more).stdout)
         assert os.fsencode(record["sources"][0]["path"]) == b"ct\xff.png"
         beside = Path(os.fsdecode(b"out\xfe.png.json"))
         assert json.loads(beside.read_text(encoding="utf-8"))["sources"][0]["path"] == os.fsdecode(b"ct\xff.png")
-        assert fusekit_process("evaluate", b"ct\xff.png", "mri.png", "--fused", "mri.png", **more).stdout
+        assert fusekit_process(
+            "evaluate", b"ct\xff.png", "mri.png", "--fused", "mri.png", "--metrics", "mse", **more
+        ).stdout
 
 
 # --- text of others -------------------------------------------------------------------------------------------------
@@ -214,8 +227,8 @@ def test_names_of_files_are_shown_as_text(name: str) -> None:
         (["fuse", "--pairs", "a", "b", "-o", f"out{name}", "--model", "pixel"], 1),
         (["fuse", "ct.png", "mri.png", "-o", "out.png", "--model", name], 2),
         (["fuse", "ct.png", "mri.png", "-o", "out.png", "--weights", f"{name}.safetensors"], 2),
-        (["evaluate", f"{name}.png", "mri.png", "--fused", f"{name}.png"], 0),
-        (["evaluate", "ct.png", "mri.png", "--fused", f"{name}=ct.png", "--fused", "b=mri.png"], 0),
+        (["evaluate", f"{name}.png", "mri.png", "--fused", f"{name}.png", "--metrics", "mse"], 0),
+        (["evaluate", *PAIR, "--metrics", "mse", "--fused", f"{name}=ct.png", "--fused", "b=mri.png"], 0),
         (["evaluate", "ct.png", "mri.png", "--fused", f"{name}.no.png"], 2),
         (["list", name], 2),
         ([name], 2),
@@ -264,7 +277,7 @@ def test_every_command_has_the_common_options(command: str) -> None:
 
 
 def test_verbose_tells_what_was_done() -> None:
-    arguments = ["fuse", *PAIR, "-o", "out.png", "--rule", "max", "--tile", "16"]
+    arguments = ["fuse", *PAIR, "-o", "out.png", "--rule", "max", "--tile", "16", "--overwrite"]
     quiet, verbose = run_cli(arguments), run_cli(["-v", *arguments])
     assert (quiet.out, quiet.err) == ("out.png\n", "")
     assert verbose.out == quiet.out
@@ -285,7 +298,7 @@ def test_verbose_tells_what_was_done() -> None:
 
 
 def test_quiet_leaves_out_warnings_and_keeps_errors() -> None:
-    arguments = ["fuse", *PAIR, "-o", "out.png", "--edge", "sobel"]
+    arguments = ["fuse", *PAIR, "-o", "out.png", "--edge", "sobel", "--overwrite"]
     assert run_cli(arguments).err.startswith("fusekit: warning: ")
     assert run_cli([*arguments, "-q"]) == (0, "out.png\n", "")
     assert run_cli(["-q", *arguments]) == (0, "out.png\n", "")
@@ -369,7 +382,9 @@ def test_a_full_disk_behind_standard_output_is_told(command: str) -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("command", ["list", "list --json", "--help", "evaluate ct.png mri.png --fused ct.png"])
+@pytest.mark.parametrize(
+    "command", ["list", "list --json", "--help", "evaluate ct.png mri.png --fused ct.png --metrics mse"]
+)
 def test_a_reader_that_goes_is_no_error(command: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -398,7 +413,7 @@ def test_closed_handles_are_no_error() -> None:
 def test_long_work_is_seen_on_a_terminal_and_nowhere_else() -> None:
     for seed in (1, 2):
         write_texture(Path(f"large{seed}.png"), seed, 700, 700)
-    arguments = ["fuse", "large1.png", "large2.png", "-o", "out.png", "--rule", "l1", "--tile", "128"]
+    arguments = ["fuse", "large1.png", "large2.png", "-o", "out.png", "--rule", "l1", "--tile", "128", "--overwrite"]
     for more, seen in (([], True), (["-q"], False)):
         ours, theirs = pty.openpty()
         done = subprocess.Popen(

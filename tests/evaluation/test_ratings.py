@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers.cli import run_cli
 
-from fusekit.errors import InputError, PluginError
+from fusekit.errors import InputError, OptionError, PluginError
 from fusekit.evaluation.page import cases, difference_map, to_html
 from fusekit.evaluation.rate import evaluate
 from fusekit.evaluation.ratings import compare
@@ -112,6 +112,42 @@ def test_what_does_not_match(folders, tmp_path):
     (tmp_path / "names.txt").write_text("1.png\n3.png\n")
     with pytest.raises(InputError, match=r"lists 3, which .*good lacks"):
         compared(folders, names=str(tmp_path / "names.txt"))
+
+
+def test_folders_are_matched_by_patterns(folders, tmp_path):
+    plain = compared(folders)
+    for folder in ("a", "b", "bad"):
+        for path in (folders / folder).iterdir():
+            path.rename(path.with_stem(f"{path.stem}_{folder}"))
+    with pytest.raises(InputError, match=r"these match by --match '\{\}_a' --match '\{\}_b'"):
+        compared(folders)
+    # The fused images are called as what is common, or by patterns of their own.
+    one = compare([folders / "a", folders / "b"], {"good": folders / "good"}, METRICS, match=["{}_a", "{}_b"])
+    assert one.values("good", "psnr") == plain.values("good", "psnr")
+    both = compared(folders, match=["{}_a", "{}_b", "{}", "{}_bad"])
+    assert both.values("bad", "psnr") == plain.values("bad", "psnr")
+    with pytest.raises(OptionError, match="--match is given once for 2 folders"):
+        compared(folders, match=["{}_a", "{}_b", "{}"])
+    sources = [folders / "a" / "1_a.png", folders / "b" / "1_b.png"]
+    with pytest.raises(OptionError, match="leave it out, or give folders"):
+        compare(sources, {"good": folders / "good" / "1.png"}, METRICS, match=["{}", "{}"])
+    command = ["evaluate", folders / "a", folders / "b", "--match", "{}_a", "--match", "{}_b", "--metrics", "en"]
+    assert run_cli([*command, "--fused", folders / "good"]).code == 0
+
+
+def test_one_image_is_not_two_of_the_sources(folders):
+    source, fused = folders / "a" / "1.png", {"good": folders / "good" / "1.png"}
+    with pytest.raises(InputError, match=r"1\.png is given twice: an image has nothing to add to itself"):
+        compare([source, source], fused, METRICS)
+
+
+def test_methods_are_called_by_whole_names(folders):
+    (folders / "good").rename(folders / "v1.5")
+    (folders / "bad").rename(folders / "v1.6")
+    command = ["evaluate", folders / "a", folders / "b", "--fused", folders / "v1.5", "--fused", folders / "v1.6"]
+    code, out, err = run_cli([*command, "--metrics", "en", "--json"])
+    assert (code, err) == (0, "")
+    assert set(json.loads(out)["methods"]) == {"v1.5", "v1.6"}
 
 
 def test_difference_map(folders):
