@@ -18,6 +18,8 @@ from fusekit.errors import OptionError, UnknownNameError
 
 #: The model that is taken where none is named.
 DEFAULT_MODEL = "ehdran"
+#: The most pixels that an image may have unless more are allowed: 134 million.
+MAX_PIXELS = 1 << 27
 #: So many sources are fused without asking; more are more often a mistake than not, such as all slices of one folder.
 MOST_SOURCES = 4
 BIT_DEPTHS = {"8": "uint8", "16": "uint16", "float": "float32"}
@@ -153,6 +155,12 @@ class FuseOptions:
         name="role",
         metavar="ROLE=SOURCE",
     )
+    page: int | None = choice(
+        None, "Which image of files that hold several (stacks, animations), counted from 1.", metavar="NUMBER"
+    )
+    max_pixels: int = choice(
+        MAX_PIXELS, "The most pixels that an image file may have, checked before memory is taken.", metavar="NUMBER"
+    )
 
     def __post_init__(self) -> None:
         parse_color(self.color)
@@ -168,6 +176,7 @@ class FuseOptions:
         tile, memory = parse_tile(self.tile), parse_memory(self.memory)
         if tile == "off" and memory is not None:
             raise OptionError("memory decides when to fuse in tiles, and tile is off; leave one of the two out")
+        check_reading(self.page, self.max_pixels)
         check_mappings(self)
 
     def depth(self, of_first: str) -> str:
@@ -227,6 +236,8 @@ class FuseChoices(TypedDict, total=False):
     tile: str | int
     memory: str | int | None
     roles: Mapping[str, str | int]
+    page: int | None
+    max_pixels: int
 
 
 class RunChoices(TypedDict, total=False):
@@ -306,6 +317,13 @@ def check_mappings(options: Any) -> None:
     for each in fields(options):
         if each.default_factory is not MISSING and not isinstance(getattr(options, each.name), Mapping):
             raise OptionError(f"{each.name} takes a mapping of names to values, not {getattr(options, each.name)!r}")
+
+
+def check_reading(page: int | None, max_pixels: int) -> None:
+    """Raise `OptionError` for choices of how image files are read that cannot be: whole numbers of 1 or more."""
+    for name, number in (("page", page), ("max_pixels", max_pixels)):
+        if number is not None and (type(number) is not int or number < 1):
+            raise OptionError(f"{name} takes a whole number of 1 or more, not {number!r}")
 
 
 _UNITS = {"": 1, "B": 1} | {

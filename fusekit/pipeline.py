@@ -32,7 +32,7 @@ from fusekit.fusing.doubts import about_shares, about_sources, about_weights
 from fusekit.fusing.run import Run, run
 from fusekit.images.align import Aligned, aligned
 from fusekit.images.coloring import Coloring, choose_coloring, overlaid, painted
-from fusekit.images.files import read_image
+from fusekit.images.files import check_page, is_page, read_image
 from fusekit.images.image import Array, Image, from_pixels, with_background
 from fusekit.images.ranges import (
     Range,
@@ -49,7 +49,7 @@ from fusekit.images.rows import in_bands
 from fusekit.machine.faults import in_our_words
 from fusekit.models.base import FusionModel
 from fusekit.models.load import loaded_model
-from fusekit.options import FuseOptions, LoadOptions, overridden
+from fusekit.options import MAX_PIXELS, FuseOptions, LoadOptions, overridden
 from fusekit.record import about_record, make_record, save_with_record
 from fusekit.registry.specs import modalities_of
 from fusekit.rules.base import FusionRule
@@ -177,6 +177,7 @@ def fuse(
     rule = loaded.choose_rule(options.rule, options.rule_options)
     check_roles(loaded.spec, options.roles)
     prepared = prepare(sources, loaded, options)
+    check_page(options.page, prepared.paged)
     read_at = time.perf_counter()
     (ran,) = run(loaded, [prepared.units], rule, options)
     fused_at = time.perf_counter()
@@ -193,6 +194,7 @@ class Prepared(NamedTuple):
     Attributes:
         layout: the first source as it was given.
         aligned: the sources as they were read, on one grid.
+        paged: whether one of them is a page of a file that holds several.
         depth: to write.
         coloring: how the result is coloured.
         ranges: of each source.
@@ -204,6 +206,7 @@ class Prepared(NamedTuple):
 
     layout: Source
     aligned: Aligned
+    paged: bool
     depth: str
     coloring: Coloring
     ranges: list[Range]
@@ -227,7 +230,9 @@ def prepare(sources: Sequence[Source], model: FusionModel, options: FuseOptions)
     turned = inverted_sources(options.invert, sources, roles)
     turned = in_order_of_roles(model.spec, turned, roles)
     sources = in_order_of_roles(model.spec, sources, options.roles)
-    found = aligned([read(source, options.nan) for source in sources], options.align)
+    images = [read(source, options.nan, options.page, options.max_pixels) for source in sources]
+    paged = any(map(is_page, images))
+    found = aligned(images, options.align)
     images = found.images
     axes = len(images[0].size)
     if axes not in model.spec.dims:
@@ -250,7 +255,7 @@ def prepare(sources: Sequence[Source], model: FusionModel, options: FuseOptions)
         *coloring.doubts,
     )
     depth = options.depth(images[0].depth)
-    return Prepared(sources[0], found, depth, coloring, ranges, limits, units, modalities, doubts)
+    return Prepared(sources[0], found, paged, depth, coloring, ranges, limits, units, modalities, doubts)
 
 
 def finish(
@@ -295,15 +300,17 @@ def finish(
     return Fused(_in_layout_of(prepared.layout, stored), record, stored, doubts)
 
 
-def read(source: Source, nan: str = "refuse") -> Image:
+def read(source: Source, nan: str = "refuse", page: int | None = None, max_pixels: int = MAX_PIXELS) -> Image:
     """Return a path, array or tensor as an `Image`.
 
     Args:
         source: in colour, grey, or a masked array.
         nan: whether values that are NaN, infinite or masked are refused or taken for ``background``.
+        page: of a file, as `read_image` says.
+        max_pixels: likewise.
     """
     if isinstance(source, (str, Path)):
-        return read_image(source, nan)
+        return read_image(source, nan, page=page, max_pixels=max_pixels)
     pixels = _array_of(source) if isinstance(source, Tensor) else source
     notes: tuple[str, ...] = ()
     if isinstance(pixels, np.ma.MaskedArray):

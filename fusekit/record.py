@@ -196,6 +196,7 @@ def make_record(
         "many": options.many,
         "tile": options.tile,
         "memory": options.memory,
+        "max_pixels": options.max_pixels,
         "tiles": ran.tiles,
         "chroma_from": None if coloring.source is None else coloring.source + 1,
         **machine(model),
@@ -236,6 +237,7 @@ def settings(model: FusionModel, rule: FusionRule | None, options: FuseOptions) 
         "align": options.align,
         "bit_depth": None if options.bit_depth is None else str(options.bit_depth),
         "roles": dict(options.roles) or None,
+        "page": options.page,
     }
 
 

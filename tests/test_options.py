@@ -59,6 +59,8 @@ FUSING: dict[str, Any] = {
     "tile": 16,
     "memory": "1GiB",
     "roles": {"mri": 2, "ct": 1},
+    "page": 2,
+    "max_pixels": 40 * 40,
 }
 RUNNING: dict[str, Any] = {
     "names": "names.txt",
@@ -210,7 +212,7 @@ def test_each_choice_of_folders_is_taken_and_reported(folders: list[Path], model
 def test_an_unknown_choice_names_the_nearest(model: FusionModel, folders: list[Path]) -> None:
     for call in (
         lambda: fusekit.load("ehdran", devise="cpu"),  # type: ignore[call-arg]
-        lambda: fusekit.fuse([texture(1), texture(2)], model, devise="cpu"),  # type: ignore[call-arg]
+        lambda: fusekit.fuse([texture(1), texture(2)], model, devise="cpu"),  # type: ignore[call-overload]
         lambda: fusekit.fuse_folders(folders, "out", model, devise="cpu"),  # type: ignore[call-arg]
     ):
         with pytest.raises(UnknownNameError, match="unknown option 'devise'; did you mean 'device'"):
@@ -218,7 +220,7 @@ def test_an_unknown_choice_names_the_nearest(model: FusionModel, folders: list[P
     with pytest.raises(OptionError, match="unknown option 'optimize'"):
         fusekit.load("ehdran", optimize=False)  # type: ignore[call-arg]
     with pytest.raises(OptionError, match="options are given as FuseOptions or as keywords, not as 'mean'"):
-        fusekit.fuse([texture(1), texture(2)], model, "mean")  # type: ignore[arg-type]
+        fusekit.fuse([texture(1), texture(2)], model, "mean")  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("name", LOADING)

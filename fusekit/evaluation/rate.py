@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -73,6 +73,7 @@ def evaluate_detailed(
     fused: ImageLike,
     metrics: str | Sequence[str] | None = None,
     data_range: str | Sequence[str] = (),
+    report: Callable[[str], object] | None = None,
     said: set[str] | None = None,
 ) -> dict[str, Rating]:
     """Rate one fused image and tell each source's share; arguments and errors as for `evaluate`.
@@ -82,6 +83,7 @@ def evaluate_detailed(
         fused: as there.
         metrics: as there.
         data_range: as there.
+        report: called with the name of each metric that is about to be computed.
         said: kinds of doubts that were said already, of many images; they are not said again.
     """
     chosen = _build_metrics(metrics)
@@ -96,8 +98,13 @@ def evaluate_detailed(
         elif doubt.kind not in said:
             said.add(doubt.kind)
             warnings.warn(f"{doubt.text} (said once)", FusekitWarning, stacklevel=3)
+    ratings = {}
     with torch.no_grad():
-        return {name: _rate(name, metric, read.sources, read.fused) for name, metric in chosen.items()}
+        for name, metric in chosen.items():
+            if report is not None:
+                report(name)
+            ratings[name] = _rate(name, metric, read.sources, read.fused)
+    return ratings
 
 
 def read_luminance(given: ImageLike, role: str = "the image") -> Tensor:

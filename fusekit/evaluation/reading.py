@@ -20,6 +20,8 @@ from fusekit.record import read_record
 #: A path, an array (H, W) or (H, W, 3), or a tensor (H, W), (1, H, W) or (1, 1, H, W).
 ImageLike = str | Path | Array | Tensor
 _FUSED = "fused"
+#: Kinds of doubts about what is read.
+KINDS = ("bits", "range", "outliers", "fused")
 
 
 class Read(NamedTuple):
@@ -148,7 +150,7 @@ def _range_of_fused(
         f"is taken to lie on the range of source {alike[0] + 1}, {limits[0]:g} to {limits[1]:g}; --data-range "
         "fused=LOW:HIGH says otherwise"
     )
-    return limits, (Doubt("range of the fused image", text),)
+    return limits, (Doubt("fused", text),)
 
 
 def _tensor_pixels(tensor: Tensor, role: str) -> Array:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fusekit.errors import MachineError, OutputError, WeightsError
 from fusekit.machine.faults import as_ours
-from fusekit.machine.files import check_writable, same_file, sha256_of
+from fusekit.machine.files import check_regular, check_writable, same_file, sha256_of
 from fusekit.registry.discovery import registries
 from fusekit.registry.registry import import_target
 from fusekit.weights.store import fit_state_dict, read_tensors, save_weights
@@ -28,6 +28,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: the file is missing, damaged, holds anything that ``weights_only=True`` refuses, or no state dict.
     """
+    check_regular(path, WeightsError)
     if not path.is_file():
         raise WeightsError(f"there is no weights file {path}; check the path")
     if path.suffix == ".safetensors":

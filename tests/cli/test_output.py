@@ -382,9 +382,7 @@ def test_a_full_disk_behind_standard_output_is_told(command: str) -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(
-    "command", ["list", "list --json", "--help", "evaluate ct.png mri.png --fused ct.png --metrics mse"]
-)
+@pytest.mark.parametrize("command", ["list", "list --json", "--help", "evaluate ct.png mri.png --fused ct.png -q"])
 def test_a_reader_that_goes_is_no_error(command: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -407,6 +405,24 @@ def test_closed_handles_are_no_error() -> None:
     assert json.loads(Path("out.png.json").read_text(encoding="utf-8"))["model"]["name"] == "pixel"
 
 
+def on_a_terminal(*arguments: str) -> tuple[bytes, bytes]:
+    """Run fusekit with standard error on a terminal; return its standard output and what the terminal showed."""
+    ours, theirs = pty.openpty()
+    done = subprocess.Popen([sys.executable, "-m", "fusekit", *arguments], stdout=subprocess.PIPE, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    try:
+        while block := os.read(ours, 1 << 16):
+            shown += block
+    # So ends what a terminal gives on Linux.
+    except OSError:
+        pass
+    os.close(ours)
+    out, _ = done.communicate()
+    assert done.returncode == 0, shown
+    return out, shown
+
+
 @pytest.mark.process
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="terminals are those of POSIX")
@@ -415,20 +431,22 @@ def test_long_work_is_seen_on_a_terminal_and_nowhere_else() -> None:
         write_texture(Path(f"large{seed}.png"), seed, 700, 700)
     arguments = ["fuse", "large1.png", "large2.png", "-o", "out.png", "--rule", "l1", "--tile", "128", "--overwrite"]
     for more, seen in (([], True), (["-q"], False)):
-        ours, theirs = pty.openpty()
-        done = subprocess.Popen(
-            [sys.executable, "-m", "fusekit", *arguments, *more], stdout=subprocess.PIPE, stderr=theirs
-        )
-        os.close(theirs)
-        shown = b""
-        try:
-            while block := os.read(ours, 1 << 16):
-                shown += block
-        # So ends what a terminal gives on Linux.
-        except OSError:
-            pass
-        os.close(ours)
-        out, _ = done.communicate()
-        assert (done.returncode, out) == (0, b"out.png\n")
+        out, shown = on_a_terminal(*arguments, *more)
+        assert out == b"out.png\n"
         assert (b"tiles" in shown) == seen, shown
+    assert fusekit_process(*arguments).stderr == b""
+
+
+@pytest.mark.process
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="terminals are those of POSIX")
+def test_rating_and_drawing_are_seen_on_a_terminal_and_nowhere_else() -> None:
+    for number in (1, 2):
+        write_texture(Path(f"mine/{number}.png"), 7 + number)
+    arguments = ["evaluate", "a", "b", "--fused", "mine", "--metrics", "ssim", "--html", "page.html", "--overwrite"]
+    for more, seen in ((["--json"], True), (["--json", "-q"], False)):
+        out, shown = on_a_terminal(*arguments, *more)
+        assert json.loads(out)["images"] == ["1", "2"]
+        for work in (b"rating", b"drawing"):
+            assert (work in shown) == seen, shown
     assert fusekit_process(*arguments).stderr == b""

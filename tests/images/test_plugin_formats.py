@@ -14,7 +14,8 @@ import pytest
 from helpers.cli import texture, write_texture
 
 import fusekit
-from fusekit.cases.folders import images_in, stem_of
+from fusekit.cases.folders import images_in
+from fusekit.cases.patterns import stem_of
 from fusekit.errors import FusekitWarning, InputError, OutputError, PluginError
 from fusekit.extend import Format, Grid, Image, Origin, from_pixels
 from fusekit.images.files import check_format, read_image, write_image

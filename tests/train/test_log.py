@@ -11,7 +11,7 @@ import torch
 from helpers.cli import write_texture
 from helpers.training import IMAGES, SHORT, log_rows, make_trainer, training
 
-from fusekit.cli.output import ProgressBar
+from fusekit.cli.progress import ProgressBar
 from fusekit.errors import MissingExtraError, TrainingError
 from fusekit.train.log import CsvLog, TensorBoardLog
 from fusekit.train.recipe import Recipe

@@ -205,7 +205,10 @@ REFUSED = {
     "NaN": (float_tiff_with(np.nan), "holds 1 values that are NaN or infinite"),
     "infinity": (float_tiff_with(-np.inf), "holds 1 values that are NaN or infinite"),
     "beyond float32": (tiff_bytes(np.full((4, 4), 1e300)), "holds 16 values that are NaN or infinite"),
-    "pages": (tiff_bytes(np.stack([GREY, GREY]), photometric="minisblack"), "it holds 2 pages"),
+    "pages": (
+        tiff_bytes(np.stack([GREY, GREY]), photometric="minisblack"),
+        r"holds 2 pages; choose one by --page N \(1 to 2\)",
+    ),
     "complex": (tiff_bytes(GREY.astype(np.complex64)), "holds values of type complex64"),
 }
 
