@@ -322,7 +322,7 @@ def check_mappings(options: Any) -> None:
 def check_reading(page: int | None, max_pixels: int) -> None:
     """Raise `OptionError` for choices of how image files are read that cannot be: whole numbers of 1 or more."""
     for name, number in (("page", page), ("max_pixels", max_pixels)):
-        if number is not None and (type(number) is not int or number < 1):
+        if (number is None and name != "page") or (number is not None and (type(number) is not int or number < 1)):
             raise OptionError(f"{name} takes a whole number of 1 or more, not {number!r}")
 
 

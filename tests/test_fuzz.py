@@ -31,7 +31,8 @@ from fusekit.cli.signs import in_signs_of
 from fusekit.errors import FusekitError, FusekitWarning, one_line, plain
 from fusekit.images.files import read_image
 from fusekit.options import FuseOptions, RunOptions
-from fusekit.weights.store import read_metadata, read_tensors
+from fusekit.weights.metadata import read_metadata
+from fusekit.weights.store import read_tensors
 
 hypothesis = pytest.importorskip("hypothesis", reason="Hypothesis comes with the extra dev")
 given, st = hypothesis.given, pytest.importorskip("hypothesis.strategies")

@@ -74,9 +74,9 @@ def evaluate(
         check_not_a_source(path, [*sources, *methods.values()])
         check_writable(path, overwrite)
     command = shlex.join(["fusekit", *sys.argv[1:]])
-    comparison = matched_up(sources, methods, metrics.split(","), names, match)
+    comparison = matched_up(sources, methods, metrics.split(","), names, match, data_range)
     with ProgressBar("rating", comparison.steps) as bar:
-        rate_all(comparison, lambda done, image: bar.show(done, "rating", plain(image)), data_range)
+        rate_all(comparison, lambda done, image: bar.show(done, "rating", plain(image)))
         bar.show(comparison.steps, "rating")
     if csv_path is not None:
         write_text_atomically(csv_path, to_csv(comparison))

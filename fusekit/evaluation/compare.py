@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from fusekit.cases.case import Case, check_distinct_files
 from fusekit.cases.folders import image_files, images_in, matched
 from fusekit.cases.patterns import patterns_of, stem_of
@@ -14,11 +16,12 @@ from fusekit.cases.splits import series_of
 from fusekit.errors import FusekitWarning, InputError, OptionError, one_line
 from fusekit.evaluation.copying import TOLD_BY, Sharing, copying_of
 from fusekit.evaluation.left_out import LeftOut, left_out, nothing_in_common
-from fusekit.evaluation.rate import Rating, evaluate_detailed, metric_names
+from fusekit.evaluation.rate import Rating, build_metrics, metric_names, rate_tensors
 from fusekit.evaluation.ratings import Comparison
-from fusekit.evaluation.reading import KINDS
+from fusekit.evaluation.reading import Read, read_all
 from fusekit.machine.faults import in_our_words
 from fusekit.machine.files import check_reachable, is_folder
+from fusekit.metrics.base import Metric
 
 #: Told how many of `Comparison.steps` are done, and which image is being rated.
 Report = Callable[[int, str], None]
@@ -32,7 +35,7 @@ def compare(
     names: str | None = None,
     report: Report | None = None,
     match: Sequence[str] = (),
-    data_range: Sequence[str] = (),
+    data_range: str | Sequence[str] = (),
 ) -> Comparison:
     """Rate fused images against their sources: one set of files, or folders matched by file name.
 
@@ -53,8 +56,8 @@ def compare(
         OptionError: the patterns are none, or not one a folder.
         UnknownNameError: there is no such metric.
     """
-    comparison = matched_up(sources, fused, metrics, names, match)
-    rate_all(comparison, report, data_range)
+    comparison = matched_up(sources, fused, metrics, names, match, data_range)
+    rate_all(comparison, report)
     return comparison
 
 
@@ -64,6 +67,7 @@ def matched_up(
     metrics: str | Sequence[str] | None = None,
     names: str | None = None,
     match: Sequence[str] = (),
+    data_range: str | Sequence[str] = (),
 ) -> Comparison:
     """Return a comparison of which nothing is rated yet; arguments, errors and warnings as for `compare`."""
     for path in (*sources, *fused.values()):
@@ -72,6 +76,7 @@ def matched_up(
     if len(kinds) > 1:
         raise InputError("give files only, or folders only: sources and fused images are matched one by one")
     chosen = metric_names(metrics)
+    given = (data_range,) if isinstance(data_range, str) else tuple(data_range)
     if kinds == {False}:
         if match:
             raise OptionError("--match finds the images of folders that belong together; leave it out, or give folders")
@@ -80,28 +85,30 @@ def matched_up(
         roles = tuple(path.parent.name for path in sources)
         case = Case(name, tuple(sources), roles, series_of(name))
         paths = {method: {name: path} for method, path in fused.items()}
-        return Comparison(chosen, {name: case}, paths, LeftOut(1))
+        return Comparison(chosen, {name: case}, paths, LeftOut(1), given)
     comparison = _of_folders(sources, fused, chosen, names, match)
+    comparison.data_range = given
     for line, _ in comparison.left_out.told():
         warnings.warn(line, FusekitWarning, stacklevel=2)
     return comparison
 
 
-def rate_all(comparison: Comparison, report: Report | None = None, data_range: Sequence[str] = ()) -> None:
+def rate_all(comparison: Comparison, report: Report | None = None) -> None:
     """Rate what was matched up.
 
     Args:
         comparison: is filled.
         report: told of the progress, see `Report`.
-        data_range: as in `fusekit.evaluate`.
 
     Raises:
         InputError: no image could be rated.
+        PluginError: a metric cannot be imported or built.
+        WeightsError: a metric needs weights that are not there.
     """
+    metrics = build_metrics(comparison.computed)
     a_case = comparison.steps // len(comparison.cases)
-    said: set[str] = set()
     for number, image in enumerate(comparison.cases):
-        _rate_image(comparison, image, _counting(report, number * a_case, image), data_range, said)
+        _rate_image(comparison, image, metrics, _counting(report, number * a_case, image))
     if not comparison.images:
         first = next(iter(comparison.failed.items()), ("", "no image"))
         raise InputError(f"no image could be rated; {first[0]}: {first[1]}")
@@ -162,28 +169,40 @@ def _of_folders(
 
 
 def _rate_image(
-    comparison: Comparison, image: str, begun: Callable[[str], None], data_range: Sequence[str], said: set[str]
+    comparison: Comparison, image: str, metrics: Mapping[str, Metric], begun: Callable[[str], None]
 ) -> None:
     """Rate one image for all methods; if it fails for one, it is left out for all, so that means stay comparable."""
-    files, rows = comparison.cases[image].files, dict[str, dict[str, Rating]]()
+    files, rows = comparison.cases[image].files, dict[str, tuple[Read, dict[str, Rating]]]()
     for method in comparison.methods:
         try:
-            path = comparison.fused[method][image]
-            rows[method] = evaluate_detailed(files, path, comparison.computed, data_range, begun, said)
+            read = read_all(files, comparison.fused[method][image], comparison.data_range)
+            _say_doubts(comparison, read)
+            rows[method] = read, rate_tensors(read.sources, read.fused, metrics, begun)
         # A metric of a plugin may raise anything; the other images go on.
         except (Exception, SystemExit) as error:
             comparison.failed[image] = f"{method}: {one_line(error)}"
             return
-    # How alike the sources are; of their ranges all was said by now.
-    own = [text for text in data_range if not text.startswith("fused=")]
-    between = [
-        _of_each_source(evaluate_detailed(files, path, ["cc"], own, said={*said, *KINDS})["cc"]) for path in files
-    ]
-    for method, row in rows.items():
+    for method, (read, row) in rows.items():
         correlation, vif = (_of_each_source(row[name]) for name in TOLD_BY)
-        sharing: Sharing = {"copying": copying_of(correlation, between), "correlation": correlation, "vif": vif}
+        copying = copying_of(correlation, _between(read.sources, metrics["cc"]))
+        sharing: Sharing = {"copying": copying, "correlation": correlation, "vif": vif}
         comparison.sharing.setdefault(method, {})[image] = sharing
+        comparison.ranges.setdefault(method, {})[image] = read.ranges
         comparison.ratings.setdefault(method, {})[image] = {name: row[name] for name in comparison.metrics}
+
+
+def _say_doubts(comparison: Comparison, read: Read) -> None:
+    """Say what is in doubt of the ranges, each kind once, and keep it."""
+    for doubt in read.doubts:
+        if doubt.kind not in comparison.doubts:
+            comparison.doubts[doubt.kind] = doubt.text
+            once = " (said once)" if len(comparison.cases) > 1 else ""
+            warnings.warn(f"{doubt.text}{once}", FusekitWarning, stacklevel=4)
+
+
+def _between(sources: list[Tensor], correlation: Metric) -> list[list[float]]:
+    """Return the correlations of N sources with each other."""
+    return [_of_each_source(rate_tensors(sources, source, {"cc": correlation})["cc"]) for source in sources]
 
 
 def _of_each_source(rating: Rating) -> list[float]:

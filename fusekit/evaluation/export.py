@@ -30,6 +30,8 @@ def to_json(comparison: Comparison, command: str = "") -> str:
         "sources": comparison.sources,
         "images": comparison.images,
         "left_out": asdict(comparison.left_out),
+        "data_range": list(comparison.data_range),
+        "doubts": comparison.doubts,
         "methods": {method: _method(comparison, method) for method in comparison.methods},
         "p_values": {metric: comparison.significance(metric) for metric in comparison.metrics} if several else {},
         "p_values_worst": {
@@ -58,6 +60,7 @@ def _method(comparison: Comparison, method: str) -> dict[str, Any]:
         "std_worst": {metric: comparison.std(method, metric, "worst") for metric in metrics},
         "ratings": comparison.ratings[method],
         "sharing": comparison.sharing[method],
+        "ranges": {image: [list(each) for each in found] for image, found in comparison.ranges[method].items()},
     }
 
 

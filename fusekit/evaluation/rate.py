@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -73,37 +73,42 @@ def evaluate_detailed(
     fused: ImageLike,
     metrics: str | Sequence[str] | None = None,
     data_range: str | Sequence[str] = (),
-    report: Callable[[str], object] | None = None,
-    said: set[str] | None = None,
 ) -> dict[str, Rating]:
-    """Rate one fused image and tell each source's share; arguments and errors as for `evaluate`.
-
-    Args:
-        sources: as there.
-        fused: as there.
-        metrics: as there.
-        data_range: as there.
-        report: called with the name of each metric that is about to be computed.
-        said: kinds of doubts that were said already, of many images; they are not said again.
-    """
-    chosen = _build_metrics(metrics)
+    """Rate one fused image and tell each source's share; arguments and errors as for `evaluate`."""
+    chosen = build_metrics(metrics)
     if isinstance(sources, (str, Path, np.ndarray, Tensor)):
         raise InputError("the sources come as a list of images, one entry each, also where there is only one")
     if not sources:
         raise InputError("there is no source to evaluate against; give at least one")
     read = read_all(sources, fused, data_range)
     for doubt in read.doubts:
-        if said is None:
-            warnings.warn(doubt.text, FusekitWarning, stacklevel=3)
-        elif doubt.kind not in said:
-            said.add(doubt.kind)
-            warnings.warn(f"{doubt.text} (said once)", FusekitWarning, stacklevel=3)
+        warnings.warn(doubt.text, FusekitWarning, stacklevel=3)
+    return rate_tensors(read.sources, read.fused, chosen)
+
+
+def rate_tensors(
+    sources: list[Tensor],
+    fused: Tensor,
+    metrics: Mapping[str, Metric],
+    report: Callable[[str], object] | None = None,
+) -> dict[str, Rating]:
+    """Rate luminances (1, 1, H, W) of one size in [0, 1], float64.
+
+    Args:
+        sources: N ≥ 1.
+        fused: one.
+        metrics: built, by name.
+        report: called with the name of each metric that is about to be computed.
+
+    Raises:
+        PluginError: a metric fails, returns what its contract does not allow, or changes the images.
+    """
     ratings = {}
     with torch.no_grad():
-        for name, metric in chosen.items():
+        for name, metric in metrics.items():
             if report is not None:
                 report(name)
-            ratings[name] = _rate(name, metric, read.sources, read.fused)
+            ratings[name] = _rate(name, metric, sources, fused)
     return ratings
 
 
@@ -141,7 +146,8 @@ def arrow(metric: str) -> str:
     return {"higher": "↑", "lower": "↓"}[registries().metrics.entry(metric).details["direction"]]
 
 
-def _build_metrics(names: str | Sequence[str] | None) -> dict[str, Metric]:
+def build_metrics(names: str | Sequence[str] | None) -> dict[str, Metric]:
+    """Return built metrics by name; arguments and errors as for `metric_names`, and a `PluginError` of a bad one."""
     return {name: build_metric(name) for name in metric_names(names)}
 
 

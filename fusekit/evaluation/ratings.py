@@ -30,8 +30,11 @@ class Comparison:
         cases: image name → the case, whose sources it is rated against.
         fused: method → image name → path of the fused image.
         left_out: what there is and is not rated.
+        data_range: which stored values are black and white, as given to `fusekit.evaluate`.
         ratings: method → image name → metric → rating. All methods have the same images.
         sharing: method → image name → what the fused image has of each source.
+        ranges: method → image name → stored values that were black and white, of each source and the fused image.
+        doubts: kind → what of the ranges only the user can settle; the first of each kind.
         failed: image name → what is wrong with it; such images are left out for all methods.
     """
 
@@ -39,8 +42,11 @@ class Comparison:
     cases: dict[str, Case]
     fused: dict[str, dict[str, Path]]
     left_out: LeftOut
+    data_range: tuple[str, ...] = ()
     ratings: dict[str, dict[str, dict[str, Rating]]] = field(default_factory=dict)
     sharing: dict[str, dict[str, Sharing]] = field(default_factory=dict)
+    ranges: dict[str, dict[str, list[tuple[float, float]]]] = field(default_factory=dict)
+    doubts: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     # By metric and part, then by method: what takes long and is asked for by every report.
     _ranks: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict, init=False)

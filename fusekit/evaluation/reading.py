@@ -20,8 +20,6 @@ from fusekit.record import read_record
 #: A path, an array (H, W) or (H, W, 3), or a tensor (H, W), (1, H, W) or (1, 1, H, W).
 ImageLike = str | Path | Array | Tensor
 _FUSED = "fused"
-#: Kinds of doubts about what is read.
-KINDS = ("bits", "range", "outliers", "fused")
 
 
 class Read(NamedTuple):
@@ -30,12 +28,14 @@ class Read(NamedTuple):
     Attributes:
         sources: luminances (1, 1, H, W) in [0, 1], float64.
         fused: likewise.
-        ranges: stored values that became 0 and 1, of each source and then of the fused image.
+        images: the sources and then the fused image in stored values, inverted where the record says so.
+        ranges: stored values that became 0 and 1, of each of these.
         doubts: what of them only the user can settle.
     """
 
     sources: list[Tensor]
     fused: Tensor
+    images: list[Image]
     ranges: list[tuple[float, float]]
     doubts: tuple[Doubt, ...]
 
@@ -78,7 +78,7 @@ def read_all(sources: Sequence[ImageLike], fused: ImageLike, data_range: str | S
         doubts += found.doubts
     limits, more = _range_of_fused(result, of_fused, record, images, ranges)
     tensors = [to_tensor(image, each) for image, each in zip(images, ranges, strict=True)]
-    return Read(tensors, to_tensor(result, limits), [*ranges, limits], (*doubts, *more))
+    return Read(tensors, to_tensor(result, limits), [*images, result], [*ranges, limits], (*doubts, *more))
 
 
 def read_one(given: ImageLike, role: str, data_range: str = "") -> Image:

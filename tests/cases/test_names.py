@@ -140,10 +140,14 @@ def test_json_that_is_no_list(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX")
 def test_what_never_ends_is_no_list(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "names.txt")
-    with pytest.raises(InputError, match="it is a pipe; name a file"):
+    with pytest.raises(InputError, match=r"is not a regular file but a pipe \(FIFO\); name a file"):
         read_names(tmp_path / "names.txt")
     (tmp_path / "zero.txt").symlink_to("/dev/zero")
-    with pytest.raises(InputError, match="it has more than 64 MiB; name a text file"):
+    with pytest.raises(InputError, match="is not a regular file but a device; name a file"):
         read_names(tmp_path / "zero.txt")
+    with (tmp_path / "large.txt").open("wb") as file:
+        file.truncate((1 << 26) + 1)
+    with pytest.raises(InputError, match="it has more than 64 MiB; name a text file"):
+        read_names(tmp_path / "large.txt")
     with pytest.raises(InputError, match="its name is too long for the file system"):
         read_names(tmp_path / ("n" * 300))

@@ -232,7 +232,7 @@ def test_weights_that_are_damaged_or_of_another_model() -> None:
 
     save_weights(model := DILRAN(), Path("other.safetensors"), model.header)
     assert_refused(
-        ["ct.png", "mri.png", "-o", "out.png", "--weights", "other.safetensors"],
+        ["ct.png", "mri.png", "-o", "out.png", "--model", "ehdran", "--weights", "other.safetensors"],
         "other.safetensors holds weights of the model 'dilran', not of 'ehdran'",
     )
     shutil.copy("other.safetensors", "cut.safetensors")

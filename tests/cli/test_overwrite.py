@@ -141,7 +141,9 @@ def test_tables_and_pages_are_replaced_when_asked() -> None:
         assert run_cli([*command, "table", "--overwrite"]).code == 0
         assert Path("table").read_text() != FOREIGN
         assert_refused(run_cli([*command, "mri.png", "--overwrite"]), "the output mri.png is one of the sources")
-        assert_refused(run_cli([*command, "/dev/null", "--overwrite"]), "it is a device, a pipe or a socket")
+        assert_refused(
+            run_cli([*command, "/dev/null", "--overwrite"]), "it is not a regular file but a device; name a file"
+        )
     both = ["evaluate", "ct.png", "mri.png", "--fused", "ct.png", "--csv", "a", "--html", "a"]
     assert_refused(run_cli(both), "--csv and --html are both a; name two files")
 

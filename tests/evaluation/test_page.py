@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 import re
 import warnings
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from helpers.comparisons import write_folders
+from helpers.comparisons import mean, picture, write_folders
+from PIL import Image as Pillow
 
 from fusekit.errors import FusekitWarning
 from fusekit.evaluation.compare import compare
+from fusekit.evaluation.export import to_json
 from fusekit.evaluation.page import pictures, plots, tables
 from fusekit.evaluation.page.build import to_html
 from fusekit.evaluation.page.pictures import difference_map, shown
 from fusekit.evaluation.ratings import Comparison
-from fusekit.images.image import from_pixels
+from fusekit.images.files import write_image
+from fusekit.images.image import Array, from_pixels
 from fusekit.registry.discovery import registries
 
 METRICS = ["psnr", "en", "ssim"]
@@ -47,6 +53,14 @@ class Structure(HTMLParser):
     def handle_data(self, data):
         self.text.append(data)
 
+    @property
+    def pictures(self) -> list[str]:
+        return [attributes["src"] for tag, attributes in self.found if tag == "img" and "src" in attributes]
+
+
+def decoded(address: str) -> Array:
+    return np.asarray(Pillow.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))))
+
 
 def parsed(page: str) -> Structure:
     structure = Structure()
@@ -64,8 +78,48 @@ def compared(tmp_path, methods=("good", "noisy", "copy"), sources=2, metrics=MET
 
 
 def test_difference_map():
-    dark, bright = np.zeros((4, 4), np.uint8), np.full((4, 4), 200, np.uint8)
-    assert (difference_map(from_pixels(dark), from_pixels(bright)) == 200).all()
+    dark, bright = np.zeros((4, 4)), np.full((4, 4), 200 / 255)
+    assert (difference_map(dark, bright) == 200).all()
+    assert (difference_map(bright, dark) == 200).all()
+
+
+def test_pictures_show_the_range_that_was_rated(tmp_path):
+    """Twelve bits in sixteen are no darker than the same picture in eight, and floats are not cut at 1."""
+    eight = [picture(1), picture(2)]
+    pages = {}
+    for depth in ("eight", "twelve", "float"):
+        (tmp_path / depth).mkdir()
+        paths = [tmp_path / depth / f"{name}.tif" for name in ("a", "b", "f")]
+        for path, pixels in zip(paths, [*eight, mean(eight)], strict=True):
+            unit = pixels / 255
+            stored = {
+                "eight": pixels,
+                "twelve": np.rint(unit * 4095).astype(np.uint16),
+                "float": (unit * 2000 - 1000).astype(np.float32),
+            }[depth]
+            write_image(path, from_pixels(stored))
+        chosen = ["-1000:1000", "fused=-1000:1000"] if depth == "float" else []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FusekitWarning)
+            comparison = compare(paths[:2], {"f": paths[2]}, ["ssim"], data_range=chosen)
+        pages[depth] = [decoded(each) for each in parsed(to_html(comparison)).pictures]
+    for depth in ("twelve", "float"):
+        for ours, theirs in zip(pages[depth], pages["eight"], strict=True):
+            assert np.abs(ours.astype(int) - theirs).max() <= 1
+    # It is said, in JSON too.
+    assert comparison.ranges["f"]["f"] == [(-1000.0, 1000.0)] * 3
+    assert json.loads(to_json(comparison))["methods"]["f"]["ranges"]["f"] == [[-1000.0, 1000.0]] * 3
+    assert json.loads(to_json(comparison))["data_range"] == ["-1000:1000", "fused=-1000:1000"]
+
+
+def test_a_doubt_about_the_range_stands_on_the_page_and_in_json(tmp_path):
+    paths = [tmp_path / f"{name}.tif" for name in ("a", "b", "f")]
+    for path, seed in zip(paths, (1, 2, 3), strict=True):
+        write_image(path, from_pixels(picture(seed).astype(np.uint16) * 16))
+    with pytest.warns(FusekitWarning, match="is taken for 12 bits"):
+        comparison = compare(paths[:2], {"f": paths[2]}, ["ssim"])
+    assert "is taken for 12 bits" in to_html(comparison)
+    assert "is taken for 12 bits" in json.loads(to_json(comparison))["doubts"]["bits"]
 
 
 def test_the_page_loads_nothing(tmp_path):
@@ -86,8 +140,7 @@ def test_the_page_loads_nothing(tmp_path):
 def test_any_number_of_sources_and_methods(tmp_path, sources, methods):
     comparison = compared(tmp_path, methods, sources)
     structure = parsed(to_html(comparison))
-    images = [attributes for tag, attributes in structure.found if tag == "img" and "src" in attributes]
-    assert len(images) == 6 * (sources + len(methods) * (1 + sources))
+    assert len(structure.pictures) == 6 * (sources + len(methods) * (1 + sources))
     text = " ".join(structure.text)
     assert ("copying" in text) == (sources > 1)
     assert ("mean rank" in text) == (len(methods) > 1)
@@ -135,7 +188,7 @@ def test_names_are_text(tmp_path):
     comparison = compared(tmp_path, methods, names=NAMES[:2])
     old_images, names = list(comparison.cases), ["<b>one</b>", "</script>'\""]
     renamed = dict(zip(methods, NASTY, strict=True))
-    held: list[dict] = [comparison.fused, comparison.ratings, comparison.sharing]
+    held: list[dict] = [comparison.fused, comparison.ratings, comparison.sharing, comparison.ranges]
     for table in held:
         for method, name in renamed.items():
             table[name] = {new: table[method][old] for new, old in zip(names, old_images, strict=True)}

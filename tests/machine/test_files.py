@@ -109,8 +109,8 @@ def test_what_is_no_file_is_not_written_to(tmp_path: Path) -> None:
     (tmp_path / "device").symlink_to(os.devnull)
     (tmp_path / "round").symlink_to("round")
     for name, message in (
-        ("pipe", "it is a device, a pipe or a socket; name a file"),
-        ("device", "it is a device, a pipe or a socket; name a file"),
+        ("pipe", "it is not a regular file but a pipe .FIFO.; name a file"),
+        ("device", "it is not a regular file but a device; name a file"),
         ("round", "Too many levels of symbolic links"),
         ("n" * 300, "its name is too long for the file system; choose a shorter one"),
     ):

@@ -16,7 +16,8 @@ from fusekit.errors import MissingExtraError, TrainingError
 from fusekit.train.log import CsvLog, TensorBoardLog
 from fusekit.train.recipe import Recipe
 from fusekit.train.trainer import Trainer
-from fusekit.weights.store import read_metadata, read_tensors
+from fusekit.weights.metadata import read_metadata
+from fusekit.weights.store import read_tensors
 
 TINY: dict[str, Any] = {"encoder": "dran", "decoder": "conv3", "encoder_options": {"channels": 2}, "device": "cpu"}
 

@@ -121,6 +121,7 @@ def _left_out(comparison: Comparison) -> str:
         folded(f"{method} is nearly a copy of {source}: judge it by the values of the worse source", [])
         for method, source in comparison.copies().items()
     ]
+    lines += [folded(text, []) for text in comparison.doubts.values()]
     if comparison.failed:
         failed = [f"{name}: {why}" for name, why in comparison.failed.items()]
         lines.append(folded(f"{count_of(failed, 'case')} could not be rated", failed))

@@ -1,21 +1,24 @@
-"""The page's pictures: sources beside fused images under a curtain, differences, thumbnails; and how many of them."""
+"""The page's pictures: sources beside fused images under a curtain, differences, thumbnails; and how many of them.
+
+Black and white are the stored values that were black and white in rating.
+"""
 
 from __future__ import annotations
 
 import base64
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fusekit.evaluation.page.marks import escaped, note
 from fusekit.evaluation.ratings import Comparison
+from fusekit.evaluation.reading import Read, read_all
 from fusekit.evaluation.terminal import fixed
-from fusekit.images.color import luminance
 from fusekit.images.files import read_image
-from fusekit.images.image import Array, Image, full_scale
+from fusekit.images.image import Array, Image
 
 #: Longest side of a picture, in pixels: at most, and where there are so many that they would fill the page.
 _SIDES = (96, 1024)
@@ -108,7 +111,8 @@ def thumbnails(comparison: Comparison, which: Shown, report: Report | None = Non
         for method in comparison.methods:
             fused = read_image(comparison.fused[method][image])
             text = escaped(f"{image}: {method}")
-            source = _data_uri(_thinned(_eight_bit(fused), _THUMBNAIL), "jpeg")
+            pixels = eight_bit(fused, comparison.ranges[method][image][-1])
+            source = _data_uri(_thinned(pixels, _THUMBNAIL), "jpeg")
             drawn.append(f'<img alt="{text}" title="{text}" src="{source}">')
         figures.append(f"<figure><div>{''.join(drawn)}</div><figcaption>{escaped(image)}</figcaption></figure>")
     left = len(comparison.images) - len(which.worst)
@@ -120,26 +124,26 @@ def thumbnails(comparison: Comparison, which: Shown, report: Report | None = Non
 
 def _case(comparison: Comparison, image: str, which: Shown) -> str:
     """Return one case: the curtain, which a script fills, and its pictures."""
-    sources = {
-        name: read_image(path) for name, path in zip(comparison.sources, comparison.cases[image].files, strict=True)
+    files = comparison.cases[image].files
+    reads = {
+        method: read_all(files, comparison.fused[method][image], comparison.data_range) for method in comparison.methods
     }
-    groups = [_of_sources(sources, which.side)]
-    groups += [_of_method(comparison, image, method, sources, which.side) for method in comparison.methods]
+    groups = [_of_sources(comparison.sources, reads[comparison.methods[0]], which.side)]
+    groups += [_of_method(method, comparison.sources, read, which.side) for method, read in reads.items()]
     # The curtain opens on the worst fused image and the source that it serves worst.
-    method = which.worst[image][0]
-    right = len(sources) + comparison.methods.index(method) * (1 + len(sources))
+    count, method = len(files), which.worst[image][0]
+    right = count + comparison.methods.index(method) * (1 + count)
     served = [abs(each) for each in comparison.sharing[method][image]["correlation"]]
-    left = served.index(min(served))
     said = []
     for each in comparison.methods:
         copying = comparison.sharing[each][image]["copying"]
         more = "" if copying is None else f": copying {fixed(copying)}"
         worst = ", among its worst" if each in which.worst[image] and len(comparison.images) > 1 else ""
         said.append(f"{escaped(each)}{more}{worst}")
-    height, width = next(iter(sources.values())).size
+    height, width = reads[method].fused.shape[2:]
     return (
         f'<article class="case"><h3>{escaped(image)}</h3><p class="note">{"; ".join(said)}</p>'
-        f'<div class="pair">{_curtain(image, width / height, left, right)}'
+        f'<div class="pair">{_curtain(image, width / height, served.index(min(served)), right)}'
         f'<div class="strip">{"".join(groups)}</div></div></article>\n'
     )
 
@@ -157,19 +161,20 @@ def _curtain(image: str, ratio: float, left: int, right: int) -> str:
     )
 
 
-def _of_sources(sources: dict[str, Image], side: int) -> str:
+def _of_sources(names: Sequence[str], read: Read, side: int) -> str:
     """Return the sources in a row."""
-    return _row([_figure(_eight_bit(source), name, side) for name, source in sources.items()])
+    shown = zip(names, read.images, read.ranges, strict=False)
+    return _row([_figure(eight_bit(image, limits), name, side) for name, image, limits in shown])
 
 
-def _of_method(comparison: Comparison, image: str, method: str, sources: dict[str, Image], side: int) -> str:
+def _of_method(method: str, names: Sequence[str], read: Read, side: int) -> str:
     """Return in a row what a method made of a case, and its difference from each source."""
-    fused = read_image(comparison.fused[method][image])
+    fused = read.fused[0, 0].numpy()
     differences = [
-        _figure(difference_map(fused, source), f"|{method} − {name}|", side, "difference")
-        for name, source in sources.items()
+        _figure(difference_map(fused, source[0, 0].numpy()), f"|{method} − {name}|", side, "difference")
+        for name, source in zip(names, read.sources, strict=True)
     ]
-    return _row([_figure(_eight_bit(fused), method, side), *differences])
+    return _row([_figure(eight_bit(read.images[-1], read.ranges[-1]), method, side), *differences])
 
 
 def _row(figures: list[str]) -> str:
@@ -183,18 +188,15 @@ def _figure(pixels: Array, caption: str, side: int, style: str = "") -> str:
     return f'<figure{kind}><img alt="{text}" src="{picture}"><figcaption>{text}</figcaption></figure>'
 
 
-def difference_map(fused: Image, source: Image) -> Array:
-    """Return |fused − source| of the luminances, white for a difference of the whole range: (H, W) uint8."""
-    return np.abs(_gray(fused) - _gray(source)).clip(0, 255).round().astype(np.uint8)
+def difference_map(fused: Array, source: Array) -> Array:
+    """Return |fused − source| of two luminances (H, W) in [0, 1], white for a difference of the whole range: uint8."""
+    return np.rint(np.abs(fused - source) * 255).astype(np.uint8)
 
 
-def _gray(image: Image) -> Array:
-    unit = image.pixels.astype(np.float64) / full_scale(image.depth) * 255
-    return luminance(unit) if image.color else unit
-
-
-def _eight_bit(image: Image) -> Array:
-    return np.rint(image.pixels.astype(np.float64) / full_scale(image.depth) * 255).clip(0, 255).astype(np.uint8)
+def eight_bit(image: Image, limits: tuple[float, float]) -> Array:
+    """Return pixels (H, W) or (H, W, 3) as they are rated: the stored values of ``limits`` are black and white."""
+    low, high = limits
+    return np.rint((image.pixels.astype(np.float64) - low) / (high - low) * 255).clip(0, 255).astype(np.uint8)
 
 
 def _thinned(pixels: Array, side: int) -> Array:

@@ -1,8 +1,8 @@
 """How a picture is to be turned before it is looked at: TIFF's and EXIF's orientation tag, in XMP as well.
 
 Exif 2.32 (CIPA DC-008), 4.6.4 "Orientation": 1 as it is stored; 2 mirrored, left to right; 3 turned by half; 4
-mirrored, top to bottom; 5 rows and columns exchanged; 6 turned clockwise by a quarter; 7 exchanged and turned by half; 8
-turned the other way.
+mirrored, top to bottom; 5 rows and columns exchanged; 6 turned clockwise by a quarter; 7 exchanged and turned by half;
+8 turned the other way.
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ _MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _SEPARATED, _YCBCR = 0, 1, 2, 3, 5, 6
 #: Channels of each photometric interpretation that is read.
 _CHANNELS = {_MINISWHITE: 1, _MINISBLACK: 1, _RGB: 3, _PALETTE: 1, _SEPARATED: 4, _YCBCR: 3}
 _PREMULTIPLIED, _ALPHA = 1, 2
+#: SampleFormat of values whose type the writer did not know.
+_VOID = 4
 _ORIENTATION, _PHOTOMETRIC, _INKSET, _ICC = 274, 262, 332, 34675
 _COEFFICIENTS, _REFERENCE = 529, 532
 _BT601 = (0.299, 0.587, 0.114)
@@ -61,6 +63,7 @@ def decode(file: BinaryIO, page: int) -> Decoded:
         if extra:
             decoded = _with_alpha(found, decoded, photometric, extra[0], values[..., -1])
         orientation = found.tags.valueof(_ORIENTATION, 1)
+        notes += ["values of no stated type read as integers without sign"] * (found.sampleformat == _VOID)
     notes += [place.note] * bool(place.note) + ["ICC profile left alone"] * (_ICC in found.tags)
     orientation = orientation if isinstance(orientation, int) else 0
     return decoded._replace(orientation=int(orientation), notes=(*decoded.notes, *notes))
@@ -112,7 +115,8 @@ def _check_form(page: Any, photometric: int, alpha: bool) -> None:
         raise FormError(
             f"is compressed by {_called('COMPRESSION', page.compression)}; save it uncompressed or by deflate"
         )
-    if page.dtype is None or isinstance(page.bitspersample, tuple):
+    # Of packed integers the libraries unpack those of up to 16 bits.
+    if page.dtype is None or isinstance(page.bitspersample, tuple) or 16 < page.bitspersample < 32:
         raise FormError(
             f"holds values of {page.bitspersample} bits (SampleFormat {page.sampleformat}); save it as 8 or 16 bits, "
             "or as 32-bit floats"

@@ -15,7 +15,8 @@ _REDUCED, _MASK = 1, 4
 _IMAGEJ = re.compile(r"^images=([0-9]{1,9})\s*$", re.MULTILINE)
 _SHAPED = re.compile(r'(?:^\{"shape":\s*\[|^shape=\()([0-9,\s]+)[\])]')
 _TRUNCATED = re.compile(r'"truncated":\s*true')
-_UIC1, _UIC2, _NIH = 33628, 33629, 43314
+_NEW_SUBFILE, _SUBFILE, _UIC1, _UIC2, _NIH = 254, 255, 33628, 33629, 43314
+_MOST_TAGS = 4096
 
 
 class Place(NamedTuple):
@@ -38,19 +39,15 @@ def places(tiff: Any) -> list[Place]:
     Raises:
         ValueError: it ends before they do.
     """
-    chain = list(enumerate(tiff.pages))
-    if not chain:
-        raise ValueError("it has no directory")
-    if _next_of(tiff, chain[-1][1]):
-        raise ValueError("the chain of its directories is broken")
-    found: list[tuple[tuple[int, ...], Any]] = [((number,), page) for number, page in chain if _is_whole(page)]
+    chain = _chain(tiff)
+    found: list[tuple[int, ...]] = [(number,) for number, kind in enumerate(chain) if not kind & (_REDUCED | _MASK)]
     if not found:
-        parts = [(number, list(page.pages)) for number, page in chain if page.pages is not None]
-        found = [((n, m), page) for n, inner in parts for m, page in enumerate(inner) if _is_whole(page)]
+        parts = [(number, list(tiff.pages[number].pages or ())) for number in range(len(chain))]
+        found = [(n, m) for n, inner in parts for m, page in enumerate(inner) if not page.subfiletype & _REDUCED]
     if not found:
         note = "the file says that it is a reduced version of another image"
-        return [Place((number,), note=note) for number, _ in chain]
-    return [place for index, page in found for place in _planes(tiff, index, page, alone=len(found) == 1)]
+        return [Place((number,), note=note) for number in range(len(chain))]
+    return [place for index in found for place in _planes(tiff, index, alone=len(found) == 1)]
 
 
 def page_at(tiff: Any, place: Place) -> Any:
@@ -58,20 +55,20 @@ def page_at(tiff: Any, place: Place) -> Any:
 
     Where the planes are axes of the directory itself (``imagedepth``), its pixels are those of all planes.
     """
-    page = tiff.pages[place.index[0]]
-    if len(place.index) > 1:
-        page = page.pages[place.index[1]]
+    page = _page(tiff, place.index)
     if place.plane and page.imagedepth == 1:
         page.dataoffsets = tuple(offset + place.plane * page.nbytes for offset in page.dataoffsets)
     return page
 
 
-def _is_whole(page: Any) -> bool:
-    return not page.subfiletype & (_REDUCED | _MASK)
+def _page(tiff: Any, index: tuple[int, ...]) -> Any:
+    page = tiff.pages[index[0]]
+    return page if len(index) == 1 else page.pages[index[1]]
 
 
-def _planes(tiff: Any, index: tuple[int, ...], page: Any, *, alone: bool) -> list[Place]:
+def _planes(tiff: Any, index: tuple[int, ...], *, alone: bool) -> list[Place]:
     """Return a place for each plane that a directory tells of."""
+    page = _page(tiff, index)
     if page.imagedepth > 1:
         return [Place(index, plane) for plane in range(page.imagedepth)]
     said = _said(page, alone)
@@ -98,16 +95,46 @@ def _said(page: Any, alone: bool) -> int:
     if alone and _UIC1 in page.tags and _UIC2 in page.tags:
         return int(page.tags[_UIC2].count)
     header = page.tags.valueof(_NIH)
-    return int(header.get("NSlices", 1)) if alone and isinstance(header, dict) else 1
+    return int(header.get("nSlices", 1)) if alone and isinstance(header, dict) else 1
 
 
-def _next_of(tiff: Any, page: Any) -> int:
-    """Return the offset of the directory behind one, 0 where the chain ends."""
+def _chain(tiff: Any) -> list[int]:
+    """Return what kind of image each directory of the chain holds: NewSubfileType, or what SubfileType says of it.
+
+    Raises:
+        ValueError: the chain is broken, or leads back into itself.
+    """
     file, form = tiff.filehandle, tiff.tiff
+    found: dict[int, int] = {}
     try:
-        file.seek(page.offset)
-        (count,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
-        file.seek(page.offset + form.tagnosize + count * form.tagsize)
-        return int(struct.unpack(form.offsetformat, file.read(form.offsetsize))[0])
+        file.seek(4 if form.version == 42 else 8)
+        offset = _number(file, form.offsetformat)
+        while offset:
+            if offset in found:
+                raise ValueError("the chain of its directories leads back into itself")
+            file.seek(offset)
+            count = _number(file, form.tagnoformat)
+            if count > _MOST_TAGS:
+                raise ValueError(f"a directory of it says that it has {count} entries")
+            found[offset] = _kind(file.read(count * form.tagsize), form)
+            offset = _number(file, form.offsetformat)
     except struct.error as error:
-        raise ValueError("it ends within its directory") from error
+        raise ValueError("the chain of its directories is broken") from error
+    if not found:
+        raise ValueError("it has no directory")
+    return list(found.values())
+
+
+def _number(file: Any, form: str) -> int:
+    return int(struct.unpack(form, file.read(struct.calcsize(form)))[0])
+
+
+def _kind(entries: bytes, form: Any) -> int:
+    """Return the kind of image that a directory's entries tell."""
+    order, kinds = form.byteorder, {}
+    for start in range(0, len(entries), form.tagsize):
+        tag, kind = struct.unpack_from(order + "HH", entries, start)
+        if tag in (_NEW_SUBFILE, _SUBFILE):
+            at = start + form.tagsize - form.offsetsize
+            kinds[tag] = struct.unpack_from(order + ("H" if kind == 3 else "I"), entries, at)[0]
+    return int(kinds.get(_NEW_SUBFILE) or (_REDUCED if kinds.get(_SUBFILE) == 2 else 0))

@@ -142,6 +142,7 @@ def test_numbers_that_mean_nothing(tmp_path: Path, orientation: int) -> None:
         assert said == ([f"not turned, as its orientation tag means nothing ({orientation})"] if orientation else [])
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("exif", [b"", b"XX\0*", b"MM\0*\0\0\0\x08\0\xff", b"MM\0*\xff\xff\xff\xff"])
 def test_damaged_exif_is_noted(tmp_path: Path, exif: bytes) -> None:
     for data in (with_chunks(pillow_bytes(GREY, "PNG"), chunk(b"eXIf", exif)), jpeg_with(b"Exif\0\0" + exif)):

@@ -269,7 +269,8 @@ fusion methods, crops of them, and degenerate cases, {triples} in all; not every
 | stated | the published code deviates from its definition, or is no reference | the deviation that is stated |
 
 `fusekit bench calibration --golden DIR --markdown docs/calibration.md --overwrite` wrote this page with fusekit
-{version}, code `{code}`, torch {torch}. *Tolerance* is the greatest relative deviation allowed on any triple; the tests assert it.
+{version}, code `{code}`, torch {torch}.
+*Tolerance* is the greatest relative deviation allowed on any triple; the tests assert it.
 """
 
 
