@@ -14,8 +14,8 @@ from fusekit.errors import DeviceError, FusekitWarning, OptionError, RuleError, 
 from fusekit.models.base import FusionModel
 from fusekit.models.load import build_network
 from fusekit.rules.base import FusionRule
-from fusekit.weights.resolve import find_bundled
 from fusekit.weights.metadata import read_metadata
+from fusekit.weights.resolve import find_bundled
 from fusekit.weights.store import save_weights
 from fusekit_ehdran.model import DILRAN, EHDRAN
 

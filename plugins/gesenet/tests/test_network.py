@@ -141,7 +141,7 @@ def test_the_loss_is_least_for_the_best_image() -> None:
 
 def test_a_few_steps_lower_the_loss() -> None:
     torch.manual_seed(0)
-    network, sources = GeSeNet().eval(), images(2, 2, 1, 24, 24)
+    network, sources = GeSeNet().eval(), images(2, 1, 1, 24, 24)
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
     losses = []
     for _ in range(6):

@@ -1,16 +1,13 @@
-"""The model as users meet it: roles, refusals, sizes, colour, depth, and the command that trains it."""
+"""The model as users meet it: roles, refusals, sizes, colour, depth."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import fusekit
 from fusekit.extend import FusekitWarning, FusionModel, InputError, OptionError, RuleError, WeightsError
@@ -72,17 +69,3 @@ def test_odd_sizes_colour_and_sixteen_bits(network: FusionModel) -> None:
     deep = fusekit.fuse(pictures(33, 17, dtype=np.uint16), network, roles=roles)
     assert (deep.image.shape, deep.image.dtype) == ((33, 17), np.uint16)
     assert len(np.unique(deep.image)) > 256
-
-
-@pytest.mark.process
-def test_the_training_command_runs(tmp_path: Path) -> None:
-    for folder, pixels in zip(("ct", "mri"), pictures(36, 40), strict=True):
-        (tmp_path / folder).mkdir()
-        Image.fromarray(pixels).save(tmp_path / folder / "1001.png")
-    options = ["--model", "mactfusion", "--perceptual-weight", "0", "--steps", "2", "--batch", "1", "--crop", "32"]
-    command = [sys.executable, "-m", "fusekit", "train", "ct", "mri", *options, "-o", "run"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    header = (tmp_path / "run" / "log.csv").read_text(encoding="utf-8").splitlines()[0]
-    assert "intensity,structure,gradient" in header
-    network = fusekit.load(tmp_path / "run" / "weights.safetensors", device="cpu")
-    assert network.spec.id == "mactfusion"
