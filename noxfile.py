@@ -12,7 +12,7 @@ import nox
 
 OLDEST, NEWEST = "3.10", "3.13"
 EXTRAS = ".[train,bench]"
-TOOLS = ("pytest>=8.2", "pytest-xdist>=3.7", "hatchling>=1.26", "tomli>=2.0; python_version < '3.11'")
+TOOLS = ("pytest>=8.2", "pytest-xdist>=3.8", "hatchling>=1.26", "tomli>=2.0; python_version < '3.11'")
 PYTEST = ("python", "-m", "pytest", "-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")
 
 nox.options.default_venv_backend = "venv"

@@ -64,18 +64,20 @@ __all__ = [
     "load",
 ]
 
-__getattr__, __dir__ = hand_on(
-    __name__,
-    {
-        "batch.run": "fuse_folders",
-        "errors": "FusekitError",
-        "evaluation.rate": "evaluate",
-        "listing": (
-            "list_aligners list_commands list_decoders list_edges list_encoders list_executors list_formats "
-            "list_metrics list_models list_plugins list_rules list_tasks list_weights"
-        ),
-        "models.load": "load",
-        "options": "FuseOptions LoadOptions RunOptions",
-        "pipeline": "Fused fuse",
-    },
-)
+# A checker of types takes a name that is handed on by nobody for a mistake.
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = hand_on(
+        __name__,
+        {
+            "batch.run": "fuse_folders",
+            "errors": "FusekitError",
+            "evaluation.rate": "evaluate",
+            "listing": (
+                "list_aligners list_commands list_decoders list_edges list_encoders list_executors list_formats "
+                "list_metrics list_models list_plugins list_rules list_tasks list_weights"
+            ),
+            "models.load": "load",
+            "options": "FuseOptions LoadOptions RunOptions",
+            "pipeline": "Fused fuse",
+        },
+    )

@@ -7,6 +7,7 @@ error as one line on standard error and exits with code 2; Python users can catc
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -55,6 +56,10 @@ class TrainingError(FusekitError):
     """Training cannot start, resume or go on."""
 
 
+class MachineError(FusekitError):
+    """The system refuses: memory, threads, open files, room on the disk, permissions, names that are too long."""
+
+
 class UnknownNameError(OptionError):
     """A name is not in its registry; the message suggests the nearest ones."""
 
@@ -88,9 +93,38 @@ class Doubt(NamedTuple):
     text: str
 
 
+#: A message is cut in its middle beyond so many characters: its beginning names the file, its end the remedy.
+_MOST = 2000
+
+
+def plain(text: object) -> str:
+    """Return text as it may be shown to people: what would act on a terminal or break a line stands as ``\\x1b``.
+
+    Control characters, line ends, marks that turn the direction of writing, other invisible characters, and bytes of
+    file names that are no text, are replaced; blanks of other widths become blanks.
+    """
+    said = str(text)
+    if said.isprintable():
+        return said
+    return "".join(map(_visible, said))
+
+
+def _visible(character: str) -> str:
+    # Joiners are part of how some scripts are written.
+    if character.isprintable() or character in "\u200c\u200d":
+        return character
+    return " " if unicodedata.category(character) == "Zs" else character.encode("unicode_escape").decode()
+
+
 def one_line(error: BaseException) -> str:
     """Return the message of ``error`` on one line, with its type where the message is empty or not ours."""
-    text = " ".join(str(error).split())
+    try:
+        text = plain(" ".join(str(error).split()))
+    # Errors of others may fail to say what they are.
+    except Exception:
+        text = ""
+    if len(text) > _MOST:
+        text = f"{text[: _MOST // 2]} … {text[-_MOST // 2 :]}"
     if isinstance(error, FusekitError) and text:
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -104,3 +138,14 @@ def size_text(size: Sequence[int]) -> str:
 def memory_text(memory: float) -> str:
     """Return an amount of memory as people write it."""
     return f"{memory / 2**30:.2f} GiB" if memory >= 2**30 else f"{memory / 2**20:.0f} MiB"
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """Return the first of several names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def count_of(things: Sequence[object], noun: str) -> str:
+    """Return how many there are, as ``1 name`` or ``3 names``."""
+    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"

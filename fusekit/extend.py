@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fusekit.batch.executor import CaseFuser, Executor, Outcome, Work
     from fusekit.cases.case import Case
     from fusekit.cases.splits import Split
+    from fusekit.cli.output import Command, result, result_json
     from fusekit.edges.base import EdgeOperator, GradientOperator
     from fusekit.errors import (
         DeviceError,
@@ -73,6 +74,7 @@ __all__ = [
     "BoundRule",
     "Case",
     "CaseFuser",
+    "Command",
     "Decoder",
     "DeviceError",
     "EdgeOperator",
@@ -134,44 +136,48 @@ __all__ = [
     "pad_to_multiple",
     "plugin_api_version",
     "reach_of_parts",
+    "result",
+    "result_json",
     "triton_refusal",
     "weighted_sum",
     "windowed",
     "write_text_atomically",
 ]
 
-#: Where each name is defined; imported when it is asked for, so that a rule does not wait for metrics and executors.
-__getattr__, __dir__ = hand_on(
-    __name__,
-    {
-        "batch.executor": "CaseFuser Executor Outcome Work",
-        "cases.case": "Case",
-        "cases.splits": "Split",
-        "edges.base": "EdgeOperator GradientOperator",
-        "errors": (
-            "DeviceError FusekitError FusekitWarning InputError MissingExtraError OptionError OutputError "
-            "PluginError RuleError TrainingError WeightsError one_line"
-        ),
-        "evaluation.tasks": "Score Scores Task",
-        "images.align": "Aligner",
-        "images.formats.base": "Format",
-        "images.grid": "Grid",
-        "images.image": "Image Origin from_pixels",
-        "images.tiles": "Reach Tile",
-        "machine.allocator": "empty_maps keep_freed_memory",
-        "machine.backends": "interprets triton_refusal",
-        "machine.devices": "exact_float32",
-        "machine.files": "write_text_atomically",
-        "machine.probation": "KernelTrial",
-        "machine.threads": "in_parallel",
-        "metrics.base": "AllSourcesMetric FusedMetric Metric SharedWorkMetric SourceMetric TogetherMetric",
-        "metrics.build": "build_metric",
-        "metrics.windows": "gaussian windowed",
-        "models.base": "BoundRule EncoderDecoder FusionModel Joint",
-        "models.objectives": "Objectives",
-        "models.parts": "Decoder Encoder build_part build_rule reach_of_parts",
-        "models.shapes": "crop_to pad_to_multiple",
-        "rules.base": "FixedWeights FusionRule RuleResult Survey Weighing WeightedRule normalized weighted_sum",
-        "version": "code_version plugin_api_version",
-    },
-)
+if not TYPE_CHECKING:
+    # Where each name is defined; imported when it is asked for, so that a rule does not wait for metrics and executors.
+    __getattr__, __dir__ = hand_on(
+        __name__,
+        {
+            "batch.executor": "CaseFuser Executor Outcome Work",
+            "cases.case": "Case",
+            "cases.splits": "Split",
+            "cli.output": "Command result result_json",
+            "edges.base": "EdgeOperator GradientOperator",
+            "errors": (
+                "DeviceError FusekitError FusekitWarning InputError MissingExtraError OptionError OutputError "
+                "PluginError RuleError TrainingError WeightsError one_line"
+            ),
+            "evaluation.tasks": "Score Scores Task",
+            "images.align": "Aligner",
+            "images.formats.base": "Format",
+            "images.grid": "Grid",
+            "images.image": "Image Origin from_pixels",
+            "images.tiles": "Reach Tile",
+            "machine.allocator": "empty_maps keep_freed_memory",
+            "machine.backends": "interprets triton_refusal",
+            "machine.devices": "exact_float32",
+            "machine.files": "write_text_atomically",
+            "machine.probation": "KernelTrial",
+            "machine.threads": "in_parallel",
+            "metrics.base": "AllSourcesMetric FusedMetric Metric SharedWorkMetric SourceMetric TogetherMetric",
+            "metrics.build": "build_metric",
+            "metrics.windows": "gaussian windowed",
+            "models.base": "BoundRule EncoderDecoder FusionModel Joint",
+            "models.objectives": "Objectives",
+            "models.parts": "Decoder Encoder build_part build_rule reach_of_parts",
+            "models.shapes": "crop_to pad_to_multiple",
+            "rules.base": "FixedWeights FusionRule RuleResult Survey Weighing WeightedRule normalized weighted_sum",
+            "version": "code_version plugin_api_version",
+        },
+    )

@@ -17,6 +17,8 @@ from fusekit.errors import OptionError, UnknownNameError
 
 #: The model that is taken where none is named.
 DEFAULT_MODEL = "ehdran"
+#: So many sources are fused without asking; more are more often a mistake than not, such as all slices of one folder.
+MOST_SOURCES = 4
 BIT_DEPTHS = {"8": "uint8", "16": "uint16", "float": "float32"}
 
 _Options = TypeVar("_Options")
@@ -30,6 +32,7 @@ def choice(
     name: str | None = None,
     metavar: str | None = None,
     choices: Sequence[str] | None = None,
+    commas: bool = True,
 ) -> Any:
     """Return the field of an option class.
 
@@ -39,11 +42,23 @@ def choice(
         name: of the command's option, where it is not the field's name; empty for a field that no command offers.
         metavar: what the command's help calls the value.
         choices: all values that there are.
+        commas: whether an option that takes several values also takes them with commas between.
     """
-    metadata = {"help": help, "name": name, "metavar": metavar, "choices": choices}
+    metadata = {"help": help, "name": name, "metavar": metavar, "choices": choices, "commas": commas}
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def matching() -> Any:
+    """Return the field for patterns of file names, which every command has that matches the images of folders."""
+    return choice(
+        (),
+        "What the names of one scene have in common: a pattern a folder, as '{}_CT', with {} for it and * for anything "
+        "else; repeatable. Whole names without extension by default.",
+        metavar="PATTERN",
+        commas=False,
+    )
 
 
 def documented(option_class: _Class) -> _Class:
@@ -59,7 +74,9 @@ class LoadOptions:
     """How `fusekit.load` loads a model, and what computes it."""
 
     weights: str | Path | None = choice(
-        None, "Weights: a tag, a safetensors file, a folder, or hub:OWNER/NAME[@REVISION]; the model's default without."
+        None,
+        "Weights: a tag, a safetensors file, a folder, a run of training, or hub:OWNER/NAME[@REVISION], any with "
+        "#sha256=DIGEST behind it; the model's default without.",
     )
     modality: str | Sequence[str] | None = choice(
         None,
@@ -100,6 +117,7 @@ class FuseOptions:
         "refuse", "Sources of other sizes: refuse, first (resample to the first one's), or a registered aligner."
     )
     bit_depth: str | None = choice(None, "8, 16 or float; the first source's by default.")
+    many: bool = choice(False, f"Fuse more than {MOST_SOURCES} sources into one image.")
     tile: str | int = choice(
         "auto", "auto (where the whole may take more than the memory), off, or the side of tiles, 16 pixels or more."
     )
@@ -117,8 +135,8 @@ class FuseOptions:
     )
 
     def __post_init__(self) -> None:
-        form = self.color.partition(":")
-        if self.color not in ("keep", "gray") and not (form[0] == "from" and form[2].isdigit() and int(form[2]) > 0):
+        source, _, number = self.color.partition(":")
+        if self.color not in ("keep", "gray") and not (source == "from" and (whole_number(number) or 0) > 0):
             raise OptionError(f"unknown color {self.color!r}; choose keep, gray or from:N with N counted from 1")
         if self.bit_depth is not None and str(self.bit_depth) not in BIT_DEPTHS:
             raise OptionError(f"unknown bit depth {self.bit_depth!r}; choose {', '.join(BIT_DEPTHS)}")
@@ -140,8 +158,9 @@ class RunOptions:
     names: str | Path | None = choice(
         None, "With --pairs: fuse only these; a file with a name a line, or FILE.json#/key/key.", metavar="FILE"
     )
+    match: Sequence[str] = matching()
     record: bool = choice(True, "Write the record, OUT.json, beside the output.")
-    overwrite: bool = choice(False, "With --pairs: make again what is there already.")
+    overwrite: bool = choice(False, "Replace what is there already.")
     workers: int | None = choice(
         None, "With --pairs: sets fused at once, 1 or more; what suits the device by default.", metavar="NUMBER"
     )
@@ -176,6 +195,7 @@ class FuseChoices(TypedDict, total=False):
     color: str
     align: str
     bit_depth: str | None
+    many: bool
     tile: str | int
     memory: str | int | None
     roles: Mapping[str, str | int]
@@ -185,6 +205,7 @@ class RunChoices(TypedDict, total=False):
     """The fields of `RunOptions` as keywords."""
 
     names: str | Path | None
+    match: Sequence[str]
     record: bool
     overwrite: bool
     workers: int | None
@@ -266,6 +287,14 @@ _UNITS = {"": 1, "B": 1} | {
 }
 
 
+def whole_number(given: object) -> int | None:
+    """Return a whole number, or what a text of ASCII digits says; ``None`` for anything else and beyond 18 digits."""
+    if isinstance(given, int):
+        return int(given) if abs(given) < 10**18 else None
+    text = str(given).strip()
+    return int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text) else None
+
+
 def parse_memory(given: str | int | None) -> int | None:
     """Return a number of bytes: an integer, or a text such as ``2GiB``, ``1.5 GB`` or ``800MiB``.
 
@@ -274,7 +303,7 @@ def parse_memory(given: str | int | None) -> int | None:
     """
     if given is None:
         return None
-    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([KMGT]?i?B?)\s*", str(given), re.IGNORECASE)
+    found = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]{0,18})?)\s*([KMGT]?i?B?)\s*", str(given), re.IGNORECASE)
     units = {unit.lower(): size for unit, size in _UNITS.items()}
     unit = found[2].lower() if found else "?"
     unit = unit if unit.endswith("b") or not unit else f"{unit}b"
@@ -291,6 +320,7 @@ def parse_tile(given: str | int) -> str | int:
     """
     if given in ("auto", "off"):
         return given
-    if not str(given).isdigit() or int(given) < 16:
+    side = whole_number(given)
+    if side is None or side < 16:
         raise OptionError(f"{given!r} is no choice of tiles; choose auto, off, or a side of 16 pixels or more")
-    return int(given)
+    return side

@@ -16,17 +16,18 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fusekit.cases.case import check_distinct_files
 from fusekit.cases.roles import check_roles, in_order_of_roles, numbered
-from fusekit.errors import Doubt, FusekitWarning, InputError, OptionError
-from fusekit.fusing.doubts import about_shares, about_weights
+from fusekit.errors import Doubt, FusekitWarning, InputError, OptionError, size_text
+from fusekit.fusing.doubts import about_shares, about_sources, about_weights
 from fusekit.fusing.run import Run, run
 from fusekit.images import color as bt601
 from fusekit.images.align import Aligned, aligned
@@ -34,23 +35,31 @@ from fusekit.images.files import read_image
 from fusekit.images.image import Array, Image, from_pixels
 from fusekit.images.ranges import from_unit, luminance_of, output_to_unit, source_range, to_unit
 from fusekit.images.rows import in_bands
+from fusekit.machine.faults import in_our_words
 from fusekit.models.base import FusionModel
 from fusekit.models.load import loaded_model
-from fusekit.options import DEFAULT_MODEL, FuseOptions, LoadOptions, overridden
-from fusekit.record import make_record, save_with_record
+from fusekit.options import FuseOptions, LoadOptions, overridden
+from fusekit.record import about_record, make_record, save_with_record
 from fusekit.registry.specs import modalities_of
 from fusekit.rules.base import FusionRule
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from typing_extensions import TypeVar, Unpack
 
     from fusekit.options import Choices
+
+    # What is fused from paths and arrays is an array, from tensors a tensor.
+    Pixels = TypeVar("Pixels", default=Any, covariant=True)
+else:
+    from typing import TypeVar
+
+    Pixels = TypeVar("Pixels", covariant=True)
 
 Source: TypeAlias = "str | Path | Array | Tensor"
 
 
-@dataclass(frozen=True)
-class Fused:
+@dataclass(frozen=True, repr=False)
+class Fused(Generic[Pixels]):
     """A fused image and the record of how it came about: ``image, record = fusekit.fuse(...)`` unpacks the two.
 
     Attributes:
@@ -61,31 +70,84 @@ class Fused:
         doubts: what nobody but the user can settle; the record has their texts.
     """
 
-    image: Any
+    image: Pixels
     record: dict[str, Any]
-    stored: Image = field(repr=False)
+    stored: Image
     doubts: tuple[Doubt, ...] = ()
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.image, self.record))
 
-    def save(self, path: str | Path, *, record: bool = True) -> None:
-        """Write the image, and beside it ``PATH.json`` with the record; both atomically."""
-        save_with_record(Path(path), self.stored, self.record if record else None)
+    def __repr__(self) -> str:
+        rule = self.record["rule"]
+        by = f", rule {rule['name']!r}" if rule else ""
+        colour = "colour, " if self.stored.color else ""
+        return (
+            f"Fused({size_text(self.stored.size)}, {colour}{self.stored.depth}, {self.record['model']['name']!r}{by})"
+        )
+
+    def save(self, path: str | Path, *, record: bool = True, overwrite: bool = False) -> dict[str, Any]:
+        """Write the image, and beside it ``PATH.json`` with the record; both are there at the end, or neither.
+
+        Args:
+            path: the image's file; its extension chooses the format.
+            record: whether to write the record.
+            overwrite: whether to replace an image that is there already. What fusekit did not write beside it stays.
+
+        Returns:
+            the record as it is written, with the SHA-256 digest of the image's file.
+
+        Raises:
+            OutputError: something is there already, or the image cannot be written.
+        """
+        target = Path(path)
+        written = save_with_record(target, self.stored, self.record, beside=record, overwrite=overwrite)
+        for doubt in () if record else about_record(target):
+            warnings.warn(doubt.text, FusekitWarning, stacklevel=2)
+        return written
 
 
+@overload
 def fuse(
-    sources: Sequence[Source],
-    model: str | Path | FusionModel = DEFAULT_MODEL,
+    sources: Sequence[Tensor],
+    model: str | Path | FusionModel = ...,
     options: FuseOptions | None = None,
     **choices: Unpack[Choices],
-) -> Fused:
+) -> Fused[Tensor]: ...
+
+
+@overload
+def fuse(
+    sources: Sequence[str | Path | Array],
+    model: str | Path | FusionModel = ...,
+    options: FuseOptions | None = None,
+    **choices: Unpack[Choices],
+) -> Fused[Array]: ...
+
+
+@overload
+def fuse(
+    sources: Sequence[Source],
+    model: str | Path | FusionModel = ...,
+    options: FuseOptions | None = None,
+    **choices: Unpack[Choices],
+) -> Fused[Any]: ...
+
+
+@in_our_words
+def fuse(
+    sources: Sequence[Source],
+    model: str | Path | FusionModel | None = None,
+    options: FuseOptions | None = None,
+    **choices: Unpack[Choices],
+) -> Fused[Any]:
     """Fuse registered images of one scene into one: the steps of the data's way, one a line.
 
     Args:
         sources: two or more paths, arrays (H, W[, channels]) or tensors ([1, ]C, H, W) or (H, W); integers at their
             full range, floats preferably in [0, 1].
-        model: as `fusekit.load` takes it, or a model that it returned (then no choice of loading applies).
+        model: as `fusekit.load` takes it, or a model that it returned (then no choice of loading applies); by default
+            the one that the ``weights`` say, or else the default one.
         options: how to fuse.
         choices: fields of `FuseOptions`, which overrule ``options``, and of `LoadOptions`.
 
@@ -110,7 +172,7 @@ def fuse(
     seconds = {"read": read_at - started, "fuse": fused_at - read_at}
     fused = finish(prepared, loaded, rule, options, ran, seconds)
     for doubt in fused.doubts:
-        warnings.warn(doubt.text, FusekitWarning, stacklevel=2)
+        warnings.warn(doubt.text, FusekitWarning, stacklevel=3)
     return fused
 
 
@@ -144,6 +206,7 @@ def prepare(sources: Sequence[Source], model: FusionModel, options: FuseOptions)
     Raises:
         InputError: one cannot be read, the grids differ, or the model does not fuse images of so many axes.
     """
+    check_distinct_files(sources)
     modalities = said_modalities(model, len(sources))
     modalities = in_order_of_roles(model.spec, modalities, numbered(options.roles, sources))
     sources = in_order_of_roles(model.spec, sources, options.roles)
@@ -160,6 +223,7 @@ def prepare(sources: Sequence[Source], model: FusionModel, options: FuseOptions)
     chroma_of = chroma_source(images, options.color)
     units, limits = luminances(images, model)
     doubts = about_weights(model, images, [each for each in modalities if each])
+    doubts = (*about_sources(images, options.many), *doubts)
     return Prepared(sources[0], found, depth, chroma_of, limits, units, modalities, doubts)
 
 

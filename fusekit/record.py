@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,8 @@ from fusekit.fusing.run import Run
 from fusekit.images.align import Aligned
 from fusekit.images.files import check_format, encode_image
 from fusekit.images.image import Image
-from fusekit.machine.files import atomic_path, write_text_atomically
+from fusekit.machine.files import check_place, is_file, same_file, sha256_of, stat_of, why, write_together
+from fusekit.machine.parsing import read_json
 from fusekit.models.base import FusionModel
 from fusekit.models.describe import machine, versions
 from fusekit.options import FuseOptions, as_asked
@@ -26,29 +28,128 @@ def record_path(output: Path) -> Path:
     return output.with_name(output.name + ".json")
 
 
-def save_with_record(output: Path, fused: Image, record: Mapping[str, Any] | None) -> None:
+def save_with_record(
+    output: Path, fused: Image, record: Mapping[str, Any], *, beside: bool = True, overwrite: bool = False
+) -> dict[str, Any]:
     """Write image and record so that an image is never without its record: the record first, then the image.
 
+    Only what fusekit wrote is replaced or removed: a file in the record's place that is no record stays.
+
+    Args:
+        output: the image's file.
+        fused: the image.
+        record: of `make_record`.
+        beside: whether to write the record; without it the one of an image that was there before goes.
+        overwrite: whether to replace an image that is there already.
+
+    Returns:
+        the record with the SHA-256 digest of the image's file.
+
     Raises:
-        OutputError: the format does not hold the image, or the folder is not writable.
+        OutputError: the format does not hold the image, the folder is not writable, something is there that is to stay,
+            or the output is one of the sources.
     """
     check_format(output, fused.depth, fused.color, len(fused.size))
+    sources = [source["path"] for source in record["sources"] if source["path"] is not None]
+    check_output(output, sources, record=beside, overwrite=overwrite)
+    data = encode_image(fused, output)
+    whole = {**record, "output": {**record["output"], "sha256": hashlib.sha256(data).hexdigest()}}
+    text = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+
+    def last_word() -> None:
+        check_output(output, sources, record=beside, overwrite=overwrite)
+        if not beside and read_record(output) is not None:
+            record_path(output).unlink()
+
+    # Bytes of a file's name that are no UTF-8 stand in JSON as escapes.
+    files = {record_path(output): text.encode("utf-8", "backslashreplace")} if beside else {}
+    write_together({**files, output: data}, last_word)
+    return whole
+
+
+def check_output(output: Path, sources: Sequence[Any] = (), *, record: bool = True, overwrite: bool = False) -> None:
+    """Raise `OutputError` where an image, or its record, cannot be written because of what is there.
+
+    Args:
+        output: the image's file.
+        sources: those that are paths are never written to.
+        record: whether a record is to be written as well.
+        overwrite: whether an image that is there may be replaced.
+    """
+    check_not_a_source(output, sources)
+    check_place(output, overwrite)
     beside = record_path(output)
-    with atomic_path(output) as image:
-        image.write_bytes(encode_image(fused, output))
-        if record is None:
-            beside.unlink(missing_ok=True)
-            return
-        write_text_atomically(beside, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    try:
+        foreign = _is_foreign(beside)
+    except OSError as error:
+        if record:
+            raise OutputError(f"cannot write {beside}: {why(error)}, or leave the record out by --no-record") from error
+        return
+    if record and foreign:
+        check_place(beside)
+        raise OutputError(
+            f"cannot write {beside}: it is there already and is no record of fusekit, so it stays; name another "
+            "output, or leave the record out by --no-record"
+        )
+
+
+def about_record(output: Path) -> tuple[Doubt, ...]:
+    """Return the doubt about what stands in the place of a record that is not written, where it is none."""
+    beside = record_path(output)
+    try:
+        foreign = _is_foreign(beside)
+    except OSError:
+        return ()
+    if not foreign:
+        return ()
+    return (Doubt("record", f"{beside} is no record of fusekit and was left as it is; it does not tell of {output}"),)
+
+
+def _is_foreign(beside: Path) -> bool:
+    """Return whether something is at a record's path that fusekit did not write.
+
+    Raises:
+        OSError: that cannot be told.
+    """
+    return (stat_of(beside) is not None or beside.is_symlink()) and _read(beside) is None
 
 
 def read_record(output: Path) -> dict[str, Any] | None:
-    """Return the record beside ``output``, or ``None`` where there is no readable one."""
+    """Return the record beside ``output``, or ``None`` where there is none, or something that fusekit did not write."""
+    return _read(record_path(output))
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    if not is_file(path):
+        return None
     try:
-        record = json.loads(record_path(output).read_text(encoding="utf-8"))
+        record = read_json(path)
     except (OSError, ValueError):
         return None
-    return record if isinstance(record, dict) else None
+    return record if _is_record(record) else None
+
+
+def _is_record(value: Any) -> bool:
+    """Return whether a JSON value is what `make_record` made, of this version or an earlier one."""
+    parts = {"sources": list, "output": dict, "model": dict, "versions": dict}
+    if not isinstance(value, dict) or not all(isinstance(value.get(key), kind) for key, kind in parts.items()):
+        return False
+    return isinstance(value["versions"].get("fusekit"), str)
+
+
+def belongs_to(record: Mapping[str, Any], output: Path) -> bool:
+    """Return whether a record tells of the image beside it, and not of one that was never put in its place.
+
+    Records are written before images, and only where an image is the older one, as a killed process may leave them, is
+    its digest compared.
+    """
+    digest = record["output"].get("sha256")
+    try:
+        if digest is None or output.stat().st_mtime_ns >= record_path(output).stat().st_mtime_ns:
+            return True
+        return bool(sha256_of(output) == digest)
+    except OSError:
+        return False
 
 
 def make_record(
@@ -85,6 +186,7 @@ def make_record(
         "rule_weights": [each.as_dict() for each in ran.weights] if ran.weights else None,
         "rule_shares": None if found is None else [round(each, 4) for each in found],
         "rule_report": ran.report or None,
+        "many": options.many,
         "tile": options.tile,
         "memory": options.memory,
         "tiles": ran.tiles,
@@ -156,5 +258,5 @@ def _source(image: Image, limits: tuple[float, float], role: str | None, modalit
 def check_not_a_source(output: Path, sources: Sequence[Any]) -> None:
     """Raise `OutputError` if writing ``output`` would destroy one of the sources."""
     for source in sources:
-        if isinstance(source, (str, Path)) and output.exists() and Path(source).exists() and output.samefile(source):
+        if isinstance(source, (str, Path)) and same_file(output, Path(source)):
             raise OutputError(f"the output {output} is one of the sources; choose another name")

@@ -52,12 +52,14 @@ FUSING: dict[str, Any] = {
     "color": "gray",
     "align": "first",
     "bit_depth": "16",
+    "many": True,
     "tile": 16,
     "memory": "1GiB",
     "roles": {"mri": 2, "ct": 1},
 }
 RUNNING: dict[str, Any] = {
     "names": "names.txt",
+    "match": ["{}", "{}"],
     "record": False,
     "overwrite": True,
     "workers": 2,
@@ -138,7 +140,7 @@ def test_commands_default_to_what_python_does() -> None:
         assert made_of(training_class, trained) == training_class()
     assert made_of(TrainingRun, trained, output=Path("run")) == TrainingRun(output=Path("run"))
     assert made_of(TrainingData, {**trained, "validation_series": ("2,10", "41")}, folders=[Path("ct")]) == (
-        TrainingData(folders=[Path("ct")], validation_series=["2", "10", "41"])
+        TrainingData(folders=[Path("ct")], validation_series=("2", "10", "41"))
     )
 
 
@@ -263,7 +265,7 @@ def test_choices_that_cannot_apply_are_refused(model: FusionModel) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--overwrite"], "--overwrite is for the pairs of folders; add --pairs"),
+        (["--match", "{}", "--match", "{}"], "--match is for the pairs of folders; add --pairs"),
         (["--names", "names.txt", "--workers", "2"], "--names, --workers are for the pairs of folders"),
         (["--executor", "cluster"], "--executor is for the pairs of folders"),
         (["--pairs", "--executor", "cluster"], "unknown executor 'cluster'; known: serial, threads"),

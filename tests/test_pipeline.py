@@ -13,7 +13,7 @@ import torch
 from helpers.cli import texture, write_texture
 
 import fusekit
-from fusekit.errors import InputError, OptionError, RuleError
+from fusekit.errors import InputError, OptionError, OutputError, RuleError
 from fusekit.fusing.run import run
 from fusekit.images import color
 from fusekit.images.files import read_image
@@ -212,12 +212,12 @@ def test_all_the_weight_on_one_source_is_its_reconstruction(model: FusionModel) 
 
 def test_run_takes_luminances(model: FusionModel) -> None:
     units = [texture(seed, depth="float32") for seed in (1, 2)]
-    ((raw, weights, report, tiles),) = run(model, [units], model.choose_rule(None))
+    ((raw, weights, report, tiles),) = run(model, [units], model.choose_rule("sfnn"))
     assert raw.shape == (24, 20)
     assert weights is not None
     assert (report["norms"], tiles) == ("exact", None)
     expected = from_unit(output_to_unit(raw, "clamp"), "uint8", (0, 255))
-    assert np.abs(expected.astype(int) - fusekit.fuse([CT, MRI], model).image).max() <= 1
+    assert np.abs(expected.astype(int) - fusekit.fuse([CT, MRI], model, rule="sfnn").image).max() <= 1
 
 
 # --- the record --------------------------------------------------------------------------------------------------
@@ -253,9 +253,13 @@ def test_the_record_says_where_everything_came_from(tmp_path: Path, model: Fusio
 def test_saving_writes_image_and_record(tmp_path: Path, model: FusionModel) -> None:
     fused = fusekit.fuse([torch.from_numpy(CT)[None, None], PET], model)
     target = tmp_path / ("fused" * 20 + ".png")
-    fused.save(target)
+    written = fused.save(target)
     np.testing.assert_array_equal(read_image(target).pixels, fused.image[0].permute(1, 2, 0).numpy())
     record = target.with_name(target.name + ".json")
-    assert json.loads(record.read_text(encoding="utf-8")) == json.loads(json.dumps(fused.record))
-    fused.save(target, record=False)
+    assert json.loads(record.read_text(encoding="utf-8")) == json.loads(json.dumps(written))
+    digest = hashlib.sha256(target.read_bytes()).hexdigest()
+    assert written == {**fused.record, "output": {**fused.record["output"], "sha256": digest}}
+    with pytest.raises(OutputError, match="it is there already; --overwrite replaces it"):
+        fused.save(target, record=False)
+    fused.save(target, record=False, overwrite=True)
     assert list(tmp_path.iterdir()) == [target]

@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fusekit.cases.case import Case
-from fusekit.errors import Doubt, InputError, one_line
+from fusekit.errors import Doubt, InputError, OutputError, one_line
+from fusekit.machine.files import ignores_case, is_file
 from fusekit.registry.contract import Component, calling, fault, registered
 from fusekit.registry.discovery import registries
 
 if TYPE_CHECKING:
     from fusekit.models.base import FusionModel
     from fusekit.options import FuseOptions, LoadOptions
+    from fusekit.pipeline import Fused
     from fusekit.rules.base import FusionRule
 
 _KINDS = ("done", "skipped", "failed")
@@ -87,22 +89,46 @@ class CaseFuser:
             (ran,) = run(self.model, [prepared.units], self.rule, self.options)
             seconds = {"read": read_at - started, "fuse": time.perf_counter() - read_at}
             fused = finish(prepared, self.model, self.rule, self.options, ran, seconds)
-            fused.save(case.target, record=self.record)
+            return self.save(case, fused)
         # A model of a plugin may raise anything, SystemExit included; the other cases go on.
         except (Exception, SystemExit) as error:
             return failed(error)
-        return Outcome("done", doubts=fused.doubts)
 
     def skipped(self, case: Case) -> Outcome | None:
-        """Return the outcome of a case whose output is there already and is to stay, ``None`` of one to be fused."""
-        from fusekit.record import read_record
+        """Return the outcome of a case whose output is there already and is to stay, ``None`` of one to be fused.
+
+        Raises:
+            OutputError: what was fused could not be written, because of what is there.
+        """
+        from fusekit.record import belongs_to, check_output, read_record
 
         output = case.target
-        if self.overwrite or not output.exists():
+        if self.overwrite or not is_file(output):
+            check_output(output, case.sources, record=self.record, overwrite=self.overwrite)
             return None
         theirs = read_record(output)
-        same = theirs is None or all(theirs.get(key) == value for key, value in self._settings.items())
+        same = theirs is None or (
+            all(theirs.get(key) == value for key, value in self._settings.items()) and belongs_to(theirs, output)
+        )
         return Outcome("skipped", other_settings=not same)
+
+    def save(self, case: Case, fused: Fused) -> Outcome:
+        """Write what was fused of a case and return its outcome; a run beside this one may have been quicker.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        from fusekit.record import about_record, save_with_record
+
+        output = case.target
+        try:
+            save_with_record(output, fused.stored, fused.record, beside=self.record, overwrite=self.overwrite)
+        except OutputError:
+            skipped = self.skipped(case)
+            if skipped is None:
+                raise
+            return skipped
+        return Outcome("done", doubts=(*fused.doubts, *(() if self.record else about_record(output))))
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
@@ -126,7 +152,7 @@ def _unpickled(model: Any, *arguments: Any) -> CaseFuser:
 _loaded: dict[str, FusionModel] = {}
 
 
-def _load_again(name: str, options: LoadOptions) -> FusionModel:
+def _load_again(name: str | None, options: LoadOptions) -> FusionModel:
     """Load a model as it was loaded before, once a process."""
     from fusekit.models.load import load
 
@@ -233,12 +259,20 @@ def execute(
 
 
 def _check_outputs(cases: Sequence[Case]) -> None:
-    """Raise `InputError` where a case states no output, or that of another."""
+    """Raise `InputError` where a case states no output, or that of another, be it in other capitals."""
     seen: dict[Path, Case] = {}
+    folded: dict[Path, Case] = {}
     for case in cases:
-        other = seen.setdefault(case.target, case)
+        target = case.target
+        other = seen.setdefault(target, case)
         if other is not case:
-            raise InputError(f"the cases {other.name!r} and {case.name!r} are both to be written to {case.output}")
+            raise InputError(f"the cases {other.name!r} and {case.name!r} are both to be written to {target}")
+        other = folded.setdefault(target.with_name(target.name.casefold()), case)
+        if other is not case and ignores_case(target.parent):
+            raise InputError(
+                f"the cases {other.name!r} and {case.name!r} differ in capitals alone, and {target.parent} does not "
+                "tell these apart; rename one, or write to another drive"
+            )
 
 
 def _checked(component: Component, cases: Sequence[Case], outcomes: Any) -> dict[Case, Outcome]:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from fusekit.batch.executor import CaseFuser, Outcome, Work, execute
 from fusekit.cases.case import Case
-from fusekit.cases.folders import matched
+from fusekit.cases.folders import matched, output_name
 from fusekit.cases.roles import check_roles, numbered
 from fusekit.errors import FusekitWarning, InputError, OutputError
-from fusekit.machine.files import can_create_in, remove_stale_partials
+from fusekit.machine.faults import in_our_words
+from fusekit.machine.files import make_folder, remove_stale_partials, same_file
 from fusekit.models.base import FusionModel
 from fusekit.models.load import loaded_model
-from fusekit.options import DEFAULT_MODEL, FuseOptions, LoadOptions, RunOptions, as_asked, overridden
+from fusekit.options import FuseOptions, LoadOptions, RunOptions, as_asked, overridden
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from fusekit.options import FolderChoices
 
 
-@dataclass
+@dataclass(repr=False)
 class Summary:
     """How a run over folders went.
 
@@ -57,24 +58,39 @@ class Summary:
         for doubt in outcome.doubts:
             self.doubts.setdefault(doubt.kind, []).append(name)
 
+    def __repr__(self) -> str:
+        return f"Summary({self._counts()}{', interrupted' if self.interrupted else ''})"
+
+    def reasons(self) -> dict[str, list[str]]:
+        """Return the names of those that failed by the reason."""
+        found: dict[str, list[str]] = {}
+        for name, reason in self.failed.items():
+            found.setdefault(reason, []).append(name)
+        return found
+
     def as_dict(self) -> dict[str, Any]:
         """Return the summary as JSON-able data."""
         return dict(vars(self))
 
     def text(self, output: Path) -> str:
         """Return one line for people."""
+        return f"{output}: {self._counts()}"
+
+    def _counts(self) -> str:
         parts = [f"{len(self.done)} fused", f"{len(self.skipped)} there already", f"{len(self.failed)} failed"]
         parts += [f"{len(names)} with a doubt about {kind}" for kind, names in self.doubts.items()]
-        return f"{output}: {', '.join(part for part in parts if not part.startswith('0 ')) or 'nothing to do'}"
+        return ", ".join(part for part in parts if not part.startswith("0 ")) or "nothing to do"
 
 
-def find_cases(folders: Sequence[Path], output: Path, names: str | Path | None = None) -> list[Case]:
-    """Match the images of ``folders`` by name; each output is called as its first source."""
-    cases = []
-    for case in matched(folders, names):
-        present = next((path for path in case.sources if path is not None), None)
-        cases.append(replace(case, output=output / (present.name if present is not None else case.name)))
-    return cases
+def find_cases(
+    folders: Sequence[Path], output: Path, names: str | Path | None = None, match: Sequence[str] = ()
+) -> list[Case]:
+    """Match the images of ``folders``, as `fusekit.cases.folders.matched` does.
+
+    Each output is called as its first source; by patterns, as what the names have in common, with that one's extension.
+    """
+    found = matched(folders, names, match=match)
+    return [replace(case, output=output / output_name(case, match)) for case in found]
 
 
 def prepare_output(output: Path, folders: Sequence[Path]) -> None:
@@ -83,21 +99,17 @@ def prepare_output(output: Path, folders: Sequence[Path]) -> None:
     Raises:
         OutputError: it is one of the source folders, or cannot be made or written to.
     """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {output}: {error.strerror or error}") from error
-    if any(output.samefile(folder) for folder in folders):
+    if any(same_file(output, folder) for folder in folders):
         raise OutputError(f"the output folder {output} is one of the sources; choose another")
-    if not can_create_in(output):
-        raise OutputError(f"cannot write in the folder {output}: no permission")
+    make_folder(output)
     remove_stale_partials(output)
 
 
+@in_our_words
 def fuse_folders(
     folders: Sequence[str | Path],
     output: str | Path,
-    model: str | Path | FusionModel = DEFAULT_MODEL,
+    model: str | Path | FusionModel | None = None,
     options: FuseOptions | None = None,
     run: RunOptions | None = None,
     **choices: Unpack[FolderChoices],
@@ -107,7 +119,8 @@ def fuse_folders(
     Args:
         folders: two or more.
         output: folder to write to, made if need be.
-        model: as `fusekit.load` takes it, or a model that it returned (then no choice of loading applies).
+        model: as `fusekit.load` takes it, or a model that it returned (then no choice of loading applies); by default
+            the one that the ``weights`` say, or else the default one.
         options: how to fuse.
         run: how to go through the folders.
         choices: fields of `FuseOptions` and `RunOptions`, which overrule ``options`` and ``run``, and of `LoadOptions`.
@@ -124,7 +137,7 @@ def fuse_folders(
     if len(paths) < 2:
         raise InputError("fusing needs two or more folders")
     options = replace(options, roles=numbered(options.roles, paths))
-    cases = find_cases(paths, target, run.names)
+    cases = find_cases(paths, target, run.names, run.match)
     prepare_output(target, paths)
     return fuse_cases(cases, loaded_model(model, choices), options, run)
 

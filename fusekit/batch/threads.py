@@ -253,8 +253,7 @@ class _Scheduler:
         try:
             if isinstance(fused, BaseException):
                 raise fused
-            fused.save(self._cases[place].target, record=self._fuser.record)
-            outcome = Outcome("done", doubts=fused.doubts)
+            outcome = self._fuser.save(self._cases[place], fused)
         except _FAILURES as error:
             outcome = failed(error)
         self._finished(place, outcome)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fusekit.errors import InputError
+from fusekit.machine.files import stat_of
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Case:
             InputError: a folder lacks one.
         """
         lacking = [str(index) for index, path in enumerate(self.sources, start=1) if path is None]
+        if len(lacking) == len(self.sources) > 1:
+            raise InputError(f"in none of the {len(lacking)} folders")
         if lacking:
             raise InputError(f"missing from folder {', '.join(lacking)} of {len(self.sources)}")
         return tuple(path for path in self.sources if path is not None)
@@ -59,3 +64,17 @@ class Case:
         if self.output is None:
             raise InputError(f"the case {self.name!r} states no output; give it one")
         return self.output
+
+
+def check_distinct_files(sources: Sequence[Any]) -> None:
+    """Raise `InputError` where one file is two of the sources, by whatever path; what are no paths are not compared."""
+    seen: dict[tuple[int, int], Path] = {}
+    for path in (Path(source) for source in sources if isinstance(source, (str, Path))):
+        try:
+            there = stat_of(path)
+        except OSError:
+            continue
+        other = path if there is None else seen.setdefault((there.st_dev, there.st_ino), path)
+        if other is not path:
+            are = f"{path} is given twice" if path == other else f"{other} and {path} are one file"
+            raise InputError(f"{are}: an image has nothing to add to itself; name the image of another modality")

@@ -5,7 +5,6 @@ The format stands in ``docs/quality.md``; ``harvard.json`` beside this file desc
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -13,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from fusekit.cases.case import Case
-from fusekit.cases.folders import matched, read_names, stem_of
+from fusekit.cases.folders import images_in, matched
+from fusekit.cases.names import listed
+from fusekit.cases.patterns import patterns_of
 from fusekit.cases.splits import series_of
 from fusekit.errors import InputError, UnknownNameError
+from fusekit.machine.parsing import read_json
 
 _BUILT_IN = Path(__file__).with_name("harvard.json")
 
@@ -30,7 +32,8 @@ class Dataset:
         folders: one a source, in the order in which they are fused; colour is fused by its luminance.
         title: what tables call it.
         roles: what each folder shows, such as ``CT``; the folders' own names by default.
-        train: list of names for training, as `fusekit.cases.folders.read_names` takes it; all images by default.
+        match: pattern of the names in each folder, see `fusekit.cases.patterns.Pattern`; whole names by default.
+        train: list of names for training, as `fusekit.cases.names.read_names` takes it; all images by default.
         test: list of names for testing.
         test_folders: other folders that the test cases lie in, for a test set kept apart; all of their cases where
             ``test`` is not given.
@@ -46,6 +49,7 @@ class Dataset:
     folders: tuple[str, ...]
     title: str = ""
     roles: tuple[str, ...] = ()
+    match: tuple[str, ...] = ()
     train: str = ""
     test: str = ""
     test_folders: tuple[str, ...] = ()
@@ -66,7 +70,9 @@ class Dataset:
     def training_names(self) -> list[str]:
         """Return the names of the cases for training, without extension."""
         if self.train:
-            return [stem_of(name) for name in read_names(str(self.root / self.train))]
+            patterns = patterns_of(self.match, len(self.folders))
+            holdings = [images_in(*each) for each in zip(self.training_folders(), patterns, strict=True)]
+            return listed(str(self.root / self.train), holdings)
         return [case.name for case in self.all_cases()]
 
     def all_cases(self) -> list[Case]:
@@ -98,7 +104,7 @@ class Dataset:
 
     def _complete(self, folders: Sequence[Path], names: str | None) -> list[Case]:
         """Match folders and keep the complete cases; each listed one must be complete."""
-        found = matched(folders, names, roles=self.source_names, series=self.series_of)
+        found = matched(folders, names, match=self.match, roles=self.source_names, series=self.series_of)
         for case in found:
             if names is not None and not case.complete:
                 lacking = folders[case.sources.index(None)]
@@ -135,7 +141,7 @@ def read_datasets(root: Path, description: Path | None = None) -> dict[str, Data
     beside = root / "datasets.json"
     path = description or (beside if beside.is_file() else _BUILT_IN)
     try:
-        described = json.loads(path.read_text(encoding="utf-8"))
+        described = read_json(path)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read the description of datasets {path}: {error}") from error
     if not isinstance(described, dict) or not described:
@@ -165,7 +171,7 @@ def _dataset(name: str, root: Path, facts: Any, path: Path) -> Dataset:
             raise InputError(f"{path}: {key!r} of the dataset {name!r} is {value!r}, which is not of its type")
     if len(facts.get("folders", ())) < 2:
         raise InputError(f"{path}: the dataset {name!r} needs 'folders', two or more")
-    for key in ("roles", "test_folders"):
+    for key in ("roles", "match", "test_folders"):
         if facts.get(key) and len(facts[key]) != len(facts["folders"]):
             raise InputError(f"{path}: the dataset {name!r} needs as many {key!r} as 'folders'")
     _check_pattern(facts.get("series", ""), name, path)
@@ -174,7 +180,7 @@ def _dataset(name: str, root: Path, facts: Any, path: Path) -> Dataset:
 
 
 def _fits(key: str, value: Any) -> bool:
-    if key in ("folders", "roles", "test_folders"):
+    if key in ("folders", "roles", "match", "test_folders"):
         return isinstance(value, list) and all(isinstance(each, str) for each in value)
     if key == "draw":
         return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fusekit.errors import FusekitWarning, InputError, OptionError, UnknownNameError
+from fusekit.options import whole_number
 from fusekit.registry.specs import ModelSpec
 
 
@@ -48,8 +49,8 @@ def numbered(roles: Mapping[str, str | int], sources: Sequence[Any]) -> dict[str
     for role, source in roles.items():
         if Path(str(source)) in paths:
             number = paths.index(Path(str(source))) + 1
-        elif str(source).isdigit() and 1 <= int(source) <= len(sources):
-            number = int(source)
+        elif 1 <= (whole_number(source) or 0) <= len(sources):
+            number = whole_number(source) or 0
         else:
             raise OptionError(f"the role {role!r} is given to {source}, which is none of the {len(sources)} sources")
         if number in found.values():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import warnings
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fusekit.cli.output import Command, result
-from fusekit.errors import FusekitWarning, one_line
+from fusekit.cli.asked import asked
+from fusekit.cli.output import Command, result, result_json
+from fusekit.errors import FusekitWarning, one_line, plain
 from fusekit.registry.discovery import registries
 
 if TYPE_CHECKING:
@@ -31,19 +31,19 @@ def doctor(tracebacks: bool, as_json: bool) -> None:
 
     findings = diagnose()
     if as_json:
-        result(json.dumps(findings, indent=2, ensure_ascii=False))
+        result_json(findings)
         return
     for title in ("versions", "devices", "kernels", "plugins", "weights", "caches"):
         result(click.style(title, bold=True))
         for name, value in findings[title].items():
-            result(f"  {name:<24} {value}")
+            result(plain(f"  {name:<24} {value}"))
     result(click.style("problems", bold=True))
     for problem in findings["problems"] or ["none"]:
-        result(f"  {problem}")
-    if tracebacks:
+        result(plain(f"  {problem}"))
+    if tracebacks or asked.traceback:
         for name, trace in findings["tracebacks"].items():
-            result(click.style(f"traceback of the plugin {name}", bold=True))
-            result(trace)
+            result(click.style(plain(f"traceback of the plugin {name}"), bold=True))
+            result("\n".join(map(plain, trace.splitlines())))
 
 
 def diagnose() -> dict[str, Any]:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
+from fusekit.cli.options import options_of
 from fusekit.cli.output import Command, result, results
 from fusekit.errors import OptionError
+from fusekit.options import RunOptions
 
 
 @click.command(cls=Command, short_help="Rate fused images, and rank methods.")
@@ -15,6 +17,7 @@ from fusekit.errors import OptionError
 @click.option("--fused", multiple=True, required=True, metavar="[NAME=]PATH", help="Fused file or folder; repeatable.")
 @click.option("--metrics", default="standard", show_default=True, help="Ids or sets (standard, paper, all), by commas.")
 @click.option("--names", metavar="FILE", help="Only these images; a name a line, or FILE.json#/key/key.")
+@options_of(RunOptions, "match", "overwrite")
 @click.option("--per-source", is_flag=True, help="Show the worst source's value beside each metric.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON with every image's values.")
 @click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Write a row an image and method.")
@@ -24,6 +27,8 @@ def evaluate(
     fused: tuple[str, ...],
     metrics: str,
     names: str | None,
+    match: tuple[str, ...],
+    overwrite: bool,
     per_source: bool,
     as_json: bool,
     csv_path: Path | None,
@@ -39,18 +44,22 @@ def evaluate(
     from fusekit.evaluation.page import to_html
     from fusekit.evaluation.ratings import compare
     from fusekit.evaluation.terminal import print_comparison
-    from fusekit.machine.files import check_writable, write_text_atomically
+    from fusekit.machine.files import check_writable, is_folder, write_text_atomically
+    from fusekit.record import check_not_a_source
 
     methods = _named(fused)
     if per_source and as_json:
         raise OptionError(
             "--per-source is of the table; --json holds each source's values already, leave one of them out"
         )
-    if names is not None and not all(path.is_dir() for path in sources):
+    if names is not None and not all(is_folder(path) for path in sources):
         raise OptionError("--names chooses among the images of folders; leave it out, or give folders")
+    if csv_path is not None and csv_path == html_path:
+        raise OptionError(f"--csv and --html are both {csv_path}; name two files")
     for path in filter(None, (csv_path, html_path)):
-        check_writable(path)
-    comparison = compare(sources, methods, metrics.split(","), names)
+        check_not_a_source(path, [*sources, *methods.values()])
+        check_writable(path, overwrite)
+    comparison = compare(sources, methods, metrics.split(","), names, match=match)
     if csv_path is not None:
         write_text_atomically(csv_path, to_csv(comparison))
     if html_path is not None:
@@ -67,10 +76,14 @@ def evaluate(
 
 def _named(fused: tuple[str, ...]) -> dict[str, Path]:
     """Return method → path of ``NAME=PATH`` or ``PATH`` texts; a bare path is called as its last part."""
+    from fusekit.cases.patterns import stem_of
+    from fusekit.machine.files import is_file, is_folder
+
     methods: dict[str, Path] = {}
     for text in fused:
         name, separator, path = text.partition("=")
-        method, target = (name, Path(path)) if separator and not Path(text).exists() else (Path(text).stem, Path(text))
+        named = separator and not (is_file(Path(text)) or is_folder(Path(text)))
+        method, target = (name, Path(path)) if named else (stem_of(Path(text).name), Path(text))
         if method in methods:
             raise OptionError(f"two fused results are called {method!r}; name them: --fused NAME={target}")
         methods[method] = target

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from fusekit.cli.details import details
 from fusekit.cli.options import flag_of, made_of, model_option, options_of
-from fusekit.cli.output import Command, ProgressBar, result
+from fusekit.cli.output import Command, detail, result, result_json, say, warn
+from fusekit.cli.progress import ProgressBar
 from fusekit.cli.start import uncollected, wait_passively
-from fusekit.errors import InputError, OptionError
-from fusekit.options import BIT_DEPTHS, FuseOptions, LoadOptions, RunOptions, chosen_names
+from fusekit.errors import InputError, OptionError, plain, some
+from fusekit.machine.files import is_file, is_folder
+from fusekit.options import BIT_DEPTHS, MOST_SOURCES, FuseOptions, LoadOptions, RunOptions, chosen_names
 
 if TYPE_CHECKING:
     from fusekit.cases.case import Case
@@ -30,7 +33,9 @@ if TYPE_CHECKING:
 @options_of(FuseOptions)
 @options_of(RunOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print the record, or the summary of --pairs, as JSON.")
-def fuse(sources: tuple[Path, ...], output: Path, pairs: bool, model: str, as_json: bool, **choices: Any) -> None:
+def fuse(
+    sources: tuple[Path, ...], output: Path, pairs: bool, model: str | None, as_json: bool, **choices: Any
+) -> None:
     """Fuse two or more registered images: fusekit fuse A B [C …] -o OUT.
 
     \b
@@ -42,56 +47,83 @@ def fuse(sources: tuple[Path, ...], output: Path, pairs: bool, model: str, as_js
     options, run = made_of(FuseOptions, choices), made_of(RunOptions, choices)
     if not pairs:
         _refuse_choices_of_pairs(run)
-    if len(sources) < 2:
-        what = "folders" if pairs else "images"
-        raise InputError(f"fusing needs two or more {what}, and only {sources[0]} was given")
+    _check_number(sources, pairs, options.many)
     if pairs:
         _fuse_folders(sources, output, model, loading, options, run, as_json)
     else:
         with uncollected():
-            _fuse_files(sources, output, model, loading, options, run.record, as_json)
+            _fuse_files(sources, output, model, loading, options, run, as_json)
 
 
 def _refuse_choices_of_pairs(run: RunOptions) -> None:
     """Raise `OptionError` for choices that one set of sources has no use for."""
     flags = {each.name: flag_of(each) for each in fields(run)}
-    given = [str(flags[name]) for name in chosen_names(run) if name != "record"]
+    given = [str(flags[name]) for name in chosen_names(run) if name not in ("record", "overwrite")]
     if given:
         are = "is" if len(given) == 1 else "are"
         raise OptionError(f"{', '.join(given)} {are} for the pairs of folders; add --pairs, or leave it out")
 
 
+def _check_number(sources: Sequence[Path], pairs: bool, many: bool) -> None:
+    """Raise `InputError` for too few sources, and for so many that they are more likely a slip of the shell's ``*``."""
+    what = "folders" if pairs else "images"
+    if len(sources) < 2:
+        raise InputError(f"fusing needs two or more {what}, and only {sources[0]} was given")
+    if len(sources) > MOST_SOURCES and not many:
+        each = "each image would be made of as many" if pairs else "they would become one image"
+        remedy = "" if pairs else "to fuse the images of folders one by one, name the folders, with --pairs; "
+        raise InputError(
+            f"{len(sources)} {what} are given, {sources[0]} to {sources[-1]}, and {each}: {remedy}"
+            "if that is meant, add --many"
+        )
+
+
 def _fuse_files(
     sources: tuple[Path, ...],
     output: Path,
-    model: str,
+    model: str | None,
     loading: LoadOptions,
     options: FuseOptions,
-    record: bool,
+    run: RunOptions,
     as_json: bool,
 ) -> None:
     from fusekit.images.files import check_format
-    from fusekit.machine.files import check_writable
+    from fusekit.machine.files import check_writable, remove_stale_partials
     from fusekit.models.load import load
     from fusekit.pipeline import fuse
-    from fusekit.record import check_not_a_source
+    from fusekit.record import check_output
 
+    _check_kinds(sources, output)
     asked = BIT_DEPTHS[options.bit_depth] if options.bit_depth else None
     check_format(output, asked)
+    check_output(output, sources, record=run.record, overwrite=run.overwrite)
     check_writable(output)
-    check_not_a_source(output, sources)
-    fused = fuse(list(sources), load(model, loading), options)
-    fused.save(output, record=record)
+    remove_stale_partials(output.parent)
+    network = load(model, loading)
+    detail(f"loaded {network!r}")
+    fused = fuse(list(sources), network, options)
+    for line in details(fused.record):
+        detail(line)
+    record = fused.save(output, record=run.record, overwrite=run.overwrite)
     if as_json:
-        result(json.dumps({"fused": str(output), **fused.record}, indent=2, ensure_ascii=False))
+        result_json({"fused": str(output), **record})
     else:
-        result(output)
+        result(plain(output))
+
+
+def _check_kinds(sources: Sequence[Path], output: Path) -> None:
+    """Raise `InputError` where folders are given and an image of each cannot be meant, as for a series of slices."""
+    from fusekit.cases.patterns import extension_of
+
+    folders = [path for path in sources if is_folder(path)]
+    if len(folders) == len(sources) and not extension_of(output.name):
+        raise InputError(f"{folders[0]} and the other sources are folders; add --pairs to fuse their images one by one")
 
 
 def _fuse_folders(
     folders: tuple[Path, ...],
     output: Path,
-    model: str,
+    model: str | None,
     loading: LoadOptions,
     options: FuseOptions,
     run: RunOptions,
@@ -101,30 +133,35 @@ def _fuse_folders(
     from fusekit.cases.roles import numbered
     from fusekit.models.load import load
 
+    files = [path for path in folders if is_file(path)]
+    if files:
+        raise InputError(f"{files[0]} is a file, and --pairs takes folders; leave it out, or name the folders")
     options = replace(options, roles=numbered(options.roles, folders))
-    cases = find_cases(folders, output, run.names)
+    cases = find_cases(folders, output, run.names, run.match)
     prepare_output(output, folders)
     network = load(model, loading)
+    detail(f"loaded {network!r}; {len(cases)} sets of images to fuse")
     with ProgressBar("fusing", len(cases)) as progress:
 
-        def advance(_: Case) -> None:
+        def advance(case: Case) -> None:
+            detail(f"{case.name}: through")
             progress.advance(f"{progress.speed:.1f} images/s" if progress.speed else "")
 
         summary = fuse_cases(cases, network, options, replace(run, report=advance))
     if as_json:
-        result(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False))
+        result_json(summary.as_dict())
     else:
-        result(summary.text(output))
-    for name, reason in summary.failed.items():
-        click.echo(f"fusekit: {name}: {reason}", err=True)
+        result(plain(summary.text(output)))
+    for reason, names in summary.reasons().items():
+        who = names[0] if len(names) == 1 else f"{len(names)} sets ({some(names)})"
+        say(f"{who}: {reason}")
     if summary.other_settings:
-        click.echo(
-            f"fusekit: warning: {len(summary.other_settings)} images that were there already, among them "
-            f"{summary.other_settings[0]}, were made with other settings; --overwrite makes them again",
-            err=True,
+        warn(
+            f"{len(summary.other_settings)} images that were there already, among them {summary.other_settings[0]}, "
+            "were made with other settings; --overwrite makes them again"
         )
     if summary.interrupted:
-        click.echo("fusekit: interrupted; the same command goes on where this one stopped", err=True)
+        say("interrupted; the same command goes on where this one stopped")
         raise SystemExit(130)
     if summary.failed:
         raise SystemExit(1)

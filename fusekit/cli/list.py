@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
-from fusekit.cli.output import Command, result, results
+from fusekit.cli.output import Command, result_json
+from fusekit.cli.tables import cell, console, table
 from fusekit.listing import KINDS, listing
 
 
@@ -20,7 +20,7 @@ def list_(kind: str | None, as_json: bool) -> None:
     found = {each: listing(each) for each in kinds}
     if as_json:
         rows = [{"kind": each, **row} for each, rows in found.items() for row in rows]
-        result(json.dumps(rows, indent=2, ensure_ascii=False))
+        result_json(rows)
         return
     for each, rows in found.items():
         _print_table(each, rows)
@@ -32,11 +32,6 @@ def _text(value: Any) -> str:
 
 def _print_table(kind: str, rows: list[dict[str, Any]]) -> None:
     """Print one table, with the papers as numbered notes under it."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(file=results(), highlight=False)
     extra = {
         "weights": "where",
         "plugins": "version",
@@ -45,18 +40,17 @@ def _print_table(kind: str, rows: list[dict[str, Any]]) -> None:
         "formats": "extensions",
     }.get(kind)
     papers = list(dict.fromkeys(row["citation"] for row in rows if row["citation"]))
-    table = Table(title=kind, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", expand=False)
-    table.add_column("name", style="cyan", no_wrap=True)
-    table.add_column("summary")
-    for title in filter(None, (extra, "owner")):
-        table.add_column(title, no_wrap=True)
-    if papers:
-        table.add_column("paper", justify="right", style="dim")
+    facts = [each for each in (extra, "owner") if each]
+    columns: dict[str, dict[str, Any]] = {"name": {"style": "cyan", "no_wrap": True}, "summary": {}}
+    columns |= {each: {"no_wrap": True} for each in facts}
+    columns |= {"paper": {"justify": "right", "style": "dim"}} if papers else {}
+    found = table(kind, columns)
     for row in rows:
-        cells = [row["name"], row["summary"], *([_text(row[extra])] if extra else []), row["owner"]]
         note = f"[{papers.index(row['citation']) + 1}]" if row["citation"] else ""
-        table.add_row(*cells, *([note] if papers else []))
-    console.print(table)
+        cells = [row["name"], row["summary"], *(_text(row[each]) for each in facts), *([note] if papers else [])]
+        found.add_row(*map(cell, cells))
+    out = console()
+    out.print(found)
     for number, paper in enumerate(papers, start=1):
-        console.print(f" [{number}] {paper}", style="dim", markup=False)
-    console.print()
+        out.print(cell(f" [{number}] {paper}", "dim"))
+    out.print()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
+import threading
 import warnings
 from typing import Any
 
 import click
 
-from fusekit.errors import FusekitError, FusekitWarning, one_line
+from fusekit.cli import asked, faults, output
+from fusekit.errors import FusekitError, FusekitWarning, one_line, plain
+from fusekit.machine.faults import as_ours
 from fusekit.registry.contract import calling, fault, registered
 from fusekit.registry.discovery import registries
 from fusekit.version import __version__
@@ -26,16 +29,34 @@ _COMMANDS = {
 }
 
 #: What a command raises to end in good order, or for whoever called it.
-_PURPOSEFUL = (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError, FusekitError, MemoryError)
+_PURPOSEFUL = (click.ClickException, click.Abort, click.exceptions.Exit, FusekitError, MemoryError)
+#: What click raises, since its version 8.2, for a group without a command: its message is the help.
+_NO_ARGUMENTS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
+_EXIT_CODES = """
+Exit codes: 0 done; 1 some of several images failed, the others are done; 2 refused, one line says why; 70 a fault of
+fusekit's own; 130 interrupted. With --json, an error is JSON on standard output too.
+"""
 
 
-class LazyGroup(click.Group):
+class _ReaderGoneError(Exception):
+    """The reader of our output has gone, as with ``| head``; of a `BrokenPipeError` click makes the exit code 1."""
+
+
+class LazyGroup(output.Group):
     """A group whose commands, our own and those of plugins, are imported when they are asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        with output.results_only():
+            registries()
         return [*_COMMANDS, *(name for name in registries().commands.names() if name not in _COMMANDS)]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        with output.results_only():
+            found = self._found(name)
+        return None if found is None else asked.add_common_options(found)
+
+    def _found(self, name: str) -> click.Command | None:
+        """Import a command; what plugins print meanwhile is no result."""
         if name in _COMMANDS:
             module, _, attribute = _COMMANDS[name].partition(":")
             command: click.Command = getattr(importlib.import_module(module), attribute)
@@ -49,14 +70,22 @@ class LazyGroup(click.Group):
             raise fault(registered(commands, name), f"is {what}", "register a click.Command")
         return found
 
+    def make_context(self, *arguments: Any, **more: Any) -> click.Context:
+        try:
+            return super().make_context(*arguments, **more)
+        except BrokenPipeError:
+            raise _ReaderGoneError from None
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:
+            raise _ReaderGoneError from None
         except _PURPOSEFUL:
             raise
-        except Exception:
+        except Exception as error:
             name, commands = ctx.invoked_subcommand, registries().commands
-            if name is None or name not in commands:
+            if name is None or name not in commands or as_ours(error) is not None:
                 raise
             with calling(registered(commands, name)):
                 raise
@@ -70,12 +99,16 @@ class LazyGroup(click.Group):
                 rows.append((name, "" if command is None else command.get_short_help_str()))
             else:
                 entry = registries().commands.entry(name)
-                rows.append((name, entry.summary or f"(of {entry.owner})"))
+                rows.append((name, plain(entry.summary) or f"(of {plain(entry.owner)})"))
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog=_EXIT_CODES,
+)
 @click.version_option(__version__, prog_name="fusekit")
 def main() -> None:
     """Fuse registered medical images of one patient into one.
@@ -87,45 +120,53 @@ def main() -> None:
     """
 
 
+asked.add_common_options(main)
+
+
 def run() -> None:
-    """Run the command line; errors are one line on standard error and exit code 2."""
+    """Run the command line and end the process with its exit code; an error is one line on standard error."""
+    asked.begin(sys.argv[1:])
+    output.begin()
     warnings.showwarning = _show_warning
     warnings.simplefilter("always", FusekitWarning)
+    threading.excepthook = _show_fault_of_thread
     # It logs every oddity of a damaged file; what matters of it comes as our one line.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    sys.exit(_exit_code())
+
+
+def _exit_code() -> int | str:
     try:
-        code = main(standalone_mode=False)
-    except FusekitError as error:
-        _say(f"error: {one_line(error)}")
-        code = 2
-    except click.ClickException as error:
-        _say(f"error: {' '.join(error.format_message().split())}{_help_hint(error)}")
-        code = 2
-    except (click.Abort, KeyboardInterrupt):
-        _say("interrupted")
-        code = 130
-    except MemoryError:
-        _say("error: the memory of this machine does not suffice")
-        code = 2
-    except BrokenPipeError:
-        # The reader of our output has gone, as with `| head`; a second error while closing helps nobody.
-        sys.stderr.close()
-        code = 0
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def _say(text: str) -> None:
-    click.echo(f"fusekit: {text}", err=True)
-
-
-def _help_hint(error: click.ClickException) -> str:
-    context = getattr(error, "ctx", None)
-    return f" (see '{context.command_path} --help')" if isinstance(context, click.Context) else ""
+        try:
+            code = main(prog_name="fusekit", standalone_mode=False)
+        except SystemExit as stop:
+            # So rich ends where the reader of the output has gone.
+            if isinstance(stop.__context__, BrokenPipeError):
+                raise _ReaderGoneError from None
+            code = stop.code
+        output.end()
+        return code if isinstance(code, (int, str)) else faults.FINE
+    except (_ReaderGoneError, BrokenPipeError):
+        output.give_up()
+        return faults.FINE
+    except _NO_ARGUMENTS as error:
+        output.write_error(f"{error.format_message()}\n")
+        return faults.REFUSED
+    except (Exception, KeyboardInterrupt) as error:
+        return faults.tell(error)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *details: Any, **more: Any) -> None:
     """Print our own warnings as one line; leave out other libraries' unless Python was asked to show them."""
     if issubclass(category, FusekitWarning):
-        _say(f"warning: {' '.join(str(message).split())}")
+        output.warn(" ".join(str(message).split()))
     elif sys.warnoptions:
-        click.echo(warnings.formatwarning(message, category, *details[:2]), err=True, nl=False)
+        output.write_error(warnings.formatwarning(message, category, *details[:2]))
+
+
+def _show_fault_of_thread(failed: threading.ExceptHookArgs) -> None:
+    """Tell in one line of a thread that failed, one of a plugin say, which stops nothing else."""
+    if failed.exc_value is not None and not isinstance(failed.exc_value, SystemExit):
+        if asked.asked.traceback:
+            output.show_traceback(failed.exc_value)
+        output.warn(f"a thread failed: {one_line(failed.exc_value)}")

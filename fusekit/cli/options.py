@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -10,13 +13,47 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import click
 
 from fusekit.errors import OptionError
-from fusekit.options import DEFAULT_MODEL
+from fusekit.machine.parsing import parse_json
+from fusekit.options import DEFAULT_MODEL, whole_number
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Options = TypeVar("_Options")
 
+
+class WholeNumber(click.ParamType):
+    """A whole number of ASCII digits, of which 18 are enough for everything that is counted."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        found = whole_number(value)
+        if found is None:
+            self.fail(f"{value!r} is not a valid integer.", param, ctx)
+        return found
+
+
+class FiniteNumber(click.ParamType):
+    """A number that is neither infinite nor NaN."""
+
+    name = "float"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        # Python takes other digits and underscores too.
+        try:
+            found = float(value) if re.fullmatch(r"[-+.0-9e]+", str(value), re.IGNORECASE) else math.nan
+        except ValueError:
+            found = math.nan
+        if not math.isfinite(found):
+            self.fail(f"{value!r} is not a valid float.", param, ctx)
+        return found
+
+
+_NUMBERS: dict[type, click.ParamType] = {int: WholeNumber(), float: FiniteNumber()}
+
 #: Every command that takes a model takes it by this option.
-model_option = click.option("--model", default=DEFAULT_MODEL, show_default=True, help="A model, or model.weights.")
+model_option = click.option(
+    "--model", help=f"A model, or model.weights; by default the one that --weights names, or {DEFAULT_MODEL}."
+)
 
 
 def options_of(option_class: type, *names: str) -> Callable[[_Function], _Function]:
@@ -64,7 +101,7 @@ def _option(field: Field[Any], hint: Any) -> Callable[[_Function], _Function]:
     if isinstance(default, bool):
         both = f"{flag}/--no-{flag[2:]}" if default else flag
         return click.option(both, field.name, is_flag=True, default=default, show_default=default, help=about["help"])
-    number = next((each for each in (hint, *get_args(hint)) if each in (int, float)), None)
+    number = next((_NUMBERS[each] for each in (hint, *get_args(hint)) if each in _NUMBERS), None)
     takes_text = str in (hint, *get_args(hint)) or number is None
     kind = click.Choice(about["choices"]) if about["choices"] else str if takes_text else number
     return click.option(flag, field.name, type=kind, default=default, show_default=default is not None, **common)
@@ -75,7 +112,9 @@ def _value_of(field: Field[Any], hint: Any, given: Any) -> Any:
     if get_origin(hint) is Mapping:
         return parse_pairs(given, str(flag_of(field)), as_text=get_args(hint)[1] is not Any)
     if get_origin(hint) is Sequence:
-        return [each for text in given for each in text.split(",") if each]
+        return tuple(
+            each for text in given for each in (text.split(",") if field.metadata["commas"] else [text]) if each
+        )
     return given
 
 
@@ -88,24 +127,27 @@ def parse_pairs(pairs: Sequence[str], option: str, *, as_text: bool = False) -> 
         as_text: leave keys and values as they are.
 
     Raises:
-        OptionError: a text has no ``=``.
+        OptionError: a text has no ``=``, or what stands behind it is JSON that `parse_json` refuses.
     """
     parsed: dict[str, Any] = {}
     for pair in pairs:
         key, separator, text = pair.partition("=")
         if not separator or not key:
-            raise OptionError(f"{option} takes KEY=VALUE, not {pair!r}")
+            raise OptionError(f"{option} takes KEY=VALUE, not {reprlib.repr(pair)}")
         if as_text:
             parsed[key] = text
         else:
-            parsed[key.replace("-", "_")] = _value(text)
+            parsed[key.replace("-", "_")] = _value(text, f"{option} {key[:50]}")
     return parsed
 
 
-def _value(text: str) -> Any:
+def _value(text: str, option: str) -> Any:
+    """Return what a text is as JSON, or a list of what stands between its commas, or else the text itself."""
     try:
-        return json.loads(text)
-    except ValueError:
+        return parse_json(text)
+    except json.JSONDecodeError:
         if "," in text:
-            return [_value(part.strip()) for part in text.split(",")]
+            return [_value(part.strip(), option) for part in text.split(",")]
         return text
+    except ValueError as error:
+        raise OptionError(f"{option}: the value cannot be used: {error}; give a simpler one") from error

@@ -1,113 +1,254 @@
-"""What commands show: results on standard output and nothing else, progress and all other words on standard error."""
+"""What commands show: results on standard output and nothing else, all other words on standard error."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import re
 import sys
-from collections.abc import Iterator, Mapping
+import time
+import traceback
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from dataclasses import dataclass
+from typing import Any, TextIO
 
 import click
 
-from fusekit.registry.discovery import registries
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, ProgressColumn
-
-_results: list[TextIO] = []
+from fusekit.cli.asked import asked, prints_json
+from fusekit.cli.progress import activity, is_terminal, settle
+from fusekit.cli.signs import in_signs_of, write_any_text
+from fusekit.errors import OutputError, plain
 
 
-class Command(click.Command):
-    """A command whose standard output belongs to its results: what else is printed goes to standard error."""
+@dataclass
+class _Output:
+    """Where results go while the rest of standard output is sent to standard error, and whether there were any."""
+
+    results: TextIO | None = None
+    printed: bool = False
+
+
+_output = _Output()
+
+
+def begin() -> None:
+    """Forget what was printed before, and let both streams take any sign."""
+    _output.printed = False
+    _open_standard_handles()
+    for stream in (sys.stdout, sys.stderr):
+        write_any_text(stream)
+
+
+def _open_standard_handles() -> None:
+    """Open what the shell closed (``>&-``), or the next file to be opened would be written to as standard output."""
+    for handle in range(3):
+        try:
+            os.fstat(handle)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+# --- commands ----------------------------------------------------------------------------------------------------
+
+
+class _ShowsHelp(click.Command):
+    """A command or group whose help any output can show."""
+
+    def get_help(self, ctx: click.Context) -> str:
+        # Click takes an output of ASCII for one of UTF-8.
+        return in_signs_of(getattr(sys.stdout, "encoding", None), super().get_help(ctx))
+
+
+class Command(_ShowsHelp):
+    """A command whose standard output belongs to its results.
+
+    What else is printed while it runs, by Python, by C or by a process that it starts, goes to standard error. Where
+    its option ``--json`` is given, an error is printed as JSON too.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        asked.json = prints_json(self, args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _results_only():
-            return super().invoke(ctx)
+        started = time.perf_counter()
+        if asked.quiet or not is_terminal():
+            # It is imported later, and shows bars of its own in files too.
+            os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        with results_only(), activity(ctx.info_name or "working"):
+            found = super().invoke(ctx)
+        detail(f"{ctx.command_path}: {time.perf_counter() - started:.2f} s")
+        return found
+
+
+class Group(_ShowsHelp, click.Group):
+    """A group of such commands."""
+
+    command_class = Command
+
+
+# --- standard output ---------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def _results_only() -> Iterator[None]:
-    """Let `results` alone write to standard output; what a plugin prints would spoil JSON."""
+def results_only() -> Iterator[None]:
+    """Let `results` alone write to standard output: what a plugin prints would spoil JSON."""
+    if _output.results is not None:
+        yield
+        return
     output = sys.stdout
-    _results.append(output)
+    own = _handle_of_its_own(output)
+    _output.results = own or output
     sys.stdout = sys.stderr
     try:
         yield
     finally:
-        sys.stdout = output
-        _results.pop()
+        sys.stdout, _output.results = output, None
+        if own is not None:
+            _give_back(own)
+
+
+def _handle_of_its_own(output: TextIO) -> TextIO | None:
+    """Return standard output under another handle, and point its own at standard error; ``None`` where it is no file.
+
+    What C code and other processes print goes to the handle 1, whatever ``sys.stdout`` is.
+    """
+    if not _is_handle_one(output):
+        return None
+    output.flush()
+    handle = os.dup(1)
+    os.dup2(2, 1)
+    return os.fdopen(handle, "w", encoding=output.encoding, errors=output.errors)
+
+
+def _is_handle_one(output: TextIO) -> bool:
+    try:
+        return os.name == "posix" and output.fileno() == 1 and sys.stderr.fileno() == 2
+    except (AttributeError, OSError, ValueError):
+        return False
+
+
+def _give_back(own: TextIO) -> None:
+    try:
+        with _writing():
+            own.flush()
+    finally:
+        _flush_c()
+        os.dup2(own.fileno(), 1)
+        with contextlib.suppress(OSError):
+            own.close()
+
+
+def _flush_c() -> None:
+    """Let C's own buffer of standard output run out, which may hold what is no result."""
+    if "ctypes" in sys.modules:
+        import ctypes
+
+        ctypes.CDLL(None).fflush(None)
+
+
+def end() -> None:
+    """Close standard output to whatever is printed while the process ends.
+
+    Raises:
+        OutputError: the last results cannot be written.
+    """
+    with _writing():
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    if _output.printed and _is_handle_one(sys.stdout):
+        os.dup2(2, 1)
+        sys.stdout = sys.stderr
+
+
+def give_up(handle: int = 1) -> None:
+    """Write no more to standard output, which takes nothing; the end of the process would try again."""
+    with contextlib.suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, handle)
+        os.close(nowhere)
 
 
 def results() -> TextIO:
-    """Return the stream of results."""
-    return _results[-1] if _results else sys.stdout
+    """Return the stream of results, to write one to."""
+    _output.printed = True
+    settle()
+    return _output.results or sys.stdout
 
 
 def result(text: object) -> None:
     """Write a result and a line's end to standard output."""
-    click.echo(text, file=results())
+    with _writing():
+        click.echo(text, file=results())
 
 
-def bar_on_stderr(*notes: ProgressColumn) -> Progress:
-    """Return rich's bar with counts, further columns and the time left; silent where standard error is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *notes, TimeRemainingColumn())
-    # Before version 15, rich ends a line when a bar stops, a disabled one too.
-    console.quiet = not console.is_terminal
-    return Progress(*columns, console=console, disable=console.quiet)
-
-
-class ProgressBar:
-    """A progress bar on standard error, with a note and the time left; silent where that is no terminal.
+def result_json(data: Any) -> None:
+    """Write a result as JSON; what the encoding of standard output lacks is escaped, as JSON does it.
 
     Args:
-        description: what is being done.
-        total: how many times.
+        data: what JSON can hold; a text is taken to be JSON already.
     """
-
-    def __init__(self, description: str, total: int) -> None:
-        from rich.progress import TextColumn
-
-        self._bar = bar_on_stderr(TextColumn("{task.fields[note]}"))
-        self._task = self._bar.add_task(description, total=total, note="")
-
-    def __enter__(self) -> ProgressBar:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    @property
-    def speed(self) -> float | None:
-        """How many a second, where that is known yet."""
-        task = self._bar.tasks[0]
-        return task.finished_speed or task.speed
-
-    def advance(self, note: str = "") -> None:
-        """Show that one more is done."""
-        self._bar.update(self._task, advance=1, note=note)
-
-    def show(self, completed: int, description: str, note: str = "") -> None:
-        """Show how many are done, and of what."""
-        self._bar.update(self._task, completed=completed, description=description, note=note)
+    text = data if isinstance(data, str) else json.dumps(data, indent=2, ensure_ascii=False)
+    stream = results()
+    try:
+        text.encode(stream.encoding or "utf-8")
+    except UnicodeEncodeError:
+        # Beyond ASCII there are only strings in JSON.
+        text = re.sub("[^\x00-\x7f]", lambda found: json.dumps(found[0])[1:-1], text)
+    with _writing():
+        click.echo(text, file=stream)
 
 
-def print_metrics(title: str, values: Mapping[str, float]) -> None:
-    """Print one image's metrics: name with its direction, value, what it is."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+def printed() -> bool:
+    """Return whether a result was printed."""
+    return _output.printed
 
-    from fusekit.evaluation.rate import arrow
 
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
-    table.add_column("metric", style="cyan", no_wrap=True)
-    table.add_column("value", justify="right", no_wrap=True)
-    table.add_column("what it is")
-    for name, value in values.items():
-        table.add_row(f"{name} {arrow(name)}", f"{value:.4f}", registries().metrics.entry(name).summary)
-    Console(file=results()).print(table)
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if _is_handle_one(sys.stdout):
+            give_up()
+        raise OutputError(
+            f"cannot write to standard output: {error.strerror or error}; make room on the disk, or send it elsewhere"
+        ) from error
+
+
+# --- standard error ----------------------------------------------------------------------------------------------
+
+
+def say(text: str) -> None:
+    """Say one line on standard error."""
+    write_error(f"fusekit: {plain(text)}\n")
+
+
+def warn(text: str) -> None:
+    """Say what works otherwise than one may expect."""
+    if not asked.quiet:
+        say(f"warning: {text}")
+
+
+def detail(text: str) -> None:
+    """Say what only who asked for more wants to know."""
+    if asked.verbose:
+        say(text)
+
+
+def show_traceback(error: BaseException) -> None:
+    """Show where an error came from."""
+    lines = "".join(traceback.format_exception(error)).splitlines()
+    write_error("".join(f"{plain(line)}\n" for line in lines))
+
+
+def write_error(text: str) -> None:
+    """Write to standard error; nobody can be told where that is closed."""
+    if sys.stderr is not None:
+        # By click's own choice, an encoding of ASCII would be taken for UTF-8.
+        with contextlib.suppress(OSError, ValueError):
+            click.echo(text, file=sys.stderr, nl=False)

@@ -8,7 +8,9 @@ from typing import Any
 import click
 
 from fusekit.cli.options import made_of, options_of
-from fusekit.cli.output import Command, ProgressBar, result
+from fusekit.cli.output import Command, result
+from fusekit.cli.progress import ProgressBar
+from fusekit.errors import plain
 from fusekit.train.options import Parts, TrainingData, TrainingRun
 from fusekit.train.recipe import Recipe
 
@@ -47,4 +49,4 @@ def train(folders: tuple[Path, ...], output: Path, **choices: Any) -> None:
 
         weights = trainer.run(report=report)
     if trainer.processes.is_main:
-        result(weights)
+        result(plain(weights))

@@ -6,30 +6,34 @@ from pathlib import Path
 
 import click
 
-from fusekit.cli.output import Command, result
+from fusekit.cli.options import options_of
+from fusekit.cli.output import Group, result, say
+from fusekit.errors import plain
+from fusekit.options import RunOptions
 
 
-@click.group()
+@click.group(cls=Group)
 def weights() -> None:
     """Convert and verify weights."""
 
 
-@weights.command(cls=Command)
+@weights.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--model", required=True, help="The model that the checkpoint belongs to.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Safetensors file to write.")
-def convert(file: Path, model: str, output: Path) -> None:
+@options_of(RunOptions, "overwrite")
+def convert(file: Path, model: str, output: Path, overwrite: bool) -> None:
     """Turn a published checkpoint into safetensors under fusekit's key names.
 
     A pickled checkpoint is read with weights_only=True; one that holds anything but tensors is refused.
     """
     from fusekit.weights.convert import convert_checkpoint
 
-    tensors = convert_checkpoint(model, file, output)
-    result(f"{output}: {tensors} tensors of the model {model}")
+    tensors = convert_checkpoint(model, file, output, overwrite)
+    result(plain(f"{output}: {tensors} tensors of the model {model}"))
 
 
-@weights.command(cls=Command)
+@weights.command()
 @click.argument("name", required=False)
 def verify(name: str | None) -> None:
     """Check the sha256 of installed weights: all, those of a MODEL, or MODEL.TAG."""
@@ -37,9 +41,9 @@ def verify(name: str | None) -> None:
 
     checks = verify_all(name)
     for check in checks:
-        result(f"{check.name:<24} {check.state:<12} {check.sha256}")
+        result(plain(f"{check.name:<24} {check.state:<12} {check.sha256}"))
     for check in checks:
         if check.error:
-            click.echo(f"fusekit: error: {check.error}", err=True)
+            say(f"error: {check.error}")
     if any(check.error for check in checks):
         raise SystemExit(2)

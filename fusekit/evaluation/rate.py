@@ -14,6 +14,7 @@ from fusekit.errors import InputError
 from fusekit.images.color import luminance
 from fusekit.images.files import read_image
 from fusekit.images.image import Array, Image, from_pixels, full_scale
+from fusekit.machine.faults import in_our_words
 from fusekit.metrics.base import Metric
 from fusekit.metrics.build import build_metric
 from fusekit.models.contract import described, unchanged
@@ -37,6 +38,7 @@ class Rating(TypedDict):
     worst: float | None
 
 
+@in_our_words
 def evaluate(
     sources: Sequence[ImageLike], fused: ImageLike, metrics: str | Sequence[str] | None = None
 ) -> dict[str, float]:

@@ -8,16 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fusekit.cases.case import Case
+from fusekit.cases.case import Case, check_distinct_files
 from fusekit.cases.folders import images_in, matched
+from fusekit.cases.patterns import patterns_of, stem_of
 from fusekit.cases.splits import series_of
-from fusekit.errors import InputError, one_line
+from fusekit.errors import InputError, OptionError, one_line
 from fusekit.evaluation.rate import Rating, evaluate_detailed, metric_names
 from fusekit.evaluation.significance import holm, randomization_test
+from fusekit.machine.files import is_folder
 from fusekit.registry.discovery import registries
 
 
-@dataclass
+@dataclass(repr=False)
 class Comparison:
     """Ratings of fused images, by method, image and metric.
 
@@ -34,6 +36,11 @@ class Comparison:
     fused: dict[str, dict[str, Path]]
     ratings: dict[str, dict[str, dict[str, Rating]]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        left_out = f", {len(self.failed)} images failed" if self.failed else ""
+        counts = f"{len(self.methods)} methods, {len(self.images)} images, {len(self.metrics)} metrics"
+        return f"Comparison({counts}{left_out})"
 
     @property
     def methods(self) -> list[str]:
@@ -117,6 +124,7 @@ def compare(
     metrics: str | Sequence[str] | None = None,
     names: str | None = None,
     report: Callable[[str], None] | None = None,
+    match: Sequence[str] = (),
 ) -> Comparison:
     """Rate fused images against their sources: one set of files, or folders matched by file name.
 
@@ -124,24 +132,29 @@ def compare(
         sources: two or more files, or as many folders.
         fused: method → fused file or folder, of the same kind as the sources.
         metrics: as in `fusekit.evaluate`.
-        names: list of names to rate (see `fusekit.cases.folders.read_names`); by default all that every folder holds.
+        names: list of names to rate (see `fusekit.cases.names.read_names`); by default all that every folder holds.
         report: called with the name of each image that is done.
+        match: patterns of the names in folders (see `fusekit.cases.folders.matched`): one a source, and, where they are
+            called otherwise than by what is common, one a fused folder behind them.
 
     Raises:
         InputError: files and folders are mixed, nothing matches, or a fused folder lacks an image that is asked for.
         UnknownNameError: there is no such metric.
     """
-    kinds = {path.is_dir() for path in (*sources, *fused.values())}
+    kinds = {is_folder(path) for path in (*sources, *fused.values())}
     if len(kinds) > 1:
         raise InputError("give files only, or folders only: sources and fused images are matched one by one")
     chosen = metric_names(metrics)
     if kinds == {False}:
-        name = next(iter(fused.values())).stem
+        if match:
+            raise OptionError("--match finds the images of folders that belong together; leave it out, or give folders")
+        check_distinct_files(sources)
+        name = stem_of(next(iter(fused.values())).name)
         roles = tuple(path.parent.name for path in sources)
         case = Case(name, tuple(sources), roles, series_of(name))
         comparison = Comparison(chosen, {name: case}, {method: {name: path} for method, path in fused.items()})
     else:
-        comparison = _of_folders(sources, fused, chosen, names)
+        comparison = _of_folders(sources, fused, chosen, names, match)
     for image in list(comparison.cases):
         _rate_image(comparison, image)
         if report is not None:
@@ -153,10 +166,18 @@ def compare(
 
 
 def _of_folders(
-    sources: Sequence[Path], fused: Mapping[str, Path], metrics: list[str], names: str | None
+    sources: Sequence[Path],
+    fused: Mapping[str, Path],
+    metrics: list[str],
+    names: str | None,
+    match: Sequence[str],
 ) -> Comparison:
-    cases = {case.name: case for case in matched(sources, names) if case.complete}
-    listings = {method: images_in(folder) for method, folder in fused.items()}
+    count = len(sources)
+    cases = {case.name: case for case in matched(sources, names, match=match[:count]) if case.complete}
+    patterns = patterns_of(match[count:], len(fused))
+    listings = {
+        method: images_in(folder, pattern) for (method, folder), pattern in zip(fused.items(), patterns, strict=True)
+    }
     common = [name for name in cases if all(name in listing for listing in listings.values())]
     if names is not None and len(common) < len(cases):
         missing = next(name for name in cases if name not in common)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TextIO
 
+from fusekit.errors import plain
 from fusekit.evaluation.rate import arrow
 from fusekit.evaluation.ratings import Comparison
 
@@ -18,13 +19,15 @@ def print_comparison(comparison: Comparison, file: TextIO, *, worst: bool = Fals
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     several, count = len(comparison.methods) > 1, len(comparison.images)
     title = f"{count} images" if count > 1 else comparison.images[0]
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    # Names are shown as text, whatever they look like.
+    table = Table(title=Text(plain(title), "bold"), box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("metric", style="cyan", no_wrap=True)
     for method in comparison.methods:
-        table.add_column(method, justify="right", no_wrap=True)
+        table.add_column(Text(plain(method)), justify="right", no_wrap=True)
     for metric in comparison.metrics:
         table.add_row(f"{metric} {arrow(metric)}", *_cells(comparison, metric, "value", mark=several))
         if worst and any(

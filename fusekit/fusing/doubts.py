@@ -1,4 +1,7 @@
-"""What only the user can settle: weights that were trained on something else, a rule that keeps one source."""
+"""What only the user can settle: weights that were trained on something else, a rule that keeps one source.
+
+And sources that may be others than those that are meant.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from fusekit.errors import Doubt
 from fusekit.fusing.run import Run
 from fusekit.images.image import Image
 from fusekit.models.base import FusionModel
+from fusekit.options import MOST_SOURCES
 from fusekit.registry.specs import as_words
 from fusekit.rules.base import FusionRule
 
@@ -46,6 +50,27 @@ def _choices(model: FusionModel, name: str) -> str:
     return f"; choose others by --weights ({', '.join(others)}, or a file)" if others else "; --weights takes others"
 
 
+def about_sources(images: Sequence[Image], many: bool) -> tuple[Doubt, ...]:
+    """Return the doubts whether the sources are those that are meant: many of them, or two that hold the same.
+
+    Args:
+        images: the sources.
+        many: whether more than `MOST_SOURCES` were asked for.
+    """
+    doubts = []
+    if len(images) > MOST_SOURCES and not many:
+        doubts.append(Doubt("number", f"{len(images)} sources become one image; --many says that this is meant"))
+    seen: dict[str, Image] = {}
+    for image in images:
+        digest = image.origin.sha256 if image.origin is not None else ""
+        other = seen.setdefault(digest, image) if digest else image
+        if other is not image:
+            text = f"{other.name} and {image.name} hold the same bytes, so one adds nothing to the other"
+            doubts.append(Doubt("copies", f"{text}; check the paths"))
+            break
+    return tuple(doubts)
+
+
 def shares(ran: Run) -> list[float] | None:
     """Return how much of a rule's weight each source has, over all feature maps, or ``None`` without weights."""
     if not ran.weights:
@@ -66,6 +91,6 @@ def about_shares(model: FusionModel, rule: FusionRule | None, images: Sequence[I
     remedy = f"--rule {default} keeps both" if rule.name != default else "choose another --rule, such as max"
     text = (
         f"the rule {rule.name or type(rule).__name__!r} gives {found[place]:.2f} of the weight to source {place + 1}, "
-        f"{images[place].name}: the fused image is nearly a copy of it; {remedy}"
+        f"{images[place].name}: the fused image may show little else; {remedy}"
     )
     return (Doubt("share", text),)

@@ -16,6 +16,7 @@ from fusekit.fusing.summary import WeightSummary
 from fusekit.images.resample import resize_to
 from fusekit.images.tiles import Tile
 from fusekit.machine.memory import is_out_of_memory
+from fusekit.machine.progress import counted
 from fusekit.models.base import BoundRule, EncoderDecoder, Features, FusionModel
 from fusekit.models.shapes import pad_to_multiple
 from fusekit.registry.contract import calling, fault
@@ -55,7 +56,7 @@ def fuse_tiled(model: FusionModel, sources: Sequence[Tensor], rule: FusionRule |
     """
     image = torch.empty_like(sources[0])
     if rule is None or not isinstance(model, EncoderDecoder) or isinstance(model, BoundRule):
-        for tile in plan.tiles():
+        for tile in counted("fusing tiles", plan.tiles()):
             tile.write(image, model.run([tile.window(source) for source in sources], rule).image)
         return TiledFusion(image, None, {}, 1)
     encoded = _Kept(model, sources, plan) if plan.keep else _Encoded(model, sources)
@@ -66,7 +67,7 @@ def fuse_tiled(model: FusionModel, sources: Sequence[Tensor], rule: FusionRule |
         rules, passes = _surveyed(rule, encoded, parts, plan)
     weights: list[WeightSummary] = []
     report: Mapping[str, Any] = {}
-    for tile in parts:
+    for tile in counted("fusing tiles", parts):
         fused = model.fuse_encoded(encoded.features(tile), [tile.window(source) for source in sources], rules)
         _summarize(weights, fused.weights or [], tile)
         tile.write(image, fused.image)
@@ -104,7 +105,7 @@ class _Kept(_Encoded):
         super().__init__(model, sources)
         self._whole: list[list[Tensor]] = []
         self._structure: pytree.TreeSpec
-        for tile in plan.tiles(plan.demand.reach.encode):
+        for tile in counted("encoding tiles", plan.tiles(plan.demand.reach.encode)):
             groups, self._structure = leaf_groups(super().features(tile))
             self._whole = self._whole or [[_empty(leaf, plan.demand.size) for leaf in group] for group in groups]
             for wholes, group in zip(self._whole, groups, strict=True):
@@ -142,7 +143,7 @@ def _surveyed(rule: FusionRule, encoded: _Encoded, parts: Sequence[Tile], plan: 
     open_ones: list[tuple[int, Survey]] = list(enumerate(surveys))
     passes = 0
     while open_ones:
-        for tile in parts:
+        for tile in counted(f"looking at the whole image, pass {passes + 1}", parts):
             groups = leaf_groups(encoded.features(tile))[0]
             with _asking(rule):
                 for index, survey in open_ones:

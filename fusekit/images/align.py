@@ -138,6 +138,6 @@ def _moved(component: Component, aligner: Aligner, moving: Image, fixed: Image) 
         raise fault(component, f"makes {moved.depth} pixels of {name}'s {moving.depth}", "keep depth and colour")
     try:
         return moved, None if transform is None else json.loads(json.dumps(dict(transform), allow_nan=False))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         remedy = "give plain numbers, texts, lists and mappings"
         raise fault(component, f"gives a transform of {name} that JSON cannot hold: {error}", remedy) from error

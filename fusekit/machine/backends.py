@@ -10,8 +10,10 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import re
 import warnings
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
 import torch
@@ -22,6 +24,7 @@ from fusekit.machine.probation import Verdict
 BACKENDS = ("auto", "torch", "triton")
 #: The oldest GPUs with bfloat16 matrix products: Ampere.
 LEAST_CAPABILITY = (8, 0)
+LEAST_TRITON = (3, 4)
 _DTYPES = (torch.float32, torch.bfloat16)
 _said: set[str] = set()
 
@@ -107,8 +110,9 @@ def _say_once(line: str) -> None:
 
 def triton_refusal(device: torch.device, dtype: torch.dtype) -> str | None:
     """Return why Triton kernels cannot run on ``device`` in ``dtype``, with the remedy, or ``None`` where they can."""
-    if not is_installed():
-        return "triton is not installed; run: pip install 'fusekit-imaging[triton]' (Linux)"
+    missing = missing_triton()
+    if missing is not None:
+        return f"{missing}; run: pip install 'fusekit-imaging[triton]' (Linux)"
     if dtype not in _DTYPES:
         return f"the kernels compute in float32 and bfloat16, not in {str(dtype).removeprefix('torch.')}"
     if device.type == "cuda":
@@ -126,9 +130,21 @@ def _capability_refusal(major: int, minor: int) -> str | None:
 
 
 @functools.cache
-def is_installed() -> bool:
-    """Return whether triton can be imported; looking does not import it."""
-    return importlib.util.find_spec("triton") is not None
+def missing_triton() -> str | None:
+    """Return what is wrong with the installed triton, ``None`` where nothing is; looking does not import it.
+
+    PyTorch's builds for CUDA bring a triton of their own, which may be older than what the kernels are written for.
+    """
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed"
+    try:
+        found = version("triton")
+    except PackageNotFoundError:
+        return None
+    least = ".".join(map(str, LEAST_TRITON))
+    if tuple(int(part) for part in re.findall(r"\d+", found)[:2]) < LEAST_TRITON:
+        return f"triton {found} is installed, and the kernels need {least} or later"
+    return None
 
 
 def interprets() -> bool:
@@ -138,8 +154,9 @@ def interprets() -> bool:
 
 def describe() -> str:
     """Return in one line whether Triton kernels can run on this machine, for ``fusekit doctor``."""
-    if not is_installed():
-        return "not installed: models run in torch"
+    missing = missing_triton()
+    if missing is not None:
+        return f"{missing}: models run in torch"
     reasons = [triton_refusal(torch.device("cuda", i), torch.bfloat16) for i in range(torch.cuda.device_count())]
     if reasons:
         served = [f"cuda:{index}" for index, reason in enumerate(reasons) if reason is None]

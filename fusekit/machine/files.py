@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import re
 import socket
+import stat
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from fusekit.errors import OutputError
 
 _PARTIAL = ".fusekit-partial"
+#: Seconds to wait for another process to put its files into a folder, which takes it milliseconds.
+_LONGEST_WAIT = 10.0
 
 
 def sha256_of(path: Path) -> str:
@@ -46,6 +52,116 @@ def cache_folder() -> Path | None:
         return None
 
 
+def stat_of(path: Path) -> os.stat_result | None:
+    """Return what is known of a file, folder or device, links followed; ``None`` where there is nothing.
+
+    Raises:
+        OSError: that cannot be told: a folder on the way may not be entered, or the name is too long.
+    """
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError:
+        # A name with a zero byte, which no file system holds.
+        return None
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether there is a folder at ``path``; no, where that cannot be told."""
+    return _is(path, stat.S_ISDIR)
+
+
+def is_file(path: Path) -> bool:
+    """Return whether there is a regular file at ``path``; no, where that cannot be told."""
+    return _is(path, stat.S_ISREG)
+
+
+def _is(path: Path, kind: Callable[[int], bool]) -> bool:
+    try:
+        there = stat_of(path)
+    except OSError:
+        return False
+    return there is not None and kind(there.st_mode)
+
+
+def same_file(first: Path, second: Path) -> bool:
+    """Return whether two paths lead to one file or folder, by links, ``.`` or a second spelling."""
+    try:
+        return first.samefile(second)
+    except (OSError, ValueError):
+        return False
+
+
+def why(error: OSError) -> str:
+    """Return the reason of an error of the operating system, without number and path."""
+    if error.errno == errno.ENAMETOOLONG:
+        return "its name is too long for the file system; choose a shorter one"
+    return error.strerror or str(error)
+
+
+def check_writable(target: Path, overwrite: bool = True) -> None:
+    """Raise `OutputError` unless a file can be made at ``target``; what is there stays unless it is to be replaced."""
+    check_place(target, overwrite)
+    refused = _creation_refused(target.parent)
+    if refused is not None:
+        raise OutputError(f"cannot write {target}: {refused}")
+
+
+def check_place(target: Path, overwrite: bool = True) -> None:
+    """Raise `OutputError` where a folder, a device or a file that is to stay is at ``target``, or its folder is not."""
+    try:
+        there, folder = stat_of(target), stat_of(target.parent)
+        taken = there is not None or target.is_symlink()
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {why(error)}") from error
+    if there is not None and stat.S_ISDIR(there.st_mode):
+        raise OutputError(f"cannot write {target}: it is a folder; name a file in it")
+    if there is not None and not stat.S_ISREG(there.st_mode):
+        raise OutputError(f"cannot write {target}: it is a device, a pipe or a socket; name a file")
+    if folder is None or not stat.S_ISDIR(folder.st_mode):
+        raise OutputError(f"cannot write {target}: the folder {target.parent} does not exist; create it first")
+    if taken and not overwrite:
+        raise OutputError(f"cannot write {target}: it is there already; --overwrite replaces it")
+
+
+def _creation_refused(folder: Path) -> str | None:
+    """Return why no file can be made in ``folder``, by trying: permission bits alone do not tell."""
+    try:
+        with tempfile.TemporaryFile(dir=folder, prefix=".fusekit-"):
+            return None
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM):
+            return f"no permission to write in {folder}"
+        return f"{why(error)} ({folder})"
+
+
+def ignores_case(folder: Path) -> bool:
+    """Return whether capitals make no difference to the names of files in ``folder``, by trying."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".fusekit-a-") as file:
+            return stat_of(folder / Path(file.name).name.swapcase()) is not None
+    except OSError:
+        return False
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder to write in, and those above it, unless it is there.
+
+    Raises:
+        OutputError: it cannot be made, or no file in it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise OutputError(f"cannot make the folder {folder}: a file is there; name a folder") from None
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder}: {why(error)}") from error
+    refused = _creation_refused(folder)
+    if refused is not None:
+        raise OutputError(f"cannot write in the folder {folder}: {refused}")
+
+
 @contextlib.contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
     """Give a temporary path beside ``target`` that takes its place if the block ends well, and vanishes otherwise.
@@ -54,62 +170,133 @@ def atomic_path(target: Path) -> Iterator[Path]:
     nobody takes it for an image; `remove_stale_partials` clears those away.
 
     Raises:
-        OutputError: the folder is missing or not writable.
+        OutputError: the folder is missing or not writable, or a folder or a device is at ``target``.
     """
     target = Path(target)
-    check_writable(target)
+    check_place(target)
+    with _partial_of(target) as partial:
+        yield partial
+        partial.replace(target)
+
+
+def write_text_atomically(target: Path, text: str) -> None:
+    """Write ``text`` as UTF-8 to ``target`` in one step.
+
+    Bytes of a file's name that are no UTF-8 are written as ``\\udcff``, which in JSON says just that.
+    """
+    with atomic_path(target) as partial:
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def write_together(contents: Mapping[Path, bytes], check: Callable[[], None]) -> None:
+    """Write files of one folder so that all are there at the end, whole, or none that is new.
+
+    They are written under hidden names first. While they get their own ones, in their order, no other process that
+    writes in this way does the same in the folder, and ``check`` has the last word.
+
+    Args:
+        contents: bytes of each file; all in one folder.
+        check: raises where what is there forbids it.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        partials = {}
+        for target, data in contents.items():
+            partials[target] = stack.enter_context(_partial_of(target))
+            _write(partials[target], data, target)
+        with _alone_in(next(iter(contents)).parent):
+            check()
+            _put(partials)
+
+
+def _write(partial: Path, data: bytes, target: Path) -> None:
+    try:
+        partial.write_bytes(data)
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {why(error)}") from error
+
+
+def _put(partials: Mapping[Path, Path]) -> None:
+    """Rename files; where one cannot be, those that are new because of us go again."""
+    new: list[Path] = []
+    for target, partial in partials.items():
+        there = stat_of(target) is not None
+        try:
+            partial.replace(target)
+        except OSError as error:
+            for each in new:
+                each.unlink(missing_ok=True)
+            raise OutputError(f"cannot write {target}: {why(error)}") from error
+        if not there:
+            new.append(target)
+
+
+@contextlib.contextmanager
+def _partial_of(target: Path) -> Iterator[Path]:
+    """Give the hidden name under which this thread writes ``target``; what is left there goes at the end.
+
+    Raises:
+        OutputError: in place of what the operating system raises in the block.
+    """
     # The name is cut so that what stands behind it is sure to fit; its end tells an image from its record, and the
     # thread those of two threads whose names end alike.
     thread = threading.get_native_id()
     partial = target.with_name(f".{target.name[-36:]}~{thread}~{socket.gethostname()}-{os.getpid()}{_PARTIAL}")
     try:
         yield partial
-        partial.replace(target)
     except OSError as error:
-        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+        raise OutputError(f"cannot write {target}: {why(error)}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
-def write_text_atomically(target: Path, text: str) -> None:
-    """Write ``text`` as UTF-8 to ``target`` in one step."""
-    with atomic_path(target) as partial:
-        partial.write_text(text, encoding="utf-8")
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes and threads out of this block for one folder, where the system can.
 
-
-def check_writable(target: Path) -> None:
-    """Raise `OutputError` unless a file can be made at ``target``."""
-    folder = target.parent
+    The lock is on the folder itself, so that nothing is left behind, and goes with the process that holds it. Where
+    there are no such locks, on Windows and some network drives, and where one is held for long, the block runs without.
+    """
     try:
-        is_folder = target.is_dir()
-    except OSError as error:
-        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
-    if is_folder:
-        raise OutputError(f"cannot write {target}: it is a folder; name a file in it")
-    if not folder.is_dir():
-        raise OutputError(f"cannot write {target}: the folder {folder} does not exist; create it first")
-    if not can_create_in(folder):
-        raise OutputError(f"cannot write {target}: no permission to write in {folder}")
+        import fcntl
 
-
-def can_create_in(folder: Path) -> bool:
-    """Return whether a file can be made in ``folder``, by making one: permission bits alone do not tell."""
+        descriptor = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        yield
+        return
     try:
-        with tempfile.TemporaryFile(dir=folder, prefix=".fusekit-"):
-            return True
-    except OSError:
-        return False
+        deadline = time.monotonic() + _LONGEST_WAIT
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.0005)
+            except OSError:
+                break
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def remove_stale_partials(folder: Path) -> int:
-    """Delete what killed processes of this machine left in ``folder``; return how many files."""
-    host, removed = socket.gethostname(), 0
-    for path in folder.glob(f".*~*{_PARTIAL}"):
-        owner = path.name.removesuffix(_PARTIAL).rpartition("~")[2]
-        name, _, process = owner.rpartition("-")
-        if name == host and process.isdigit() and not _alive(int(process)):
-            path.unlink(missing_ok=True)
-            removed += 1
+    """Delete what killed processes of this machine left in ``folder``, and nothing else; return how many files."""
+    host, removed = re.escape(socket.gethostname()), 0
+    ours = re.compile(rf"\..*~[0-9]+~{host}-([0-9]{{1,9}}){re.escape(_PARTIAL)}", re.DOTALL)
+    try:
+        left = [(path, found) for path in folder.iterdir() if (found := ours.fullmatch(path.name))]
+    except OSError:
+        return 0
+    for path, found in left:
+        with contextlib.suppress(OSError):
+            if stat.S_ISREG(path.lstat().st_mode) and not _alive(int(found[1])):
+                path.unlink()
+                removed += 1
     return removed
 
 

@@ -26,6 +26,7 @@ from fusekit.errors import DeviceError, OutputError, one_line
 from fusekit.machine.devices import device_name, driver_version, exact_float32
 from fusekit.machine.files import cache_folder, write_text_atomically
 from fusekit.machine.memory import is_out_of_memory
+from fusekit.machine.parsing import read_json
 from fusekit.version import __version__
 
 #: Of one family of kernels: from a sample, such as images (N, 1, H, W), to the kernels' result, that of their plain
@@ -236,7 +237,7 @@ def _path_of(key: Key) -> Path | None:
 def _read(path: Path) -> tuple[dict[str, str], Verdict] | None:
     """Return key and verdict of a file; ``None`` where it is not there, or is not as `_keep` wrote it."""
     try:
-        text = json.loads(path.read_text(encoding="utf-8"))
+        text = read_json(path)
         key, when, families = text["key"], text["when"], text["families"]
         findings = {name: Finding(**values) for name, values in families.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):

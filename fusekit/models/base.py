@@ -73,6 +73,13 @@ class FusionModel(Configured, Forms):
     #: Whether it is trained on the registered sources of one patient together, rather than on single images.
     trains_on_sources: bool = True
 
+    def __repr__(self) -> str:
+        """Return what the model is, on one line; ``torch.nn.Module.__repr__(model)`` tells of all its modules."""
+        spec, made_of = getattr(self, "spec", None), self.provenance
+        weights = f", weights {made_of.weights.name}" if made_of is not None and made_of.weights is not None else ""
+        of = f"{spec.id!r}{weights}, " if spec is not None else ""
+        return f"{type(self).__name__}({of}{self.device}, {str(self.dtype).removeprefix('torch.')})"
+
     @property
     def reach(self) -> Reach | None:
         """How far the output sees, for images that are cut into tiles; ``None`` where nobody looked: not tileable.

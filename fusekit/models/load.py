@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import reprlib
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fusekit.errors import DeviceError, FusekitWarning, OptionError, WeightsError
+from fusekit.errors import DeviceError, FusekitWarning, OptionError, PluginError, WeightsError
 from fusekit.machine.backends import check_name
 from fusekit.machine.devices import resolve_device, resolve_dtype
+from fusekit.machine.faults import in_our_words
 from fusekit.models.base import FusionModel
-from fusekit.models.locate import locate
+from fusekit.models.locate import Located, locate
 from fusekit.models.provenance import Provenance
 from fusekit.options import FuseOptions, LoadOptions, RunOptions, chosen_names, overridden
 from fusekit.registry.contract import calling, fault, registered
@@ -23,7 +26,7 @@ from fusekit.registry.specs import ModelSpec, modalities_of
 from fusekit.weights.resolve import (
     ResolvedWeights,
 )
-from fusekit.weights.store import read_weights
+from fusekit.weights.store import check_fit, facts_in, read_weights
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -33,13 +36,17 @@ if TYPE_CHECKING:
 _EDGE = "encoder.edge."
 
 
-def load(name: str | Path, options: LoadOptions | None = None, **choices: Unpack[LoadChoices]) -> FusionModel:
+@in_our_words
+def load(
+    name: str | Path | None = None, options: LoadOptions | None = None, **choices: Unpack[LoadChoices]
+) -> FusionModel:
     """Return a fusion model in evaluation mode, ready on its device.
 
     Args:
-        name: a model (``"ehdran"``), a model with weights (``"ehdran.ct-mri"``), a folder of ``model.save``, a
-            safetensors file that says its model, or ``"hub:owner/name[@revision]"``. For weights that do not say their
-            model it is the model, and they are the choice ``weights``.
+        name: a model (``"ehdran"``), a model with weights (``"ehdran.ct-mri"``), a folder of ``model.save`` or of
+            ``fusekit train``, a safetensors file that says its model, or ``"hub:owner/name[@revision]"``. For weights
+            that do not say their model it is the model, and they are the choice ``weights``. Without it these weights
+            say the model; where there are none, or they say none, it is the default one.
         options: how to load.
         choices: fields of `LoadOptions`, which overrule ``options``.
 
@@ -50,12 +57,12 @@ def load(name: str | Path, options: LoadOptions | None = None, **choices: Unpack
     """
     asked = overridden(LoadOptions, options, choices)
     check_name(asked.backend)
-    spec, found, header = locate(str(name), asked.weights, modalities_of(asked.modality))
+    located = locate(None if name is None else str(name), asked.weights, modalities_of(asked.modality))
+    spec, found, _ = located
     device = resolve_device(asked.device)
     dtype = torch.float32 if asked.dtype == "auto" else resolve_dtype(asked.dtype)
-    config = {**spec.config, **header}
-    trained_edge = config.get("edge")
-    network = build_network(spec, with_choices(spec, config, asked.edge, asked.encoder_options))
+    trained_edge = {**spec.config, **located.config}.get("edge")
+    network = _built(located, asked)
     notes: tuple[str, ...] = ()
     if any(True for _ in network.parameters()):
         if found is None:
@@ -64,6 +71,9 @@ def load(name: str | Path, options: LoadOptions | None = None, **choices: Unpack
         _check_without_parameters(spec, device if asked.device != "auto" else None, dtype)
     if found is not None:
         notes = _fill(network, found, trained_edge, asked.edge)
+    if found is not None and found.note:
+        notes = (*notes, found.note)
+        warnings.warn(found.note, FusekitWarning, stacklevel=2)
     network.to(device=device, dtype=dtype).eval().use_form(asked.form).use_backend(asked.backend)
     reason = None
     if asked.dtype == "auto":
@@ -71,11 +81,11 @@ def load(name: str | Path, options: LoadOptions | None = None, **choices: Unpack
 
         dtype, reason = fastest_precision(network)
         network.to(dtype=dtype)
-    network.provenance = Provenance(network.config, found, notes, reason, str(name), asked)
+    network.provenance = Provenance(network.config, found, notes, reason, None if name is None else str(name), asked)
     return network
 
 
-def loaded_model(model: str | Path | FusionModel, choices: Mapping[str, Any]) -> FusionModel:
+def loaded_model(model: str | Path | FusionModel | None, choices: Mapping[str, Any]) -> FusionModel:
     """Return a model that is loaded already, or load it with those of the choices of a fusion that are of loading.
 
     Raises:
@@ -115,8 +125,36 @@ def with_choices(
         registries().edge_operators.entry(edge)
         chosen["edge"] = edge
     if encoder_options:
-        chosen["encoder_options"] = {**(chosen.get("encoder_options") or {}), **encoder_options}
+        trained = chosen.get("encoder_options") or {}
+        if not isinstance(trained, Mapping):
+            raise OptionError(f"the encoder options of the weights are {trained!r}, and names with values are wanted")
+        chosen["encoder_options"] = {**trained, **encoder_options}
     return chosen
+
+
+def _built(located: Located, asked: LoadOptions) -> FusionModel:
+    """Return the network to be filled.
+
+    What a file says of its network may be anything. So one that did not come with the model is held against that
+    network where its tensors take no memory yet.
+
+    Raises:
+        WeightsError: the network cannot be built as the file says, or is not the file's.
+    """
+    spec, found, said = located
+    config = with_choices(spec, {**spec.config, **said}, asked.edge, asked.encoder_options)
+    if found is None or found.origin == "bundled":
+        return build_network(spec, config)
+    try:
+        with suppress(OptionError, PluginError), torch.device("meta"):
+            # Which fails for a network that looks at its own values; then it is built as it is.
+            outline = build_network(spec, config)
+            check_fit(outline, facts_in(found.path, found.prefix), found.path, spec.id, strict=asked.edge is None)
+        return build_network(spec, config)
+    except (OptionError, PluginError) as error:
+        if not said or asked.edge is not None or asked.encoder_options:
+            raise
+        raise WeightsError(f"{found.path} says of its network what cannot be built: {error}") from error
 
 
 def build_network(spec: ModelSpec, config: Mapping[str, Any], seed: int = 0) -> FusionModel:
@@ -134,7 +172,7 @@ def build_network(spec: ModelSpec, config: Mapping[str, Any], seed: int = 0) -> 
         try:
             network: FusionModel = factory(**config)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise OptionError(f"{component} cannot be built with {dict(config)}: {error}") from error
+            raise OptionError(f"{component} cannot be built with {reprlib.repr(dict(config))}: {error}") from error
     if not isinstance(network, FusionModel):
         raise fault(
             component, f"is made by {spec.factory}, which is no fusekit.extend.FusionModel", "derive it from one"
@@ -146,9 +184,9 @@ def build_network(spec: ModelSpec, config: Mapping[str, Any], seed: int = 0) -> 
 def _fill(network: FusionModel, found: ResolvedWeights, trained_edge: str | None, edge: str | None) -> tuple[str, ...]:
     """Load the weights; with another edge operator than they were trained with, all but its own, and warn."""
     if edge is None or edge == trained_edge:
-        read_weights(network, found.path, network.spec.id)
+        read_weights(network, found.path, network.spec.id, prefix=found.prefix)
         return ()
-    missing, unexpected = read_weights(network, found.path, network.spec.id, strict=False)
+    missing, unexpected = read_weights(network, found.path, network.spec.id, strict=False, prefix=found.prefix)
     strangers = [key for key in (*missing, *unexpected) if not key.startswith(_EDGE)]
     if strangers:
         raise WeightsError(f"{found.path} does not fit the model {network.spec.id!r}: {strangers[0]!r} does not match")

@@ -20,7 +20,7 @@ class Provenance:
         weights: the file, or ``None`` for a model without trained weights.
         notes: such as an edge operator that the weights were not trained with.
         dtype_reason: why the dtype ``auto`` took what it took; ``None`` where the dtype was asked for.
-        name: that the model was loaded by.
+        name: that the model was loaded by; ``None`` where none was named.
         options: as they were asked for.
     """
 
@@ -28,5 +28,5 @@ class Provenance:
     weights: ResolvedWeights | None
     notes: tuple[str, ...] = ()
     dtype_reason: str | None = None
-    name: str = ""
+    name: str | None = None
     options: LoadOptions = field(default_factory=LoadOptions)

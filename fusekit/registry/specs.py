@@ -44,7 +44,7 @@ def as_words(modalities: Sequence[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class WeightsSpec:
     """One set of trained weights of a model.
 
@@ -68,6 +68,9 @@ class WeightsSpec:
     summary: str = ""
     modalities: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"WeightsSpec({self.tag!r}, {f'hub:{self.hub}' if self.hub else self.file})"
+
     def __post_init__(self) -> None:
         wrong = [each for each in self.modalities if modality_of(each) != each]
         if wrong:
@@ -86,7 +89,7 @@ class WeightsSpec:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModelSpec:
     """The description under which a model is registered.
 
@@ -134,6 +137,10 @@ class ModelSpec:
     output: OutputPolicy = "clamp"
     licence: str = ""
     citation: str = ""
+
+    def __repr__(self) -> str:
+        weights = f", weights {', '.join(each.tag for each in self.weights)}" if self.weights else ""
+        return f"ModelSpec({self.id!r}, {self.rule_policy} rule{weights})"
 
     def __post_init__(self) -> None:
         choices = {

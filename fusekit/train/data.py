@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from fusekit.cases.case import Case
-from fusekit.cases.folders import images_in, list_name, matched, read_names, shortened, stem_of
+from fusekit.cases.folders import check_distinct, images_in, matched, shortened
+from fusekit.cases.names import list_name, listed
+from fusekit.cases.patterns import patterns_of
 from fusekit.cases.splits import SERIES_PATTERN, all_series, series_of
-from fusekit.errors import TrainingError
+from fusekit.errors import TrainingError, count_of, some
 from fusekit.images.files import read_image
 from fusekit.images.ranges import unit_luminance
 from fusekit.machine.files import sha256_of_all
@@ -24,21 +26,29 @@ from fusekit.registry.specs import Normalization
 Sources: TypeAlias = tuple[Tensor, ...]
 
 
-def find_images(folders: Sequence[Path], names: Path | str | None = None) -> list[Path]:
-    """Return the image files of ``folders``, those that the names file lists if there is one.
+def find_images(
+    folders: Sequence[Path], names: Path | str | None = None, match: Sequence[str] = ()
+) -> list[tuple[str, Path]]:
+    """Return the image files of ``folders`` with their names, those that the names file lists if there is one.
 
     Raises:
-        TrainingError: no image is found, or a listed one is missing from every folder.
+        TrainingError: no image is found, or listed ones are missing from every folder.
+        InputError: a folder cannot be read, or is given twice.
     """
-    by_folder = [images_in(Path(folder)) for folder in folders]
+    folders = [Path(folder) for folder in folders]
+    patterns = patterns_of(match, len(folders))
+    check_distinct(folders, patterns)
+    by_folder = [images_in(*each) for each in zip(folders, patterns, strict=True)]
     if names is None:
-        found = [path for images in by_folder for path in images.values()]
+        found = [each for images in by_folder for each in images.items()]
     else:
-        wanted = [stem_of(name) for name in read_names(names)]
-        found = [images[stem] for images in by_folder for stem in wanted if stem in images]
-        absent = [stem for stem in wanted if not any(stem in images for images in by_folder)]
+        wanted = listed(names, by_folder)
+        found = [(name, images[name]) for images in by_folder for name in wanted if name in images]
+        absent = [name for name in wanted if not any(name in images for images in by_folder)]
         if absent:
-            raise TrainingError(f"{names} lists {absent[0]!r}, which none of the folders holds")
+            raise TrainingError(
+                f"{names} lists {count_of(absent, 'name')} that none of the folders holds: {some(absent)}"
+            )
     if not found:
         raise TrainingError(f"no images in {', '.join(str(folder) for folder in folders)}")
     return found
@@ -48,6 +58,7 @@ def find_cases(
     folders: Sequence[Path],
     names: Path | str | None = None,
     *,
+    match: Sequence[str] = (),
     together: bool = False,
     pattern: str = SERIES_PATTERN,
 ) -> list[Case]:
@@ -56,6 +67,7 @@ def find_cases(
     Args:
         folders: of images.
         names: a list as `read_names` takes it; all by default.
+        match: a pattern a folder, see `fusekit.cases.folders.matched`.
         together: whether the model sees the sources of a case together.
         pattern: of the series in a name, see `fusekit.cases.splits.series_of`.
 
@@ -63,19 +75,19 @@ def find_cases(
         TrainingError: as `find_images`; or sources are to be seen together, and there is one folder only, or a listed
             name is not in all of them.
         InputError: no name is in all of the folders.
-        OptionError: the pattern is none.
+        OptionError: a pattern is none.
     """
     if not together:
         return [
-            Case(path.stem, (path,), (path.parent.name,), series_of(path.stem, pattern))
-            for path in find_images(folders, names)
+            Case(name, (path,), (path.parent.name,), series_of(name, pattern))
+            for name, path in find_images(folders, names, match)
         ]
     if len(folders) < 2:
         raise TrainingError("this model is trained on registered sources; give a folder for each, matched by file name")
-    found = matched(folders, names, series=partial(series_of, pattern=pattern))
-    absent = next((case.name for case in found if not case.complete), None)
-    if names is not None and absent is not None:
-        raise TrainingError(f"{names} lists {absent!r}, which is not in all of the folders")
+    found = matched(folders, names, match=match, series=partial(series_of, pattern=pattern))
+    absent = [case.name for case in found if not case.complete]
+    if names is not None and absent:
+        raise TrainingError(f"{names} lists {count_of(absent, 'name')} not in all of the folders: {some(absent)}")
     return [case for case in found if case.complete]
 
 

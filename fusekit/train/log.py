@@ -56,7 +56,7 @@ class CsvLog:
 
 def _is_row(line: str, columns: int) -> bool:
     fields = line.split(",")
-    return line.endswith("\n") and len(fields) == columns and fields[0].isdigit()
+    return line.endswith("\n") and len(fields) == columns and fields[0].isascii() and fields[0].isdigit()
 
 
 class TensorBoardLog:

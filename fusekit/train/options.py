@@ -9,7 +9,7 @@ from typing import Any
 
 from fusekit.cases.splits import SERIES_PATTERN
 from fusekit.errors import TrainingError
-from fusekit.options import DEFAULT_MODEL, check_mappings, choice, documented
+from fusekit.options import DEFAULT_MODEL, check_mappings, choice, documented, matching
 
 
 @documented
@@ -53,6 +53,7 @@ class TrainingData:
     names: str | Path | None = choice(
         None, "Train on these only; a file with a name a line, or FILE.json#/key/key.", metavar="FILE"
     )
+    match: Sequence[str] = matching()
     validation_series: Sequence[str] = choice(
         (),
         "Hold these series (patients) out and validate on them; repeatable, or separated by commas.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from fusekit.cases.case import Case
@@ -38,12 +39,13 @@ def start_training(data: TrainingData, parts: Parts, recipe: Recipe, run: Traini
         raise OptionError("a perceptual network has no effect at a weight of 0; leave out --perceptual, or weigh it")
     network = _construct(parts, recipe.seed)
     together, pattern = network.trains_on_sources, data.series_pattern
-    cases = find_cases(data.folders, data.names, together=together, pattern=pattern)
+    find = partial(find_cases, data.folders, match=data.match, together=together, pattern=pattern)
+    cases = find(data.names)
     held_out: list[Case] = []
     if data.validation_series:
         cases, held_out = hold_out(cases, data.validation_series)
     elif data.validation_names is not None:
-        held_out = find_cases(data.folders, data.validation_names, together=together, pattern=pattern)
+        held_out = find(data.validation_names)
     check_apart(cases, held_out)
     about: dict[str, Any] = {"data": describe(cases, data.names)}
     if held_out:

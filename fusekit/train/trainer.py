@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from fusekit.cases.case import Case
 from fusekit.errors import TrainingError
-from fusekit.machine.files import remove_stale_partials, write_text_atomically
+from fusekit.machine.files import is_file, make_folder, remove_stale_partials, write_text_atomically
+from fusekit.machine.parsing import read_json
 from fusekit.models.base import FusionModel
 from fusekit.models.objectives import Objectives
 from fusekit.models.shapes import pad_to_multiple
@@ -238,7 +239,8 @@ class Trainer:
     def _begin(self) -> None:
         """Make the folder, or take up what an earlier run left in it."""
         if self.processes.is_main:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
+            _check_own(self.folder, self.checkpoint)
             remove_stale_partials(self.folder)
         if self.checkpoint.exists():
             self.step = load_checkpoint(self.checkpoint, self.model, self.optimizer, self.best, self._identity())
@@ -273,6 +275,24 @@ class Trainer:
         save_weights(self.model, weights, {**self.model.header, "training": facts})
         self._write_config(result)
         write_card(self.folder / "README.md", self.model, weights, facts)
+
+
+def _check_own(folder: Path, checkpoint: Path) -> None:
+    """Raise `TrainingError` where a training that begins would replace files that none wrote."""
+    if checkpoint.exists():
+        return
+    try:
+        config = read_json(folder / "config.json")
+    except (OSError, ValueError):
+        config = None
+    if isinstance(config, dict) and "training" in config:
+        return
+    for name in ("config.json", "log.csv", "weights.safetensors", "README.md"):
+        if is_file(folder / name):
+            raise TrainingError(
+                f"{folder / name} is there already, and is of no training; choose another output folder, so that it is "
+                "not replaced"
+            )
 
 
 def _as_sources(examples: Sequence[Tensor | Sources]) -> list[Sources]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fusekit.errors import OutputError, WeightsError
-from fusekit.machine.files import check_writable, sha256_of
+from fusekit.machine.files import check_writable, same_file, sha256_of
 from fusekit.registry.discovery import registries
 from fusekit.registry.registry import import_target
 from fusekit.weights.store import fit_state_dict, read_tensors, save_weights
@@ -62,19 +62,22 @@ def _state_dict(loaded: Any, path: Path) -> dict[str, Tensor]:
     raise WeightsError(f"{path} holds no state dict, only {type(loaded).__name__}; ask its authors for one")
 
 
-def convert_checkpoint(model: str, source: Path, output: Path) -> int:
+def convert_checkpoint(model: str, source: Path, output: Path, overwrite: bool = False) -> int:
     """Convert ``source`` to a safetensors file of ``model`` and return its number of tensors.
 
-    The model's class maps the published key names; the result must then fit the model exactly.
+    The model's class maps the published key names; the result must then fit the model exactly. A file that is at
+    ``output`` already stays, unless ``overwrite`` says otherwise.
 
     Raises:
         UnknownNameError: no such model.
         WeightsError: the checkpoint cannot be read or does not fit the model.
-        OutputError: ``output`` is not a safetensors file or cannot be written.
+        OutputError: ``output`` is not a safetensors file, is there already, is the source, or cannot be written.
     """
     if output.suffix != ".safetensors":
         raise OutputError(f"cannot write {output}: name the output .safetensors")
-    check_writable(output)
+    if same_file(source, output):
+        raise OutputError(f"cannot write {output}: it is the checkpoint itself; choose another name")
+    check_writable(output, overwrite)
     entry = registries().models.entry(model)
     network_class = import_target(entry, "model")
     state = network_class.convert_state_dict(read_checkpoint(source))

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fusekit.errors import WeightsError
-from fusekit.machine.files import write_text_atomically
+from fusekit.errors import OutputError, WeightsError
+from fusekit.machine.files import is_file, make_folder, write_text_atomically
+from fusekit.machine.parsing import read_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,8 +34,12 @@ class Downloaded(NamedTuple):
     commit: str
 
 
+class NotInRepositoryError(WeightsError):
+    """The hub has the repository and the revision, and no such file in it."""
+
+
 def download(repository: str, file: str, revision: str) -> Downloaded:
-    """Fetch one file through the hub's cache, unless it is there.
+    """Fetch one file through the hub's cache, unless it is there; what is there of a whole commit is not asked for.
 
     Args:
         repository: ``owner/name``.
@@ -42,15 +47,18 @@ def download(repository: str, file: str, revision: str) -> Downloaded:
         revision: branch, tag or commit.
 
     Raises:
+        NotInRepositoryError: the repository does not hold it.
         WeightsError: it cannot be had; the message says why.
     """
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     try:
         path = Path(hf_hub_download(repository, file, revision=revision))
     # What the hub's client raises without a network depends on its version and its transport.
     except Exception as error:
-        raise WeightsError(
+        absent = isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError)
+        raise (NotInRepositoryError if absent else WeightsError)(
             f"cannot get {file} of {repository} (revision {revision}) from the hub: {_reason(error)}; "
             "check the name and the network, or download the file and pass its path"
         ) from error
@@ -68,15 +76,36 @@ def save_folder(module: nn.Module, folder: Path, header: Mapping[str, Any], card
         folder: made if need be.
         header: ``model``, the name that the weights belong to, and ``config``, keyword arguments of its factory.
         card: Markdown of the card; without one a card that is there stays.
+
+    Raises:
+        OutputError: the folder cannot be written to, or a file would be replaced that is of no weights of fusekit.
     """
     from fusekit.weights.store import save_weights
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
+    _check_own(folder, card)
     config = {"model": header["model"], **header.get("config", {})}
     write_text_atomically(folder / CONFIG, json.dumps(config, indent=2) + "\n")
     if card is not None:
         write_text_atomically(folder / CARD, card)
     save_weights(module, folder / WEIGHTS, header)
+
+
+def _check_own(folder: Path, card: str | None) -> None:
+    """Raise `OutputError` where a file that is to be written is there already and was not written so before."""
+    ours = False
+    if is_file(folder / CONFIG):
+        try:
+            config = read_json(folder / CONFIG)
+        except (OSError, ValueError):
+            config = None
+        ours = isinstance(config, dict) and isinstance(config.get("model"), str)
+    for name in (CONFIG, WEIGHTS, *([CARD] if card is not None else [])):
+        if is_file(folder / name) and not ours:
+            raise OutputError(
+                f"cannot write {folder / name}: it is there already, and {folder} holds no weights of fusekit; choose "
+                "another folder"
+            )
 
 
 def push_folder(

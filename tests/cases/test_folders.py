@@ -27,7 +27,7 @@ def test_names_from_text_and_json() -> None:
     Path("splits.json").write_text(json.dumps({"ct-mri": {"test": ["02.png", "09.png"]}}))
     code, out, err = fuse_pairs("--names", "splits.json#/ct-mri/test")
     assert (code, out) == (1, "out: 1 fused, 1 failed\n")
-    assert err == "fusekit: 09: missing from folder 1, 2 of 2\n"
+    assert err == "fusekit: 09: in none of the 2 folders\n"
     assert_refused(fuse_pairs("--names", "splits.json#/ct-mri/train"), "'train' is not among its keys (test)")
     assert_refused(fuse_pairs("--names", "splits.json"), "is not a list of file names")
     assert_refused(fuse_pairs("--names", "absent.txt"), "cannot read the list of names absent.txt")
@@ -53,7 +53,7 @@ def test_two_files_of_one_name_are_refused() -> None:
         (["ct", "mri"], "ct/../mri/", "is one of the sources"),
         (["ct", "mri"], "ct/01.png", "cannot make the folder ct/01.png"),
         (["ct", "absent"], "out", "there is no folder absent"),
-        (["ct", "ct/01.png"], "out", "there is no folder ct/01.png"),
+        (["ct", "ct/01.png"], "out", "ct/01.png is a file, and --pairs takes folders"),
         (["ct", "."], "out", "no file name is in all of ct, ."),
         (["ct"], "out", "fusing needs two or more folders, and only ct was given"),
     ],

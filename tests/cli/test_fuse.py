@@ -159,7 +159,7 @@ def test_depths_that_the_format_does_not_hold() -> None:
     assert_refused(["float.tif", "mri.png", "-o", "out.png"], ".png files do not hold float32 images")
     assert_refused(["deep.png", "mri.png", "-o", "out.jpg"], ".jpg files do not hold uint16 images")
     fused(["float.tif", "mri.png", "-o", "out.png", "--bit-depth", "8"])
-    fused(["deep.png", "mri.png", "-o", "out.png"])
+    fused(["deep.png", "mri.png", "-o", "out.png", "--overwrite"])
     assert read_image("out.png").depth == "uint16"
 
 
@@ -196,7 +196,7 @@ def test_an_older_output_survives_a_failure() -> None:
     fused(["ct.png", "mri.png", "-o", "out.png"])
     old = {path: path.read_bytes() for path in files()}
     make_truncated()
-    assert run_cli(["fuse", "ct.png", "bad.png", "-o", "out.png"]).code == 2
+    assert run_cli(["fuse", "ct.png", "bad.png", "-o", "out.png", "--overwrite"]).code == 2
     assert {path: path.read_bytes() for path in old} == old
 
 
@@ -229,7 +229,7 @@ def test_the_output_is_named_and_has_a_record() -> None:
     assert fused(["ct.png", "mri.png", "-o", "out.png"]) == (0, "out.png\n", "")
     record = json.loads(Path("out.png.json").read_text(encoding="utf-8"))
     assert [Path(source["path"]).name for source in record["sources"]] == ["ct.png", "mri.png"]
-    assert record["rule"]["name"] == "sfnn"
+    assert record["rule"]["name"] == "sfnn-local"
     assert not [path for path in files() if path.name.startswith(".")]
 
 
@@ -263,7 +263,7 @@ def test_options_of_rule_and_encoder() -> None:
     fused(["ct.png", "mri.png", "-o", "out.png", "--rule", "weighted", "--rule-option", "weights=0.7,0.3"])
     record = json.loads(Path("out.png.json").read_text(encoding="utf-8"))
     assert record["rule"] == {"name": "weighted", "options": {"weights": [0.7, 0.3]}}
-    fused(["ct.png", "mri.png", "-o", "out.png", "--encoder-option", "dilations=1,2,3"])
+    fused(["ct.png", "mri.png", "-o", "out.png", "--overwrite", "--encoder-option", "dilations=1,2,3"])
     record = json.loads(Path("out.png.json").read_text(encoding="utf-8"))
     assert record["model"]["config"]["encoder_options"] == {"dilations": [1, 2, 3]}
 

@@ -32,7 +32,9 @@ def test_all_pairs_are_fused() -> None:
 def test_three_folders_and_no_record() -> None:
     for name in NAMES:
         write_texture(Path("pet") / f"{name}.png", 7, 16, 16, channels=3)
-    outcome = run_cli(["fuse", "--pairs", "ct", "mri", "pet", "-o", "out", "--rule", "mean", "--no-record"])
+    outcome = run_cli(
+        ["fuse", "--pairs", "ct", "mri", "pet", "-o", "out", "--rule", "mean", "--weights", "pet-mri", "--no-record"]
+    )
     assert outcome == (0, "out: 4 fused\n", "")
     assert outputs() == {f"{name}.png" for name in NAMES}
     assert read_image(OUT / "01.png").color

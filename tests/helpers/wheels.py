@@ -26,7 +26,9 @@ class Environment:
     def __init__(self, folder: Path, wheels: list[Path]) -> None:
         self.folder = folder
         venv.create(folder, with_pip=True)
-        paths = sysconfig.get_paths(scheme="venv", vars={"base": str(folder), "platbase": str(folder)})
+        # Before Python 3.11 environments had no scheme of their own.
+        scheme = "venv" if "venv" in sysconfig.get_scheme_names() else sysconfig.get_default_scheme()
+        paths = sysconfig.get_paths(scheme=scheme, vars={"base": str(folder), "platbase": str(folder)})
         self.scripts = Path(paths["scripts"])
         self.packages = Path(paths["purelib"])
         self.run("python", "-m", "pip", "install", "--no-deps", "--no-index", "--disable-pip-version-check", *wheels)

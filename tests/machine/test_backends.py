@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ from fusekit.models import trials
 from fusekit.models.base import FusionModel
 from fusekit.models.describe import machine
 
+MISSING_TRITON = backend.missing_triton
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
 
@@ -49,7 +51,7 @@ class Network(FusionModel):
 @pytest.fixture(autouse=True)
 def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Pretend that there is a GPU of compute capability 9.0, whose trials run on the CPU."""
-    monkeypatch.setattr(backend, "is_installed", lambda: True)
+    monkeypatch.setattr(backend, "missing_triton", lambda: None)
     monkeypatch.setattr(backend, "_said", set())
     monkeypatch.setattr(probation, "_known", {})
     monkeypatch.setenv("FUSEKIT_CACHE", str(tmp_path / "cache"))
@@ -101,10 +103,19 @@ def test_a_missing_triton_and_an_old_gpu(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(DeviceError, match=r"compute capability 7\.5, and the kernels need 8\.0"):
         network().use_backend("triton")
     assert "7.5" in network().backend_choice.fallback
-    monkeypatch.setattr(backend, "is_installed", lambda: False)
+    monkeypatch.setattr(backend, "missing_triton", lambda: "triton is not installed")
     with pytest.raises(DeviceError, match="pip install"):
         network().use_backend("triton")
     assert "not installed" in network().backend_choice.fallback
+
+
+def test_a_triton_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    for found, reason in (("3.0.0", "triton 3.0.0 is installed, and the kernels need 3.4 or later"), ("3.10.1", None)):
+        monkeypatch.setattr(backend, "version", lambda name, found=found: found)
+        MISSING_TRITON.cache_clear()
+        assert MISSING_TRITON() == reason
+    MISSING_TRITON.cache_clear()
 
 
 def test_a_choice_that_stops_being_possible_raises_at_the_next_run() -> None:
@@ -225,7 +236,7 @@ def test_the_doctor_describes_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     assert backend.describe() == "serves cuda:0, cuda:1"
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 0))
     assert "capability 7.0" in backend.describe()
-    monkeypatch.setattr(backend, "is_installed", lambda: False)
+    monkeypatch.setattr(backend, "missing_triton", lambda: "triton is not installed")
     assert "not installed" in backend.describe()
     monkeypatch.undo()
     assert diagnose()["devices"]["triton kernels"] == backend.describe()

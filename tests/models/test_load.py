@@ -73,7 +73,7 @@ def test_a_rule_is_chosen_by_name_or_object(ehdran: Path) -> None:
 
 def test_rule_options_that_the_rule_does_not_take_are_refused(ehdran: Path) -> None:
     network = fusekit.load(ehdran)
-    with pytest.raises(RuleError, match="'sfnn' of fusekit-imaging does not take these options"):
+    with pytest.raises(RuleError, match="'sfnn-local' of fusekit-imaging does not take these options"):
         network.choose_rule(None, {"radius": 2})
     with pytest.raises(RuleError, match="'max' is given as an object, which has its own options"):
         network.choose_rule(network.choose_rule("max"), {"radius": 2})

@@ -44,6 +44,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("fuser")
     (folder / "max_fuser.py").write_text(ADAPTER)
     request = Speed(
+        rules=["sfnn"],
         sizes=[(32, 40)],
         batch=[2],
         forms=("composed", "plain"),

@@ -66,7 +66,7 @@ def pages_of_new_blocks() -> int:
 
 def test_what_one_sets_for_its_process_serves_no_other(folder: Path) -> None:
     common: dict[str, Any] = {"devices": ["cpu"], "tuned": False, "warm_up": 1, "memory": False}
-    request = Speed(sizes=[(16, 20)], against="odd_fuser:faults", rounds=2, **common)
+    request = Speed(rules=["sfnn"], sizes=[(16, 20)], against="odd_fuser:faults", rounds=2, **common)
     found = measure(request)
     rows = {each["who"]: each for each in found["races"][0]["rows"]}
     assert list(rows) == ["reference", "composed float32", "odd_fuser:faults"]

@@ -68,7 +68,7 @@ def test_nuclear_norms(ehdran: EncoderDecoder, recorded: dict[str, np.ndarray], 
 
 @torch.inference_mode()
 def test_weights_and_fused_image(ehdran: EncoderDecoder, recorded: dict[str, np.ndarray]) -> None:
-    fused, weights, _ = ehdran.run([source(recorded, "a"), source(recorded, "b")], ehdran.choose_rule(None))
+    fused, weights, _ = ehdran.run([source(recorded, "a"), source(recorded, "b")], ehdran.choose_rule("sfnn"))
     close(weights[0].flatten(), recorded["weights"])
     close(fused[0, 0], recorded["fused"])
 

@@ -57,9 +57,9 @@ def test_parts_make_a_model_that_keeps_the_contract() -> None:
 @torch.inference_mode()
 def test_three_sources_are_fused_in_any_order(network: EncoderDecoder) -> None:
     a, b, c = images(3, 1, 1, 12, 11)
-    fused, weights, _ = network.run([a, b, c], network.choose_rule(None))
+    fused, weights, _ = network.run([a, b, c], network.choose_rule("sfnn"))
     assert weights[0].shape == (3, 1, 1, 1, 1)
-    torch.testing.assert_close(network.fuse([c, a, b]), fused, atol=1e-5, rtol=0)
+    torch.testing.assert_close(network.fuse([c, a, b], "sfnn"), fused, atol=1e-5, rtol=0)
 
 
 @torch.inference_mode()

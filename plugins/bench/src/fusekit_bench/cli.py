@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fusekit.cli.options import options_of as fields_of
-from fusekit.cli.output import ProgressBar, bar_on_stderr
+from fusekit.cli.output import Group, say
+from fusekit.cli.output import result as print_result
+from fusekit.cli.progress import ProgressBar, bar_on_stderr
 from fusekit.errors import OptionError
 from fusekit.train.recipe import Recipe
 from fusekit_bench import requests
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 _PATH = click.Path(path_type=Path)
 
 
-@click.group()
+@click.group(cls=Group)
 def bench() -> None:
     """Re-run the figures of docs and model cards."""
 
@@ -64,6 +66,9 @@ def quality(
     outputs = Outputs(**{key: folder / name for key, name in files.items()}, docs=docs, mark=f"quality {request.title}")
     if docs is not None:
         around(docs, outputs.mark)
+    if folder.is_dir() and not (folder / "cache").is_dir():
+        # Of no run before; one that goes on replaces what it wrote.
+        outputs.check()
     require("pandas", "fusekit bench quality")
     if not figures:
         require("matplotlib", "a figure (--no-figures leaves it out)")
@@ -72,7 +77,7 @@ def quality(
     outputs.write(result(table, command_line(context)))
     if not figures:
         _draw(table, request)
-    click.echo(f"\n{folder}")
+    print_result(f"\n{folder}")
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -116,7 +121,7 @@ class _Progress:
 
     def _begin(self, title: str, total: int) -> Any:
         if self._bar.disable and total:
-            click.echo(f"fusekit: {title}: {total}", err=True)
+            say(f"{title}: {total}")
         return self._bar.add_task(title, total=total)
 
 
@@ -138,10 +143,9 @@ def calibration(golden: Path | None, outputs: Outputs) -> None:
     exceeded = [each for each in found if not each.within]
     for each in exceeded:
         reference = each.reference
-        click.echo(
-            f"fusekit: {reference.metric} deviates from {reference.implementation} by {each.relative:.1e} on "
-            f"{each.triples} triples; {reference.tolerance:.0e} on {reference.least} are asked for",
-            err=True,
+        say(
+            f"{reference.metric} deviates from {reference.implementation} by {each.relative:.1e} on "
+            f"{each.triples} triples; {reference.tolerance:.0e} on {reference.least} are asked for"
         )
     if exceeded:
         raise SystemExit(1)
@@ -196,7 +200,7 @@ def speed(
     request = request_of(requests.Speed, choices)
     outputs.check()
     if plot is not None:
-        check_writable(plot)
+        check_writable(plot, outputs.overwrite)
         check_plot(plot)
     if docs is not None:
         around(docs, f"speed {part}")

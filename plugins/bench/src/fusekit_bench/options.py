@@ -10,7 +10,10 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from fusekit.cli.options import WholeNumber
+from fusekit.cli.output import Command
 from fusekit.errors import OptionError
+from fusekit.options import whole_number
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Request = TypeVar("_Request")
@@ -31,7 +34,7 @@ def choice(default: Any, text: str, /, *, read: Callable[[str], Any] | None = No
     return field(default=default, metadata={"help": text, "read": read, "click": of_click})
 
 
-class ListsCommand(click.Command):
+class ListsCommand(Command):
     """A command without arguments whose list options take their values also as ``--option a b c``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -78,6 +81,8 @@ def _option(of: Field[Any]) -> Callable[[_Function], _Function]:
     if of.default is MISSING:
         return click.option(flag, of.name, required=True, help=text, **more)
     shown = {"default": of.default, "show_default": True} if of.default is not None else {}
+    if more.get("type", type(of.default)) is int:
+        more["type"] = WholeNumber()
     return click.option(flag, of.name, help=text, **{**shown, **more})
 
 
@@ -99,6 +104,14 @@ def request_of(request: type[_Request], choices: Mapping[str, Any], **more: Any)
     return request(**{**given, **more})
 
 
+def whole(text: str) -> int:
+    """Return the number that a text says; a `ValueError` where it says none."""
+    found = whole_number(text)
+    if found is None:
+        raise ValueError(text)
+    return found
+
+
 def _read(read: Callable[[str], Any], value: Any, flag: str) -> Any:
     try:
         return tuple(map(read, value)) if isinstance(value, tuple) else read(value)
@@ -110,7 +123,7 @@ def _read(read: Callable[[str], Any], value: Any, flag: str) -> Any:
 def command_line(context: click.Context) -> str:
     """Return the command as others would give it: what was chosen of its request, files by their last part."""
     words = [f"fusekit bench {context.info_name}"]
-    for each in context.command.params:
+    for each in (each for each in context.command.params if each.expose_value):
         name = each.name or ""
         source, value = context.get_parameter_source(name), context.params.get(name)
         if source not in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT) or name in _OUTPUTS:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
+from fusekit.cli import output
 from fusekit.errors import InputError, MissingExtraError, OptionError
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Outputs:
         markdown, json, csv: files.
         docs: page of which the text between the lines of ``mark`` is replaced.
         mark: of that page.
+        overwrite: whether to replace files that are there already.
     """
 
     markdown: Path | None = None
@@ -54,6 +56,7 @@ class Outputs:
     csv: Path | None = None
     docs: Path | None = None
     mark: str = ""
+    overwrite: bool = False
 
     def check(self) -> None:
         """Look first at what would fail after long work.
@@ -65,7 +68,7 @@ class Outputs:
 
         for path in (self.markdown, self.json, self.csv):
             if path is not None and path != _PRINTED:
-                check_writable(path)
+                check_writable(path, self.overwrite)
         if self.csv is not None:
             require("pandas", "--csv")
         if self.docs is not None:
@@ -83,15 +86,20 @@ class Outputs:
             write_between(self.docs, f"\n{result.text}\n", self.mark)
         if self.json is not None and self.json != _PRINTED:
             write_text_atomically(self.json, to_json(result.data))
-        click.echo(to_json(result.data).rstrip() if self.json == _PRINTED else result.text)
+        if self.json == _PRINTED:
+            output.result_json(to_json(result.data).rstrip())
+        else:
+            output.result(result.text)
 
 
 def output_options(command: _Function) -> _Function:
-    """Add ``--markdown``, ``--json`` and ``--csv``, and hand them to the command as ``outputs``."""
+    """Add ``--markdown``, ``--json``, ``--csv`` and ``--overwrite``, and hand them to the command as ``outputs``."""
 
     @functools.wraps(command)
-    def with_outputs(*arguments: Any, markdown: Path | None, json: Path | None, csv: Path | None, **more: Any) -> Any:
-        return command(*arguments, outputs=Outputs(markdown, json, csv), **more)
+    def with_outputs(
+        *arguments: Any, markdown: Path | None, json: Path | None, csv: Path | None, overwrite: bool, **more: Any
+    ) -> Any:
+        return command(*arguments, outputs=Outputs(markdown, json, csv, overwrite=overwrite), **more)
 
     options = (
         click.option("--markdown", type=_PATH, metavar="FILE", help="Write the tables as Markdown."),
@@ -104,6 +112,7 @@ def output_options(command: _Function) -> _Function:
             help="Write everything as JSON; without a file, print it in place of the tables.",
         ),
         click.option("--csv", type=_PATH, metavar="FILE", help="Write the rows as CSV."),
+        click.option("--overwrite", is_flag=True, help="Replace what is there already."),
     )
     wrapped: Any = with_outputs
     for option in reversed(options):

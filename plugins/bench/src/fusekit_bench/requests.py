@@ -12,7 +12,7 @@ import click
 
 from fusekit.errors import OptionError
 from fusekit.train.recipe import Recipe
-from fusekit_bench.options import choice
+from fusekit_bench.options import choice, whole
 
 _PATH = click.Path(path_type=Path)
 _LEAST_SIDE = 16
@@ -27,7 +27,7 @@ def parse_size(text: str) -> tuple[int, int]:
     Raises:
         OptionError: it is neither, or a side is below 16.
     """
-    found = re.fullmatch(r"(\d+)(?:[x×](\d+))?", text)
+    found = re.fullmatch(r"([0-9]{1,9})(?:[x×]([0-9]{1,9}))?", text)
     if not found:
         raise OptionError(f"a size is a side or HEIGHTxWIDTH in pixels, as 256 or 300x417, not {text!r}")
     height, width = int(found[1]), int(found[2] or found[1])
@@ -84,7 +84,7 @@ class Quality:
     seeds: Sequence[int] = choice(
         (3407, 3408, 3409),
         "Of the draws and the ablation's trainings; 3407 3408 3409 by default.",
-        read=int,
+        read=whole,
         metavar="NUMBER…",
     )
     weights: Mapping[str, str] = field(default_factory=dict)
@@ -119,7 +119,7 @@ class Speed:
     sizes: Sequence[tuple[int, int]] = choice(
         ((256, 256),), "Sides in pixels, or HEIGHTxWIDTH; 256 by default.", read=parse_size, metavar="SIZE…"
     )
-    batch: Sequence[int] = choice((1,), "Pairs a call; 1 by default.", read=int, metavar="NUMBER…")
+    batch: Sequence[int] = choice((1,), "Pairs a call; 1 by default.", read=whole, metavar="NUMBER…")
     devices: Sequence[str] = choice(("auto",), "auto, cpu, cuda or cuda:N; auto by default.", metavar="NAME…")
     forms: Sequence[str] = choice(
         ("composed",), "composed, plain, or another form that the model has; composed by default.", metavar="NAME…"

@@ -42,11 +42,11 @@ def check(network: EncoderDecoder, sources: list[Tensor], tolerance: float = 2e-
     """Compare features, decoded and fused images of both forms."""
     with torch.inference_mode():
         wanted_features = [network.use_form("plain").encode(source) for source in sources]
-        wanted, wanted_weights, _ = network.run(sources, network.choose_rule(None))
+        wanted, wanted_weights, _ = network.run(sources, network.choose_rule("sfnn"))
         assert network.form == "plain"
         features = network.use_form("fastest").encode_sources(sources)
         assert network.form == "composed"
-        found, weights, _ = network.run(sources, network.choose_rule(None))
+        found, weights, _ = network.run(sources, network.choose_rule("sfnn"))
         for mine, theirs in zip(features, wanted_features, strict=True):
             torch.testing.assert_close(mine, theirs, atol=tolerance, rtol=0)
         torch.testing.assert_close(network.encode(sources[0]), wanted_features[0], atol=tolerance, rtol=0)

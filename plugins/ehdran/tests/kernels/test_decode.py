@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fusekit_ehdran.decoder import Decoder
 
-pytest.importorskip("triton", reason="triton is not installed")
+pytest.importorskip("triton", "3.4", reason="triton 3.4 or newer is not installed")
 
 from fusekit_ehdran.kernels.decode import (
     convolve,

@@ -9,7 +9,7 @@ from torch import Tensor
 from fusekit.extend import InputError
 from fusekit_ehdran.drgo import DenseResidualGradient
 
-pytest.importorskip("triton", reason="triton is not installed")
+pytest.importorskip("triton", "3.4", reason="triton 3.4 or newer is not installed")
 
 from fusekit_ehdran.kernels.edges import EdgeWeights, add_edges, add_edges_twin, edge_weights
 from fusekit_ehdran.kernels.settings import Setting, forced

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fusekit_ehdran.encoder import DilatedResidualAttention
 
-pytest.importorskip("triton", reason="triton is not installed")
+pytest.importorskip("triton", "3.4", reason="triton 3.4 or newer is not installed")
 
 from fusekit_ehdran.kernels.attention import attention, attention_twin, convolution_of, taps_first
 from fusekit_ehdran.kernels.form import attention_weights, multiscale_weights

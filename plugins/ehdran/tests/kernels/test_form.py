@@ -16,7 +16,7 @@ from fusekit.extend import DeviceError, EncoderDecoder
 from fusekit_ehdran.fast.form import InferenceForm
 from fusekit_ehdran.model import DILRAN, EHDRAN
 
-pytest.importorskip("triton", reason="triton is not installed")
+pytest.importorskip("triton", "3.4", reason="triton 3.4 or newer is not installed")
 
 from fusekit_ehdran.kernels.form import TritonForm
 

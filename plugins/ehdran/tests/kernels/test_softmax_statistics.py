@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-pytest.importorskip("triton", reason="triton is not installed")
+pytest.importorskip("triton", "3.4", reason="triton 3.4 or newer is not installed")
 
 from fusekit_ehdran.kernels import softmax_statistics
 from fusekit_ehdran.kernels.norms import greatest_nuclear_norms, share_statistics_twin, shares_of

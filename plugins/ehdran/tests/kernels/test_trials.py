@@ -20,7 +20,7 @@ from fusekit.machine import backends, probation
 from fusekit.models import trials as sampling
 from fusekit_ehdran.model import DILRAN, EHDRAN
 
-pytest.importorskip("triton", reason="triton is not installed")
+pytest.importorskip("triton", "3.4", reason="triton 3.4 or newer is not installed")
 
 from fusekit_ehdran.kernels import attention, decode, edges, multiscale, norms, settings, trials
 from fusekit_ehdran.kernels.trials import NORM_TOLERANCE, TOLERANCES, Variant, variant_of

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import functools
-import json
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from fusekit.errors import InputError
 from fusekit.evaluation.rate import read_luminance
+from fusekit.machine.parsing import read_json
 from fusekit.metrics.build import build_metric
 from fusekit.metrics.levels import levels
 from fusekit.metrics.qy import Moments
@@ -203,7 +203,7 @@ def golden_folder(given: Path | None) -> Path:
 def _read_values(folder: Path) -> Published:
     path = folder / "values.json"
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
     except OSError as error:
         raise InputError(
             f"cannot read {path}: {error.strerror or error}; name the folder that holds values.json and triples/"

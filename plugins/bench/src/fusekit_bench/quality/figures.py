@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fusekit.cases.patterns import extension_of, stem_of
+from fusekit.errors import FusekitWarning
 from fusekit.evaluation.ratings import part_of
 from fusekit.images.files import read_image
 from fusekit.images.image import Array, full_scale
@@ -106,10 +109,14 @@ def draw_grid(table: Table, rows: list[Row], path: Path, device: str) -> None:
 
 def _fused(method: Method, paths: Sequence[Path], cache: Path, device: str) -> Array:
     """Return the pixels that ``fusekit fuse`` writes, kept as a file for the next time."""
-    kept = cache / f"{paths[0].stem}-{key_of(method, device)}{paths[0].suffix}"
+    first = paths[0].name
+    kept = cache / f"{stem_of(first)}-{key_of(method, device)}{extension_of(first)}"
     if not kept.exists():
         model = loaded(method.model, method.weights, device)
-        fuse(list(paths), model, rule=method.rule).save(kept, record=False)
+        with warnings.catch_warnings():
+            # The rules that dominate are shown on purpose.
+            warnings.simplefilter("ignore", FusekitWarning)
+            fuse(list(paths), model, rule=method.rule).save(kept, record=False)
     return read_image(kept).pixels
 
 

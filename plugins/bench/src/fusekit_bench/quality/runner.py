@@ -17,7 +17,8 @@ import torch
 
 from fusekit.batch.run import prepare_output
 from fusekit.cases.datasets import choose, read_datasets
-from fusekit.cases.folders import list_name, shortened
+from fusekit.cases.folders import shortened
+from fusekit.cases.names import list_name
 from fusekit.errors import FusekitError, InputError, OptionError, one_line
 from fusekit.machine.files import remove_stale_partials, sha256_of_all
 from fusekit.models.describe import machine, versions

@@ -28,6 +28,7 @@ from fusekit.images.align import REFUSE, aligned
 from fusekit.images.image import Array, Image
 from fusekit.images.ranges import from_unit, luminance_of, output_to_unit, source_range, unit_luminance
 from fusekit.machine.files import write_text_atomically
+from fusekit.machine.parsing import read_json
 from fusekit.models.base import EncoderDecoder, FusionModel
 from fusekit.models.contract import apply_rule
 from fusekit.models.shapes import crop_to, pad_to_multiple
@@ -62,7 +63,7 @@ class Job:
 def cached(job: Job) -> dict[str, dict[str, Rating]]:
     """Return what is known of the pair: method's key → measure's key → rating. Of changed sources nothing is."""
     try:
-        stored = json.loads(job.cache.read_text(encoding="utf-8"))
+        stored = read_json(job.cache)
         return dict(stored["ratings"]) if stored["sources"] == job.sha256 else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

@@ -181,7 +181,7 @@ class Files:
 
     def write(self) -> None:
         """Write the fused image and its record."""
-        self._fused.save(self._output)
+        self._fused.save(self._output, overwrite=True)
 
     def __enter__(self) -> Files:
         return self

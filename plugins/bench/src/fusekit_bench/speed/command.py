@@ -105,8 +105,8 @@ def measure(request: requests.Shell, command: str, progress: Callable[[], None] 
             write_image(Path(path), image)
         work: dict[str, Callable[[], object]] = {
             "torch": lambda: _python("-c", "import torch"),
-            "fuse": lambda: fusekit.fuse(sources, loaded).save(output),
-            "shell": lambda: run_fusekit("fuse", *sources, "-o", output, "--model", request.model),
+            "fuse": lambda: fusekit.fuse(sources, loaded).save(output, overwrite=True),
+            "shell": lambda: run_fusekit("fuse", *sources, "-o", output, "--overwrite", "--model", request.model),
         }
         seconds: dict[str, list[float]] = {each: [] for each in work}
         work["fuse"]()
@@ -163,7 +163,7 @@ def _parts(model: str, first: str, second: str, output: str) -> dict[str, float]
         loaded = load(model)
         mark()
         fused = pipeline.fuse([first, second], loaded)
-        fused.save(output)
+        fused.save(output, overwrite=True)
         mark()
     began, imported, ready, loaded_at, written = marks
     seconds = fused.record["seconds"]

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 import torch
 
-pytest.importorskip("triton", reason="triton is not installed")
+pytest.importorskip("triton", "3.4", reason="triton 3.4 or newer is not installed")
 
 from fusekit_ehdran.kernels import attention, decode, edges, multiscale
 from fusekit_ehdran.kernels.check import __main__ as check

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from fusekit.extend import FusekitError, triton_refusal, write_text_atomically
+from fusekit.extend import FusekitError, OutputError, triton_refusal, write_text_atomically
 from fusekit_ehdran.kernels.check import report
 
 #: Batch, height and width where kernels are compared with their twins: blocks cut off, tiny, several images and tiles.
@@ -92,6 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(tune(device, options.rounds))
         return 0
     try:
+        if options.markdown is not None and options.markdown.exists():
+            raise OutputError(f"cannot write {options.markdown}: it is there already; name another file")
         return _report(device, options.interpret, options.rounds, options.markdown)
     except FusekitError as error:
         print(f"fusekit: {error}", file=sys.stderr)
