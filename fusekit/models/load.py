@@ -23,9 +23,7 @@ from fusekit.registry.contract import calling, fault, registered
 from fusekit.registry.discovery import registries
 from fusekit.registry.registry import import_target
 from fusekit.registry.specs import ModelSpec, modalities_of
-from fusekit.weights.resolve import (
-    ResolvedWeights,
-)
+from fusekit.weights.resolve import ResolvedWeights, how_to_get
 from fusekit.weights.store import check_fit, facts_in, read_weights
 
 if TYPE_CHECKING:
@@ -66,7 +64,7 @@ def load(
     notes: tuple[str, ...] = ()
     if any(True for _ in network.parameters()):
         if found is None:
-            raise WeightsError(f"the model {spec.id!r} comes without trained weights; pass weights=FILE")
+            raise WeightsError(f"the model {spec.id!r} comes without trained weights; {how_to_get(spec.id)}")
     else:
         _check_without_parameters(spec, device if asked.device != "auto" else None, dtype)
     if found is not None:

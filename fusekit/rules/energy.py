@@ -18,8 +18,8 @@ class Energy(WeightedRule):
 
     def weights(self, features: Sequence[Tensor]) -> Tensor:
         views, in_place = in_memory_order(features)
-        shares = torch.stack([view.float() for view in views])
-        peak = shares.abs().amax(0, keepdim=True)
+        stacked = torch.stack([view.float() for view in views])
+        peak = stacked.abs().amax(0, keepdim=True)
         # Dividing by the peak first keeps the squares of very small and very large features in range.
-        shares.div_(peak.where(peak > 0, 1.0)).square_()
-        return in_place(shares.div_(shares.sum(0, keepdim=True).clamp_min_(1.0)))
+        squares = (stacked / peak.where(peak > 0, 1.0)).square()
+        return in_place(squares / squares.sum(0, keepdim=True).clamp_min(1.0))

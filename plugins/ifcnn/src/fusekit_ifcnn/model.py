@@ -17,7 +17,7 @@ class IFCNN(EncoderDecoder):
     """IFCNN trained with the maximum (Zhang et al., Information Fusion 54, 2020).
 
     Sources are (B, 1, H, W) in [0, 1], 8-bit values divided by 255; any H and W of 2 or more.
-    
+
     Args:
         channels: of the features; the authors' 64.
     """

@@ -61,7 +61,7 @@ class Decoder(nn.Module):
         return self.last(self.third(features))
 
     def gray(self, colors: Tensor) -> Tensor:
-        """Return the luminance (B, 1, H, W) of colours (B, 3, H, W), each cut to [0, 1], as the authors' program does."""
+        """Return the luminance (B, 1, H, W) of colours (B, 3, H, W), each cut to [0, 1] as by the authors' program."""
         return (colors.clamp(0, 1) * self.luminance).sum(1, keepdim=True)
 
     def forward(self, features: Tensor) -> Tensor:

@@ -1,14 +1,17 @@
 """The inference form of MSDRA: the same function as the plain modules, composed anew at each call and cheap to run.
 
-- The shallow features w·x + b are linear in the maps [x, 1], and so is what a convolution makes of them: the first
-  5×5 and the first 3×3 convolution read two maps instead of 64, 3,200 and 1,152 instead of 102,400 and 36,864
-  multiply-adds a pixel. The ones end where the image ends, so that the zeros outside are those of the plain modules.
-- The decoder is one 7×7 convolution C → 1 but for the two outermost pixels, where the zeros outside show between its
-  layers; there the layers run.
+- The shallow features w·x + b are linear in the maps [x, 1], the ones map zero outside as x is, and so is what
+  convolutions make of them: the 5×5 convolution, and twice the 3×3 one, are 5×5 convolutions of two maps.
+- The decoder is one 7×7 convolution C → 1.
+- Where two layers are taken as one, the zeros outside show between them in the outermost pixels; there the layers run.
 - Maps lie channels last in memory.
+
+Of 361,000 multiply-adds a pixel in the encoder and 55,600 in the decoder this leaves 193,000 and 3,100.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -27,30 +30,44 @@ def encode(encoder: Encoder, x: Tensor) -> Tensor:
     norm, middle = encoder.norm, encoder.middle
     maps = torch.cat([x, torch.ones_like(x)], 1).contiguous(memory_format=_LAST)
     shallow = encoder.shallow(x).contiguous(memory_format=_LAST)
-    wide = _normalized(norm, _of_maps(encoder.wide, encoder.shallow, maps)).relu_()
-    hidden = _normalized(norm, _convolved(middle, wide)).relu_()
+    wide = _normalized(norm, _convolved(maps, _of_maps(encoder.wide, encoder.shallow), encoder.wide.bias)).relu_()
+    hidden = _normalized(norm, _of(middle, wide)).relu_()
     total = wide.add_(hidden)
-    total += _normalized(norm, _convolved(encoder.narrow, hidden)).relu_()
-    deep, once = shallow, _of_maps(middle, encoder.shallow, maps)
-    for last in (False, False, True):
-        deep = _normalized(norm, _convolved(middle, once).add_(deep)).relu_()
-        once = deep if last else _convolved(middle, deep)
+    total += _normalized(norm, _of(encoder.narrow, hidden)).relu_()
+    deep = _normalized(norm, _twice(middle, encoder.shallow, maps).add_(shallow)).relu_()
+    for _ in range(2):
+        deep = _normalized(norm, _of(middle, _of(middle, deep)).add_(deep)).relu_()
     total += deep
     return _normalized(norm, total.mul_(F.relu(shallow)).add_(shallow))
 
 
-def _of_maps(convolution: nn.Conv2d, shallow: nn.Conv2d, maps: Tensor) -> Tensor:
-    """Return ``convolution(shallow(x))`` of the maps [x, 1] (B, 2, H, W)."""
+def _of_maps(convolution: nn.Conv2d, shallow: nn.Conv2d) -> Tensor:
+    """Return the weight (C, 2, k, k), float64, by which ``convolution(shallow(x))`` takes the maps [x, 1]."""
     assert shallow.bias is not None
     basis = torch.stack([shallow.weight.flatten(), shallow.bias], 1).double()
-    weight = torch.einsum("ockl,cj->ojkl", convolution.weight.double(), basis).to(maps.dtype)
-    weight = weight.contiguous(memory_format=_LAST)
-    return F.conv2d(maps, weight, convolution.bias, padding=convolution.kernel_size[0] // 2)
+    return torch.einsum("ockl,cj->ojkl", convolution.weight.double(), basis)
 
 
-def _convolved(convolution: nn.Conv2d, x: Tensor) -> Tensor:
-    weight = convolution.weight.contiguous(memory_format=_LAST)
-    return F.conv2d(x, weight, convolution.bias, padding=convolution.kernel_size[0] // 2)
+def _twice(middle: nn.Conv2d, shallow: nn.Conv2d, maps: Tensor) -> Tensor:
+    """Return ``middle(middle(shallow(x)))`` of the maps [x, 1] (B, 2, H, W)."""
+    assert middle.bias is not None
+    once, weight, bias = _of_maps(middle, shallow), middle.weight.double(), middle.bias.double()
+    both = F.conv_transpose2d(weight, once)
+
+    def layers(strip: Tensor) -> Tensor:
+        return _of(middle, _convolved(strip, once, middle.bias))
+
+    return _with_border(_convolved(maps, both, bias + weight.sum((2, 3)) @ bias), layers, maps, lines=1, reach=2)
+
+
+def _of(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+    return _convolved(x, convolution.weight, convolution.bias)
+
+
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return the convolution of x with zeros outside, as large as x, in its dtype."""
+    weight = weight.to(x.dtype, memory_format=_LAST)
+    return F.conv2d(x, weight, None if bias is None else bias.to(x.dtype), padding=weight.shape[2] // 2)
 
 
 def _normalized(norm: nn.Module, x: Tensor) -> Tensor:
@@ -82,7 +99,7 @@ def decode(decoder: Decoder, features: Tensor) -> Tensor:
     for index in range(49):
         row, column = divmod(index, 7)
         image += taps[:, row : row + height, column : column + width, index]
-    return _with_border(decoder, features, image[:, None])
+    return _with_border(image[:, None], decoder, features, lines=2, reach=decoder.reach)
 
 
 def _collapsed(decoder: Decoder) -> tuple[Tensor, Tensor]:
@@ -95,13 +112,21 @@ def _collapsed(decoder: Decoder) -> tuple[Tensor, Tensor]:
     return F.conv_transpose2d(both, first)[0], bias
 
 
-def _with_border(decoder: Decoder, features: Tensor, image: Tensor) -> Tensor:
-    """Return the image with the two outermost rows and columns as the layers one after the other give them."""
+def _with_border(output: Tensor, layers: Callable[[Tensor], Tensor], given: Tensor, lines: int, reach: int) -> Tensor:
+    """Return ``output`` with its outermost rows and columns as layers one after the other give them.
+
+    Args:
+        output: (B, C, H, W), changed in place.
+        layers: of a part of ``given``.
+        given: (B, C', H, W).
+        lines: rows and columns at each border.
+        reach: pixels that layers see to each side.
+    """
     for axis in (2, 3):
-        side = features.shape[axis]
-        lines = min(side, 2)
-        depth = min(side, lines + decoder.reach)
-        for start, line in ((0, 0), (side - depth, side - lines)):
-            strip = decoder(features.narrow(axis, start, depth))
-            image.narrow(axis, line, lines).copy_(strip.narrow(axis, line - start, lines))
-    return image
+        side = given.shape[axis]
+        outermost = min(side, lines)
+        depth = min(side, outermost + reach)
+        for start, line in ((0, 0), (side - depth, side - outermost)):
+            strip = layers(given.narrow(axis, start, depth)).narrow(axis, line - start, outermost)
+            output.narrow(axis, line, outermost).copy_(strip)
+    return output

@@ -25,7 +25,7 @@ _RUNNING = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def from_authors(state: Mapping[str, Tensor], statistics: str = "image") -> dict[str, Tensor]:
-    """Rename the authors' keys, and cast to float32; keys of other names stay as they are.
+    """Rename the authors' keys, and cast to float32; a state dict of other names stays as it is.
 
     One line names what is left out: the running statistics, which a network of the statistics ``image`` does not use.
 
@@ -33,10 +33,13 @@ def from_authors(state: Mapping[str, Tensor], statistics: str = "image") -> dict
         state: by the authors' names.
         statistics: of the network that it is for, see `fusekit_msdra.network.Encoder`.
     """
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    if "Extraction.conv1.weight" not in state:
+        return state
     converted: dict[str, Tensor] = {}
     unused = []
     for key, value in state.items():
-        module, _, parameter = key.removeprefix("module.").rpartition(".")
+        module, _, parameter = key.rpartition(".")
         if statistics == "image" and parameter in _RUNNING:
             unused.append(key)
             continue
@@ -47,7 +50,8 @@ def from_authors(state: Mapping[str, Tensor], statistics: str = "image") -> dict
             converted.setdefault(name.replace("running_var", "num_batches_tracked"), torch.tensor(0))
     if unused:
         warnings.warn(
-            f"left out, as each image is normalised by its own statistics: {', '.join(sorted(unused))}",
+            "of the checkpoint these are left out, as each image is normalised by its own statistics: "
+            + ", ".join(sorted(unused)),
             FusekitWarning,
             stacklevel=3,
         )

@@ -21,9 +21,9 @@ class Magnitude(WeightedRule):
 
     def weights(self, features: Sequence[Tensor]) -> Tensor:
         views, in_place = _in_memory_order(features)
-        magnitudes = torch.stack([view.float() for view in views]).abs_()
+        magnitudes = torch.stack([view.float() for view in views]).abs()
         total = magnitudes.sum(0, keepdim=True)
-        return in_place(magnitudes.div_(total.where(total > 0, 1.0)))
+        return in_place(magnitudes / total.where(total > 0, 1.0))
 
 
 class MagnitudeSigned(WeightedRule):
@@ -47,10 +47,10 @@ class MagnitudeSigned(WeightedRule):
             )
         views, in_place = _in_memory_order(features)
         stacked = torch.stack(views)
-        total = stacked.sum(0, keepdim=True).abs_()
-        magnitudes = stacked.abs_()
+        total = stacked.sum(0, keepdim=True).abs()
+        magnitudes = stacked.abs()
         total = torch.maximum(total, _LEAST * magnitudes.sum(0, keepdim=True))
-        return in_place(magnitudes.div_(total.where(total > 0, 1.0)))
+        return in_place(magnitudes / total.where(total > 0, 1.0))
 
     def apply(self, features: Sequence[Tensor]) -> RuleResult:
         weights = self.weights(features)

@@ -70,7 +70,7 @@ class _Shared:
 
 
 def _in_blocks(x: Tensor, factor: Tensor, offset: Tensor | None) -> Tensor:
-    """Return x (B, 1 or C, H, W) times ``factor`` plus ``offset``, (B, C, H/2, W/2) of which each serves a 2×2 block."""
+    """Return x (B, 1 or C, H, W) · ``factor`` + ``offset``, (B, C, H/2, W/2) of which each pixel serves a 2×2 block."""
     batch, channels, height, width = len(x), factor.shape[1], *x.shape[2:]
     rows = x.permute(0, 2, 3, 1).reshape(batch, height // 2, 2, width // 2, 2, -1)
     found = x.new_empty((batch, height // 2, 2, width // 2, 2, channels))

@@ -23,14 +23,17 @@ _UNUSED = {"Extraction.block.conv0", "Extraction.block.conv2", "Extraction.block
 
 
 def from_authors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the authors' keys, and cast to float32; keys of other names stay as they are.
+    """Rename the authors' keys, and cast to float32; a state dict of other names stays as it is.
 
     One line names what is left out, the modules that the authors' network does not call.
     """
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    if "Extraction.conv0.weight" not in state:
+        return state
     converted: dict[str, Tensor] = {}
     unused = []
     for key, value in state.items():
-        module, _, parameter = key.removeprefix("module.").rpartition(".")
+        module, _, parameter = key.rpartition(".")
         if module in _UNUSED:
             unused.append(key)
             continue
@@ -41,6 +44,8 @@ def from_authors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             converted.setdefault(name.replace("running_var", "num_batches_tracked"), torch.tensor(0))
     if unused:
         warnings.warn(
-            f"left out, as the network never calls them: {', '.join(sorted(unused))}", FusekitWarning, stacklevel=3
+            f"of the checkpoint these are left out, as the network never calls them: {', '.join(sorted(unused))}",
+            FusekitWarning,
+            stacklevel=3,
         )
     return converted

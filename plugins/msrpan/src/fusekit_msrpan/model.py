@@ -16,7 +16,7 @@ class MSRPAN(EncoderDecoder):
     """Multiscale residual pyramid attention network (Fu et al., Biomedical Signal Processing and Control 66, 2021).
 
     Sources are (B, 1, H, W) in [0, 1], 8-bit values divided by 255. H and W are padded to multiples of 16.
-    
+
     Args:
         channels: of the features; the authors' 64.
     """
