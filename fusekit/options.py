@@ -13,10 +13,13 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
+from fusekit.choices import parse_color, parse_range
 from fusekit.errors import OptionError, UnknownNameError
 
 #: The model that is taken where none is named.
 DEFAULT_MODEL = "ehdran"
+#: The most pixels that an image may have unless more are allowed: 134 million.
+MAX_PIXELS = 1 << 27
 #: So many sources are fused without asking; more are more often a mistake than not, such as all slices of one folder.
 MOST_SOURCES = 4
 BIT_DEPTHS = {"8": "uint8", "16": "uint16", "float": "float32"}
@@ -110,8 +113,27 @@ class FuseOptions:
     rule_options: Mapping[str, Any] = choice(
         {}, "Option of the rule, by its name; repeatable.", name="rule-option", metavar="KEY=VALUE"
     )
+    range: Sequence[str] = choice(
+        (),
+        "Stored values of a source that are black and white: auto, dtype, data, percentile:1:99.5, LOW:HIGH, "
+        "window:CENTER:WIDTH, window:brain (bone, lung, …) or, with --pairs, folder; once for all sources, once a "
+        "source, or SOURCE=RANGE. auto without.",
+        metavar="RANGE",
+        commas=False,
+    )
+    invert: Sequence[str] = choice(
+        (), "Source whose black is white: its number from 1, its path or its role; repeatable.", metavar="SOURCE"
+    )
+    nan: str = choice(
+        "refuse",
+        "Values of floats that are no numbers, and masked ones: refuse, or background (the least value of the image).",
+        choices=("refuse", "background"),
+    )
     color: str = choice(
-        "keep", "Chroma: keep (that of the first source in colour), gray, or from:N (source N, counted from 1)."
+        "keep",
+        "keep (the chroma of the first source in colour), gray, from:N (of source N, counted from 1), hue (hue and "
+        "saturation kept where it becomes lighter), or overlay:MAP[:ALPHA[:N]] (a grey source through the colour map "
+        "hot, pet or rainbow).",
     )
     align: str = choice(
         "refuse", "Sources of other sizes: refuse, first (resample to the first one's), or a registered aligner."
@@ -133,16 +155,28 @@ class FuseOptions:
         name="role",
         metavar="ROLE=SOURCE",
     )
+    page: int | None = choice(
+        None, "Which image of files that hold several (stacks, animations), counted from 1.", metavar="NUMBER"
+    )
+    max_pixels: int = choice(
+        MAX_PIXELS, "The most pixels that an image file may have, checked before memory is taken.", metavar="NUMBER"
+    )
 
     def __post_init__(self) -> None:
-        source, _, number = self.color.partition(":")
-        if self.color not in ("keep", "gray") and not (source == "from" and (whole_number(number) or 0) > 0):
-            raise OptionError(f"unknown color {self.color!r}; choose keep, gray or from:N with N counted from 1")
+        parse_color(self.color)
+        for name in ("range", "invert"):
+            if isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, (getattr(self, name),))
+        for text in self.range:
+            parse_range(str(text).rpartition("=")[2])
+        if self.nan not in ("refuse", "background"):
+            raise OptionError(f"unknown choice {self.nan!r} for nan; choose refuse or background")
         if self.bit_depth is not None and str(self.bit_depth) not in BIT_DEPTHS:
             raise OptionError(f"unknown bit depth {self.bit_depth!r}; choose {', '.join(BIT_DEPTHS)}")
         tile, memory = parse_tile(self.tile), parse_memory(self.memory)
         if tile == "off" and memory is not None:
             raise OptionError("memory decides when to fuse in tiles, and tile is off; leave one of the two out")
+        check_reading(self.page, self.max_pixels)
         check_mappings(self)
 
     def depth(self, of_first: str) -> str:
@@ -192,6 +226,9 @@ class FuseChoices(TypedDict, total=False):
 
     rule: Any
     rule_options: Mapping[str, Any]
+    range: Sequence[str]
+    invert: Sequence[str]
+    nan: str
     color: str
     align: str
     bit_depth: str | None
@@ -199,6 +236,8 @@ class FuseChoices(TypedDict, total=False):
     tile: str | int
     memory: str | int | None
     roles: Mapping[str, str | int]
+    page: int | None
+    max_pixels: int
 
 
 class RunChoices(TypedDict, total=False):
@@ -278,6 +317,13 @@ def check_mappings(options: Any) -> None:
     for each in fields(options):
         if each.default_factory is not MISSING and not isinstance(getattr(options, each.name), Mapping):
             raise OptionError(f"{each.name} takes a mapping of names to values, not {getattr(options, each.name)!r}")
+
+
+def check_reading(page: int | None, max_pixels: int) -> None:
+    """Raise `OptionError` for choices of how image files are read that cannot be: whole numbers of 1 or more."""
+    for name, number in (("page", page), ("max_pixels", max_pixels)):
+        if (number is None and name != "page") or (number is not None and (type(number) is not int or number < 1)):
+            raise OptionError(f"{name} takes a whole number of 1 or more, not {number!r}")
 
 
 _UNITS = {"": 1, "B": 1} | {

@@ -26,19 +26,30 @@ from torch import Tensor
 
 from fusekit.cases.case import check_distinct_files
 from fusekit.cases.roles import check_roles, in_order_of_roles, numbered
+from fusekit.choices import for_each, number_of, parse_color
 from fusekit.errors import Doubt, FusekitWarning, InputError, OptionError, size_text
 from fusekit.fusing.doubts import about_shares, about_sources, about_weights
 from fusekit.fusing.run import Run, run
-from fusekit.images import color as bt601
 from fusekit.images.align import Aligned, aligned
-from fusekit.images.files import read_image
-from fusekit.images.image import Array, Image, from_pixels
-from fusekit.images.ranges import from_unit, luminance_of, output_to_unit, source_range, to_unit
+from fusekit.images.coloring import Coloring, choose_coloring, overlaid, painted
+from fusekit.images.files import check_page, is_page, read_image
+from fusekit.images.image import Array, Image, from_pixels, with_background
+from fusekit.images.ranges import (
+    Range,
+    find_range,
+    from_unit,
+    inverted,
+    luminance_of,
+    model_range,
+    output_range,
+    output_to_unit,
+    to_unit,
+)
 from fusekit.images.rows import in_bands
 from fusekit.machine.faults import in_our_words
 from fusekit.models.base import FusionModel
 from fusekit.models.load import loaded_model
-from fusekit.options import FuseOptions, LoadOptions, overridden
+from fusekit.options import MAX_PIXELS, FuseOptions, LoadOptions, overridden
 from fusekit.record import about_record, make_record, save_with_record
 from fusekit.registry.specs import modalities_of
 from fusekit.rules.base import FusionRule
@@ -166,6 +177,7 @@ def fuse(
     check_roles(loaded.spec, options.roles)
     rule = loaded.choose_rule(options.rule, options.rule_options)
     prepared = prepare(sources, loaded, options)
+    check_page(options.page, prepared.paged)
     read_at = time.perf_counter()
     (ran,) = run(loaded, [prepared.units], rule, options)
     fused_at = time.perf_counter()
@@ -182,9 +194,11 @@ class Prepared(NamedTuple):
     Attributes:
         layout: the first source as it was given.
         aligned: the sources as they were read, on one grid.
+        paged: whether one of them is a page of a file that holds several.
         depth: to write.
-        chroma_of: index of the image whose chroma the result takes, or ``None``.
-        limits: the stored values of each that become 0 and 1.
+        coloring: how the result is coloured.
+        ranges: of each source.
+        limits: the stored values of each that become 0 and 1: its range, or what the model stretches.
         units: luminances (H, W) in [0, 1], float32.
         modalities: what each shows, ``None`` where nothing was said.
         doubts: about the sources.
@@ -192,8 +206,10 @@ class Prepared(NamedTuple):
 
     layout: Source
     aligned: Aligned
+    paged: bool
     depth: str
-    chroma_of: int | None
+    coloring: Coloring
+    ranges: list[Range]
     limits: list[tuple[float, float]]
     units: list[Array]
     modalities: list[str | None]
@@ -209,8 +225,14 @@ def prepare(sources: Sequence[Source], model: FusionModel, options: FuseOptions)
     check_distinct_files(sources)
     modalities = said_modalities(model, len(sources))
     modalities = in_order_of_roles(model.spec, modalities, numbered(options.roles, sources))
+    roles = numbered(options.roles, sources)
+    asked = in_order_of_roles(model.spec, for_each(options.range, sources, roles, "--range", "auto"), roles)
+    turned = inverted_sources(options.invert, sources, roles)
+    turned = in_order_of_roles(model.spec, turned, roles)
     sources = in_order_of_roles(model.spec, sources, options.roles)
-    found = aligned([read(source) for source in sources], options.align)
+    images = [read(source, options.nan, options.page, options.max_pixels) for source in sources]
+    paged = any(map(is_page, images))
+    found = aligned(images, options.align)
     images = found.images
     axes = len(images[0].size)
     if axes not in model.spec.dims:
@@ -219,12 +241,21 @@ def prepare(sources: Sequence[Source], model: FusionModel, options: FuseOptions)
             f"{images[0].name} has {axes} spatial axes ({', '.join(images[0].grid.axes)}), and the model "
             f"{model.spec.id!r} fuses images of {served}; choose another model, or cut the image"
         )
+    ranges = [find_range(image, choice) for image, choice in zip(images, asked, strict=True)]
+    for place, each in enumerate(turned):
+        if each:
+            images[place] = inverted(images[place], ranges[place].limits)
+            ranges[place] = ranges[place]._replace(inverted=True)
+    coloring = choose_coloring(images, parse_color(options.color), modalities)
+    units, limits = luminances(images, ranges, model)
+    doubts = (
+        *about_sources(images, options.many),
+        *about_weights(model, images, [each for each in modalities if each]),
+        *(doubt for each in ranges for doubt in each.doubts),
+        *coloring.doubts,
+    )
     depth = options.depth(images[0].depth)
-    chroma_of = chroma_source(images, options.color)
-    units, limits = luminances(images, model)
-    doubts = about_weights(model, images, [each for each in modalities if each])
-    doubts = (*about_sources(images, options.many), *doubts)
-    return Prepared(sources[0], found, depth, chroma_of, limits, units, modalities, doubts)
+    return Prepared(sources[0], found, paged, depth, coloring, ranges, limits, units, modalities, doubts)
 
 
 def finish(
@@ -240,27 +271,28 @@ def finish(
     ``seconds`` holds what ``read`` and ``fuse`` took; the record's ``total`` adds what this function takes.
     """
     started = time.perf_counter()
-    images, limits, depth = prepared.aligned.images, prepared.limits, prepared.depth
+    images, depth, coloring = prepared.aligned.images, prepared.depth, prepared.coloring
     first = images[0]
     unit = output_to_unit(ran.image, model.spec.output)
-    # A float output lies on the range of a float source; where the first source is of integers, on [0, 1].
-    scale = limits[0] if first.depth == "float32" else (0.0, 1.0)
-    if prepared.chroma_of is not None:
-        pixels = _colored(unit, images[prepared.chroma_of], depth, first, scale)
-    else:
+    scale = output_range(first, depth, prepared.limits[0], prepared.ranges[0].choice)
+    if coloring.source is None:
         pixels = from_unit(unit, depth, scale)
+    else:
+        pixels, scale = _colored(unit, prepared, coloring, scale)
     seconds = {**seconds, "total": sum(seconds.values()) + time.perf_counter() - started}
-    stored = first.with_pixels(pixels, color=prepared.chroma_of is not None)
+    stored = first.with_pixels(pixels, color=coloring.source is not None)
     doubts = (*prepared.doubts, *about_shares(model, rule, images, ran))
     record = make_record(
         model,
         prepared.aligned,
-        limits,
+        prepared.ranges,
+        prepared.limits,
         rule,
         ran,
         options,
-        prepared.chroma_of,
+        coloring,
         stored,
+        scale,
         seconds,
         prepared.modalities,
         doubts,
@@ -268,13 +300,51 @@ def finish(
     return Fused(_in_layout_of(prepared.layout, stored), record, stored, doubts)
 
 
-def read(source: Source) -> Image:
-    """Return a path, array or tensor as an `Image`."""
+def read(source: Source, nan: str = "refuse", page: int | None = None, max_pixels: int = MAX_PIXELS) -> Image:
+    """Return a path, array or tensor as an `Image`.
+
+    Args:
+        source: in colour, grey, or a masked array.
+        nan: whether values that are NaN, infinite or masked are refused or taken for ``background``.
+        page: of a file, as `read_image` says.
+        max_pixels: likewise.
+    """
     if isinstance(source, (str, Path)):
-        return read_image(source)
-    if isinstance(source, Tensor):
-        return from_pixels(_array_of(source))
-    return from_pixels(np.asarray(source))
+        return read_image(source, nan, page=page, max_pixels=max_pixels)
+    pixels = _array_of(source) if isinstance(source, Tensor) else source
+    notes: tuple[str, ...] = ()
+    if isinstance(pixels, np.ma.MaskedArray):
+        pixels, notes = _unmasked(pixels, nan)
+    if nan == "refuse":
+        return from_pixels(np.asarray(pixels), notes=notes)
+    return with_background(from_pixels(np.asarray(pixels), notes=notes, finite=False))
+
+
+def _unmasked(pixels: np.ma.MaskedArray[Any, Any], nan: str) -> tuple[Array, tuple[str, ...]]:
+    """Return the values of a masked array, the masked ones being its least value, with a note.
+
+    Raises:
+        InputError: some are masked, and are to be refused, or all are.
+    """
+    count = int(np.ma.getmaskarray(pixels).sum())
+    if not count:
+        return pixels.data, ()
+    if nan == "refuse" or count == pixels.size:
+        raise InputError(
+            f"the array has {count} masked values of {pixels.size}; nan='background' takes them for background, or "
+            "fill them"
+        )
+    return pixels.filled(pixels.min()), (f"{count} masked values taken for background",)
+
+
+def inverted_sources(asked: Sequence[str], sources: Sequence[Source], roles: Mapping[str, int]) -> list[bool]:
+    """Return of each source whether its black is white.
+
+    Raises:
+        OptionError: one is asked for that is not there.
+    """
+    numbers = {number_of(str(each), sources, roles, "--invert") for each in asked}
+    return [number in numbers for number in range(1, len(sources) + 1)]
 
 
 def said_modalities(model: FusionModel, count: int) -> list[str | None]:
@@ -292,48 +362,36 @@ def said_modalities(model: FusionModel, count: int) -> list[str | None]:
     return list(found) or [None] * count
 
 
-def luminances(images: Sequence[Image], model: FusionModel) -> tuple[list[Array], list[tuple[float, float]]]:
+def luminances(
+    images: Sequence[Image], ranges: Sequence[Range], model: FusionModel
+) -> tuple[list[Array], list[tuple[float, float]]]:
     """Return luminances (H, W) in [0, 1] as the model takes them, and the stored values that became 0 and 1."""
-    units, limits = [], []
-    for image in images:
-        values = luminance_of(image)
-        limits.append(source_range(values, image.depth, model.spec.normalization))
-        units.append(to_unit(values, limits[-1]))
+    limits = [model_range(image, found, model.spec.normalization) for image, found in zip(images, ranges, strict=True)]
+    units = [to_unit(luminance_of(image), each) for image, each in zip(images, limits, strict=True)]
     return units, limits
 
 
-def chroma_source(images: Sequence[Image], color: str) -> int | None:
-    """Return the index of the image whose chroma the result takes, or ``None`` for a grey result."""
-    if color == "gray":
-        return None
-    if color == "keep":
-        return next((index for index, image in enumerate(images) if image.color), None)
-    number = int(color.partition(":")[2])
-    if number > len(images):
-        raise OptionError(f"color {color!r} asks for source {number}, and there are {len(images)}")
-    if not images[number - 1].color:
-        raise OptionError(f"color {color!r} asks for the chroma of {images[number - 1].name}, which is grey")
-    return number - 1
+def _colored(
+    unit: Array, prepared: Prepared, coloring: Coloring, scale: tuple[float, float]
+) -> tuple[Array, tuple[float, float]]:
+    """Return RGB pixels of a luminance in [0, 1], and the stored values that are black and white in them.
 
-
-def _colored(unit: Array, chroma_of: Image, depth: str, first: Image, limits: tuple[float, float]) -> Array:
-    """Return RGB pixels of a luminance in [0, 1] and the chroma of an image, on a scale where that one's white is 1.
-
-    A float source has two scales: ``limits``, the range of its luminance, and its black and white, to which the chroma
-    belongs; the luminance is brought from the one to the other.
+    A float source has two scales: that of its luminance, and its black and white, to which colours belong; the
+    luminance is brought from the one to the other.
     """
-    low, high = source_range(chroma_of.pixels, chroma_of.depth, "unit")
-    black, white = limits
-    of_floats = depth == first.depth == "float32"
-    if of_floats:
-        black, white = source_range(first.pixels, first.depth, "unit")
-
-    def painted(unit: Array, pixels: Array) -> Array:
-        cbcr = bt601.chroma((pixels.astype(np.float64) - low) / (high - low))
-        luminance = (from_unit(unit, depth, limits) - black) / (white - black) if of_floats else unit
-        return from_unit(np.clip(bt601.restore(luminance, cbcr), 0.0, 1.0), depth, (black, white))
-
-    return in_bands(painted, unit, chroma_of.pixels)
+    assert coloring.source is not None
+    first, depth, choice = prepared.aligned.images[0], prepared.depth, coloring.choice
+    if choice.mode == "overlay":
+        shown = overlaid(unit, prepared.units[coloring.source], choice.color_map, choice.alpha)
+        return from_unit(shown, depth, scale), scale
+    own = scale
+    if depth == first.depth == "float32":
+        own = prepared.ranges[0].limits
+        unit = (from_unit(unit, depth, scale) - own[0]) / (own[1] - own[0])
+    low, high = prepared.ranges[coloring.source].limits
+    pixels = prepared.aligned.images[coloring.source].pixels
+    colours = in_bands(lambda band: (band.astype(np.float64) - low) / (high - low), pixels)
+    return from_unit(painted(unit, colours, choice.mode == "hue"), depth, own), own
 
 
 def _array_of(tensor: Tensor) -> Array:

@@ -13,8 +13,10 @@ from fusekit.errors import Doubt, OutputError
 from fusekit.fusing.doubts import shares
 from fusekit.fusing.run import Run
 from fusekit.images.align import Aligned
+from fusekit.images.coloring import Coloring
 from fusekit.images.files import check_format, encode_image
 from fusekit.images.image import Image
+from fusekit.images.ranges import Range
 from fusekit.machine.files import check_place, is_file, same_file, sha256_of, stat_of, why, write_together
 from fusekit.machine.parsing import read_json
 from fusekit.models.base import FusionModel
@@ -155,12 +157,14 @@ def belongs_to(record: Mapping[str, Any], output: Path) -> bool:
 def make_record(
     model: FusionModel,
     sources: Aligned,
+    ranges: Sequence[Range],
     limits: Sequence[tuple[float, float]],
     rule: FusionRule | None,
     ran: Run,
     options: FuseOptions,
-    chroma_of: int | None,
+    coloring: Coloring,
     fused: Image,
+    scale: tuple[float, float],
     seconds: Mapping[str, float],
     modalities: Sequence[str | None],
     doubts: Sequence[Doubt],
@@ -173,13 +177,16 @@ def make_record(
     roles, found = _roles(model, sources.images), shares(ran)
     return {
         "sources": [
-            _source(image, each, role, modality)
-            for image, each, role, modality in zip(sources.images, limits, roles, modalities, strict=True)
+            _source(image, each, of_model, role, modality)
+            for image, each, of_model, role, modality in zip(
+                sources.images, ranges, limits, roles, modalities, strict=True
+            )
         ],
         "output": {
             "size": list(fused.size),
             "channels": 3 if fused.color else 1,
             "depth": fused.depth,
+            "range": list(scale),
         },
         **settings(model, rule, options),
         "alignment": _alignment(sources, options),
@@ -189,8 +196,9 @@ def make_record(
         "many": options.many,
         "tile": options.tile,
         "memory": options.memory,
+        "max_pixels": options.max_pixels,
         "tiles": ran.tiles,
-        "chroma_from": None if chroma_of is None else chroma_of + 1,
+        "chroma_from": None if coloring.source is None else coloring.source + 1,
         **machine(model),
         "load": None if model.provenance is None else as_asked(model.provenance.options),
         "versions": versions(model),
@@ -222,10 +230,14 @@ def settings(model: FusionModel, rule: FusionRule | None, options: FuseOptions) 
         "rule": None if rule is None else {"name": rule.name or type(rule).__name__, "options": dict(rule.options)},
         "normalization": model.spec.normalization,
         "output_policy": model.spec.output,
+        "range": list(options.range) or None,
+        "invert": [str(each) for each in options.invert] or None,
+        "nan": options.nan,
         "color": options.color,
         "align": options.align,
         "bit_depth": None if options.bit_depth is None else str(options.bit_depth),
         "roles": dict(options.roles) or None,
+        "page": options.page,
     }
 
 
@@ -241,7 +253,9 @@ def _alignment(sources: Aligned, options: FuseOptions) -> dict[str, Any] | None:
     return {"how": options.align, "transforms": sources.transforms}
 
 
-def _source(image: Image, limits: tuple[float, float], role: str | None, modality: str | None) -> dict[str, Any]:
+def _source(
+    image: Image, found: Range, limits: tuple[float, float], role: str | None, modality: str | None
+) -> dict[str, Any]:
     return {
         **({} if role is None else {"role": role}),
         **({} if modality is None else {"modality": modality}),
@@ -251,6 +265,8 @@ def _source(image: Image, limits: tuple[float, float], role: str | None, modalit
         "depth": image.depth,
         "color": image.color,
         "range": list(limits),
+        "range_choice": found.choice,
+        "inverted": found.inverted,
         "notes": list(image.notes),
     }
 

@@ -22,6 +22,7 @@ PAGES = sorted(
         *ROOT.glob("docs/*.md"),
         ROOT / "README.md",
         ROOT / "CONTRIBUTING.md",
+        ROOT / "SECURITY.md",
         *ROOT.glob("plugins/*/README.md"),
         *ROOT.glob("weights/*/README.md"),
     ]

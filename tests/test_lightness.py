@@ -78,4 +78,4 @@ def test_every_public_name_can_be_had(name: str) -> None:
 
 def test_other_names_are_attribute_errors() -> None:
     with pytest.raises(AttributeError, match="no attribute 'fuze'"):
-        _ = fusekit.fuze
+        _ = fusekit.fuze  # type: ignore[attr-defined]

@@ -186,7 +186,7 @@ def test_arguments_that_make_no_sense(model: FusionModel) -> None:
     with pytest.raises(InputError, match="fuses 2 or more sources, and 1 were given"):
         fusekit.fuse([CT], model)
     with pytest.raises(InputError, match="give the sources as a list"):
-        fusekit.fuse(CT, model)  # type: ignore[arg-type]
+        fusekit.fuse(CT, model)  # type: ignore[call-overload]
     with pytest.raises(OptionError, match=r"edge: choices of fusekit\.load, and this model is loaded already"):
         fusekit.fuse([CT, MRI], model, edge="sobel")
     with pytest.raises(OptionError, match="unknown bit depth"):

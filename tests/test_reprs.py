@@ -9,7 +9,7 @@ from helpers.cli import texture, write_texture
 
 import fusekit
 from fusekit.batch.run import Summary
-from fusekit.evaluation.ratings import compare
+from fusekit.evaluation.compare import compare
 
 
 def test_a_fused_image() -> None:

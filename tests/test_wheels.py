@@ -100,6 +100,7 @@ def test_the_wheel_holds_package_plugin_weights_and_samples(wheel: Path) -> None
     wanted = {"fusekit/pipeline.py", "fusekit/rules/mean.py", "fusekit_ehdran/plugin.py", "fusekit_ehdran/model.py"}
     assert wanted <= set(names)
     assert {f"fusekit/images/samples/data/{name}.png" for name in samples.names()} <= set(names)
+    assert {f"fusekit/evaluation/page/page.{kind}" for kind in ("css", "js")} <= set(names)
     bundled = {
         f"fusekit/_weights/{path.relative_to(ROOT / 'weights').as_posix()}"
         for path in ROOT.glob("weights/*/*.safetensors")

@@ -7,6 +7,7 @@ An executor is registered by the hook ``register_executors`` and chosen by its n
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fusekit.cases.case import Case
 from fusekit.errors import Doubt, InputError, OutputError, one_line
+from fusekit.machine.faults import as_ours
 from fusekit.machine.files import ignores_case, is_file
 from fusekit.registry.contract import Component, calling, fault, registered
 from fusekit.registry.discovery import registries
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from fusekit.pipeline import Fused
     from fusekit.rules.base import FusionRule
 
+#: It tells where the failure of a case came from, which the outcome has one line of.
+_log = logging.getLogger(__name__)
 _KINDS = ("done", "skipped", "failed")
 
 
@@ -47,7 +51,8 @@ class Outcome(NamedTuple):
 
 def failed(error: BaseException) -> Outcome:
     """Return the outcome of a case that could not be fused."""
-    return Outcome("failed", one_line(error))
+    _log.debug("a case could not be fused", exc_info=error)
+    return Outcome("failed", one_line(as_ours(error) or error))
 
 
 @dataclass(frozen=True)
@@ -90,8 +95,8 @@ class CaseFuser:
             seconds = {"read": read_at - started, "fuse": time.perf_counter() - read_at}
             fused = finish(prepared, self.model, self.rule, self.options, ran, seconds)
             return self.save(case, fused)
-        # A model of a plugin may raise anything, SystemExit included; the other cases go on.
-        except (Exception, SystemExit) as error:
+        # A model of a plugin may raise anything; the other cases go on.
+        except (Exception, SystemExit, GeneratorExit) as error:
             return failed(error)
 
     def skipped(self, case: Case) -> Outcome | None:

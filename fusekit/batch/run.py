@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusekit.batch.executor import CaseFuser, Outcome, Work, execute
+from fusekit.batch.ranges import of_folders, with_found_ranges
 from fusekit.cases.case import Case
 from fusekit.cases.folders import matched, output_name
-from fusekit.cases.roles import check_roles, numbered
+from fusekit.cases.roles import check_roles
 from fusekit.errors import FusekitWarning, InputError, OutputError
 from fusekit.machine.faults import in_our_words
 from fusekit.machine.files import make_folder, remove_stale_partials, same_file
@@ -136,7 +137,7 @@ def fuse_folders(
     paths, target = [Path(folder) for folder in folders], Path(output)
     if len(paths) < 2:
         raise InputError("fusing needs two or more folders")
-    options = replace(options, roles=numbered(options.roles, paths))
+    options = of_folders(options, paths)
     cases = find_cases(paths, target, run.names, run.match)
     prepare_output(target, paths)
     return fuse_cases(cases, loaded_model(model, choices), options, run)
@@ -162,7 +163,7 @@ def fuse_cases(
         InputError: two cases are to be written to one file.
         PluginError: the executor of a plugin failed, or did not account for every case.
     """
-    options, run = options or FuseOptions(), run or RunOptions()
+    options, run = with_found_ranges(options or FuseOptions(), cases), run or RunOptions()
     check_roles(model.spec, options.roles)
     rule = model.choose_rule(options.rule, options.rule_options)
     fuser = CaseFuser(model, rule, options, run.record, run.overwrite)

@@ -12,30 +12,37 @@ threads busy, and two images on two threads do not wait for each other. On a GPU
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 
 from fusekit.batch.capacity import Shares
-from fusekit.batch.executor import Executor, Outcome, Work, failed
+from fusekit.batch.executor import Executor, Outcome, SerialExecutor, Work, failed
 from fusekit.cases.case import Case
+from fusekit.errors import FusekitWarning
 from fusekit.fusing.run import Run, run
 from fusekit.images.image import Array
 from fusekit.machine.allocator import release_freed_memory
+from fusekit.machine.threads import fit_torch_threads, start_all, startable
 from fusekit.pipeline import Fused, Prepared, finish, prepare
 
 _MOST_TOGETHER = 32
 _WAITING_PIXELS = 1 << 22
 _SECONDS_BETWEEN_RELEASES = 5.0
-#: What is the failure of a case: a model of a plugin may raise anything, SystemExit included.
-_FAILURES = (Exception, SystemExit)
+#: Threads that are started on trial, to see whether the system allows those that torch may want.
+_MOST_TRIED = 64
+#: What is the failure of a case: a model of a plugin may raise anything.
+_FAILURES = (Exception, SystemExit, GeneratorExit)
 
 
 class _Set(NamedTuple):
@@ -56,10 +63,23 @@ class _Set(NamedTuple):
 
 
 class ThreadsExecutor(Executor):
-    """Fuses cases with several threads, and several cases of one size in one call of the network."""
+    """Fuses cases with several threads, and several cases of one size in one call of the network.
+
+    Where the system allows no more threads, as under ``ulimit -u`` or ``-v``, it makes do with fewer, or with none.
+    """
 
     def run(self, work: Work, report: Callable[[Case, Outcome], None]) -> list[Outcome]:
-        return _Scheduler(work, Shares.of(work.fuse_case.model.device, work.workers), report).run()
+        shares = Shares.of(work.fuse_case.model.device, work.workers)
+        for fewer in (shares, replace(shares, at_once=1, movers=1)):
+            with contextlib.suppress(_NoMoreThreadsError):
+                return _Scheduler(work, fewer, report).run()
+        warnings.warn("the system allows no more threads, so sets are fused one by one", FusekitWarning, stacklevel=2)
+        fit_torch_threads()
+        return SerialExecutor().run(work, report)
+
+
+class _NoMoreThreadsError(Exception):
+    """The system allows no more threads; nothing has begun."""
 
 
 class _Scheduler:
@@ -114,13 +134,22 @@ class _Scheduler:
 
     @contextmanager
     def _threads(self) -> Iterator[None]:
-        """Hold the threads; at the end those that have begun finish, readers first, and no others begin."""
+        """Hold the threads; at the end those that have begun finish, readers first, and no others begin.
+
+        Raises:
+            _NoMoreThreadsError: they are too many for the system.
+        """
         movers = self._shares.movers
         with (
             ThreadPoolExecutor(movers, "write") as self._writers,
             ThreadPoolExecutor(self._shares.at_once, "fuse") as self._fusers,
             ThreadPoolExecutor(movers, "read") as self._readers,
         ):
+            wanted = {self._readers: movers, self._fusers: self._shares.at_once, self._writers: movers}
+            # Each of them may have torch start threads of its own.
+            more = min(sum(wanted.values()) * (self._shares.cores - 1), _MOST_TRIED)
+            if not all(start_all(pool, count) for pool, count in wanted.items()) or startable(more) < more:
+                raise _NoMoreThreadsError
             try:
                 yield
             finally:

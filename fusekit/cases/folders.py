@@ -28,7 +28,7 @@ def images_in(folder: Path, pattern: Pattern = WHOLE) -> dict[str, Path]:
         InputError: there is no such folder, it cannot be read, or two files have one name.
     """
     found: dict[str, Path] = {}
-    for path in _images_of(folder):
+    for path in image_files(folder):
         common = pattern.common(path.name)
         if common is None:
             continue
@@ -38,7 +38,7 @@ def images_in(folder: Path, pattern: Pattern = WHOLE) -> dict[str, Path]:
     return found
 
 
-def _images_of(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
     """Return the files directly in a folder that are called like images and are not hidden, in alphabetical order."""
     try:
         there = stat_of(folder)
@@ -110,12 +110,10 @@ def output_name(case: Case, match: Sequence[str] = ()) -> str:
         case: of `matched`.
         match: the patterns that it was matched by.
     """
-    number = next((number for number, path in enumerate(case.sources) if path is not None), None)
-    if number is None:
-        return case.name
-    name = case.sources[number].name
-    whole = patterns_of(match, len(case.sources))[number] == WHOLE
-    return name if whole else f"{case.name}{extension_of(name)}"
+    for path, pattern in zip(case.sources, patterns_of(match, len(case.sources)), strict=True):
+        if path is not None:
+            return path.name if pattern == WHOLE else f"{case.name}{extension_of(path.name)}"
+    return case.name
 
 
 def check_distinct(folders: Sequence[Path], patterns: Sequence[Pattern] = ()) -> None:
@@ -160,7 +158,7 @@ def _holding(folder: Path, pattern: Pattern, listing: Mapping[str, Path]) -> str
     """Say what a folder holds, by two examples."""
     if listing:
         return f"{folder} holds {' and '.join(repr(path.name) for path in list(listing.values())[:2])}"
-    others = _images_of(folder)
+    others = image_files(folder)
     if others:
         return f"{folder} holds {others[0].name!r}, which {_option(pattern)} does not fit"
     return f"{folder} holds no image"
@@ -172,7 +170,7 @@ def _say_what_fits_no_pattern(folders: Sequence[Path], patterns: Sequence[Patter
         if any(same_file(folder, before) for before in folders[:number]):
             continue
         own = [pattern for each, pattern in zip(folders, patterns, strict=True) if same_file(each, folder)]
-        strange = [path.name for path in _images_of(folder) if not any(each.common(path.name) for each in own)]
+        strange = [path.name for path in image_files(folder) if not any(each.common(path.name) for each in own)]
         if strange:
             fits = f"{'none of ' if len(own) > 1 else ''}{' '.join(map(_option, own))} fits"
             warnings.warn(

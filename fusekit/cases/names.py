@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import stat
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from fusekit.cases.patterns import normal, stem_of
 from fusekit.errors import FusekitWarning, InputError, count_of, some
-from fusekit.machine.files import stat_of, why
+from fusekit.machine.files import check_regular, stat_of, why
 from fusekit.machine.parsing import parse_json
 
 #: A list of more bytes is none: a device that never ends, or an image.
@@ -114,10 +113,9 @@ def _text_of(path: Path) -> str:
         InputError: it cannot be read, or is no list of names.
     """
     try:
-        there = stat_of(path)
         # A shell hands on what a command writes, <(ls ct), as a pipe below /dev; any other may never end.
-        if there is not None and stat.S_ISFIFO(there.st_mode) and not str(path).startswith("/dev/"):
-            raise InputError(f"cannot read the list of names {path}: it is a pipe; name a file")
+        if not (path.is_fifo() and str(path).startswith("/dev/")):
+            check_regular(path)
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES + 1)
     except OSError as error:

@@ -108,17 +108,17 @@ def proposed(folders: Sequence[Iterable[str]]) -> tuple[str, ...] | None:
     """Return patterns, one a folder, by which names without extension would match, or ``None`` where none is obvious.
 
     Names differ obviously where each folder adds its own to their end, or to their beginning (``p01_CT``, ``p01_MR``),
-    and more than half of them would match. Digits alone, which may be of a slice, are taken where all names end so.
+    and more than half of them would match; all of them where the parts differ in digits alone, which may be slices.
     """
     names = [set(folder) for folder in folders]
-    fewest, best = min(map(len, names)), (0, (0, 0), ("",))
+    fewest = min(map(len, names))
+    best: tuple[int, tuple[int, int], tuple[str, ...]] = (0, (0, 0), ())
     for at_end in (True, False):
         # What stands at the beginning is looked at from behind.
         turned = [names if at_end else {name[::-1] for name in names} for names in names]
         for endings in _endings(turned):
             count = len(set.intersection(*map(_without, turned, endings)))
-            only_digits = not any(letter.isalpha() for ending in endings for letter in ending)
-            if 2 * count > fewest and (not only_digits or count == fewest > 1):
+            if 2 * count > fewest and (_differ_in_letters(endings) or count == fewest > 1):
                 patterns = tuple(f"{{}}{each}" if at_end else f"{each[::-1]}{{}}" for each in endings)
                 best = max(best, (count, _quality(endings), patterns))
     return best[2] if best[0] else None
@@ -152,6 +152,16 @@ def _differing(ours: Sequence[str], theirs: Sequence[str]) -> Counter[tuple[str,
             if cut > 0 and own[cut:] != other[cut:]:
                 found[own[cut:], other[cut:]] += 1
     return found
+
+
+def _differ_in_letters(endings: Sequence[str]) -> bool:
+    """Return whether several endings differ in more than digits and signs."""
+    kept = [min(endings), max(endings)]
+    for _ in range(2):
+        # What all begin with, and, from behind, what all end with.
+        same = next((place for place, letters in enumerate(zip(*kept, strict=False)) if len(set(letters)) > 1), None)
+        kept = [each[len(min(kept, key=len)) if same is None else same :][::-1] for each in kept]
+    return any(letter.isalpha() for each in kept for letter in each)
 
 
 def _without(names: Iterable[str], ending: str) -> set[str]:

@@ -80,6 +80,20 @@ def all_series(cases: Iterable[Case]) -> list[str]:
     return sorted({case.series for case in cases}, key=lambda series: (len(series), series))
 
 
+def series_to_hold_out(cases: Sequence[Case]) -> str | None:
+    """Return the series whose images are nearest to a tenth of all, of equals the first.
+
+    ``None`` where names do not tell series, since each name is one of its own, or where what would be held out is more
+    than a third.
+    """
+    known = all_series(cases)
+    if len(known) < 2 or len(known) == len({case.name for case in cases}):
+        return None
+    shares = {series: sum(case.series == series for case in cases) / len(cases) for series in known}
+    nearest = min(known, key=lambda series: abs(shares[series] - 0.1))
+    return nearest if shares[nearest] <= 1 / 3 else None
+
+
 def hold_out(cases: Sequence[Case], series: Sequence[str]) -> tuple[list[Case], list[Case]]:
     """Split cases into those to train on and those of ``series``, to validate on.
 

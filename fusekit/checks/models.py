@@ -38,8 +38,9 @@ from fusekit.registry.contract import Component
 from fusekit.registry.discovery import registries
 from fusekit.registry.registry import entry_of
 from fusekit.registry.specs import ModelSpec
+from fusekit.weights.metadata import read_metadata
 from fusekit.weights.resolve import find_bundled
-from fusekit.weights.store import read_metadata, read_weights, save_weights
+from fusekit.weights.store import read_weights, save_weights
 
 #: Greatest side of the images that reach and tiles are tried on.
 _MOST_SIDE = 512

@@ -69,11 +69,21 @@ def _ask(ctx: click.Context, option: click.Parameter, value: bool) -> None:
 
 def prints_json(command: click.Command, words: Sequence[str]) -> bool:
     """Return whether the words ask a command to print JSON, though they may be wrong otherwise."""
-    option = next((each for each in command.params if "--json" in each.opts), None)
-    words = words[: words.index("--")] if "--" in words else words
-    if not isinstance(option, click.Option):
-        return False
-    if option.is_flag or "--json" not in words:
-        return "--json" in words or "--json=-" in words
-    value = words[words.index("--json") + 1 :]
-    return not value or value[0].startswith("-")
+    options = {name: each for each in command.params if isinstance(each, click.Option) for name in each.opts}
+    rest = iter(words if "--json" in options else ())
+    for word in rest:
+        flag, is_given, value = word.partition("=")
+        option = options.get(flag)
+        if word == "--":
+            return False
+        if option is None:
+            continue
+        if flag != "--json":
+            # The next words are its values, whatever they look like.
+            for _ in range(0 if option.is_flag or is_given else option.nargs):
+                next(rest, None)
+        elif option.is_flag:
+            return True
+        else:
+            return (value if is_given else next(rest, "-")).startswith("-")
+    return False

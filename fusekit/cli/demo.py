@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
+from fusekit.cli.details import details
 from fusekit.cli.options import made_of, model_option, options_of
-from fusekit.cli.output import Command, result
+from fusekit.cli.output import Command, detail, result
 from fusekit.errors import OutputError, plain
 from fusekit.images.samples import NOTICE, pairs, path
 from fusekit.options import FuseOptions, LoadOptions
@@ -41,6 +42,8 @@ def demo(pair: str, output: Path, model: str | None, **choices: Any) -> None:
     loading, options = made_of(LoadOptions, choices), made_of(FuseOptions, choices)
     network = load(model, loading if loading.modality else replace(loading, modality=pairs()[pair]))
     fused = fuse(sources, network, options)
+    for line in details(fused.record):
+        detail(line)
     fused.save(target, overwrite=again)
     write_image(panel, side_by_side([*sources, target]))
     rule = fused.record["rule"]

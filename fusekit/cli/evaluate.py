@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fusekit.cli.options import options_of
-from fusekit.cli.output import Command, result, results
-from fusekit.errors import OptionError
+from fusekit.cli.output import Command, result_json, say
+from fusekit.cli.progress import ProgressBar
+from fusekit.cli.tables import console
+from fusekit.errors import OptionError, plain
 from fusekit.options import RunOptions
+
+if TYPE_CHECKING:
+    from fusekit.evaluation.ratings import Comparison
 
 
 @click.command(cls=Command, short_help="Rate fused images, and rank methods.")
@@ -18,6 +26,12 @@ from fusekit.options import RunOptions
 @click.option("--metrics", default="standard", show_default=True, help="Ids or sets (standard, paper, all), by commas.")
 @click.option("--names", metavar="FILE", help="Only these images; a name a line, or FILE.json#/key/key.")
 @options_of(RunOptions, "match", "overwrite")
+@click.option(
+    "--data-range",
+    multiple=True,
+    metavar="RANGE",
+    help="Black and white of the sources, as --range of fuse, and fused=RANGE; by default as the records say.",
+)
 @click.option("--per-source", is_flag=True, help="Show the worst source's value beside each metric.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON with every image's values.")
 @click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Write a row an image and method.")
@@ -29,6 +43,7 @@ def evaluate(
     names: str | None,
     match: tuple[str, ...],
     overwrite: bool,
+    data_range: tuple[str, ...],
     per_source: bool,
     as_json: bool,
     csv_path: Path | None,
@@ -40,9 +55,8 @@ def evaluate(
     fusekit evaluate ct.png mri.png --fused fused.png
     fusekit evaluate ct/ mri/ --fused sfnn=out1/ --fused max=out2/ --html report.html
     """
+    from fusekit.evaluation.compare import matched_up, rate_all
     from fusekit.evaluation.export import to_csv, to_json
-    from fusekit.evaluation.page import to_html
-    from fusekit.evaluation.ratings import compare
     from fusekit.evaluation.terminal import print_comparison
     from fusekit.machine.files import check_writable, is_folder, write_text_atomically
     from fusekit.record import check_not_a_source
@@ -59,19 +73,35 @@ def evaluate(
     for path in filter(None, (csv_path, html_path)):
         check_not_a_source(path, [*sources, *methods.values()])
         check_writable(path, overwrite)
-    comparison = compare(sources, methods, metrics.split(","), names, match=match)
+    command = shlex.join(["fusekit", *sys.argv[1:]])
+    comparison = matched_up(sources, methods, metrics.split(","), names, match, data_range)
+    with ProgressBar("rating", comparison.steps) as bar:
+        rate_all(comparison, lambda done, image: bar.show(done, "rating", plain(image)))
+        bar.show(comparison.steps, "rating")
     if csv_path is not None:
         write_text_atomically(csv_path, to_csv(comparison))
     if html_path is not None:
-        write_text_atomically(html_path, to_html(comparison))
+        write_text_atomically(html_path, _page(comparison, command))
     if as_json:
-        result(to_json(comparison))
+        result_json(to_json(comparison, command))
     else:
-        print_comparison(comparison, results(), worst=per_source)
+        print_comparison(comparison, console(), worst=per_source)
     for image, reason in comparison.failed.items():
-        click.echo(f"fusekit: {image}: {reason}", err=True)
+        say(f"{image}: {reason}")
     if comparison.failed:
         raise SystemExit(1)
+
+
+def _page(comparison: Comparison, command: str) -> str:
+    """Return the page, with a bar while its pictures are drawn."""
+    from fusekit.evaluation.page.build import to_html
+    from fusekit.evaluation.page.pictures import shown
+
+    which = shown(comparison)
+    with ProgressBar("drawing", which.steps) as bar:
+        page = to_html(comparison, command, which, lambda done, image: bar.show(done, "drawing", plain(image)))
+        bar.show(which.steps, "drawing")
+    return page
 
 
 def _named(fused: tuple[str, ...]) -> dict[str, Path]:
@@ -83,8 +113,12 @@ def _named(fused: tuple[str, ...]) -> dict[str, Path]:
     for text in fused:
         name, separator, path = text.partition("=")
         named = separator and not (is_file(Path(text)) or is_folder(Path(text)))
-        method, target = (name, Path(path)) if named else (stem_of(Path(text).name), Path(text))
-        if method in methods:
-            raise OptionError(f"two fused results are called {method!r}; name them: --fused NAME={target}")
-        methods[method] = target
+        target = Path(path if named else text)
+        if not named:
+            name = target.resolve().name if is_folder(target) else stem_of(target.name)
+        if not name.strip():
+            raise OptionError(f"--fused {text} names no method; give --fused NAME={target}")
+        if name in methods:
+            raise OptionError(f"two fused results are called {name!r}; name them: --fused NAME={target}")
+        methods[name] = target
     return methods

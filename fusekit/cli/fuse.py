@@ -22,11 +22,16 @@ if TYPE_CHECKING:
     from fusekit.cases.case import Case
 
 
+#: Lines of reasons that are shown for sets that failed.
+_MOST_REASONS = 20
+
+
 @click.command(cls=Command, short_help="Fuse images, or folders of them.")
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Output file; a folder with --pairs."
 )
+@click.option("--preview", type=click.Path(path_type=Path), help="Write sources and result side by side, for looking.")
 @click.option("--pairs", is_flag=True, help="SOURCES are folders whose images are matched by file name.")
 @model_option
 @options_of(LoadOptions)
@@ -34,7 +39,13 @@ if TYPE_CHECKING:
 @options_of(RunOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print the record, or the summary of --pairs, as JSON.")
 def fuse(
-    sources: tuple[Path, ...], output: Path, pairs: bool, model: str | None, as_json: bool, **choices: Any
+    sources: tuple[Path, ...],
+    output: Path,
+    preview: Path | None,
+    pairs: bool,
+    model: str | None,
+    as_json: bool,
+    **choices: Any,
 ) -> None:
     """Fuse two or more registered images: fusekit fuse A B [C …] -o OUT.
 
@@ -49,10 +60,12 @@ def fuse(
         _refuse_choices_of_pairs(run)
     _check_number(sources, pairs, options.many)
     if pairs:
+        if preview is not None:
+            raise OptionError("--preview shows one set of sources; leave it out with --pairs")
         _fuse_folders(sources, output, model, loading, options, run, as_json)
     else:
         with uncollected():
-            _fuse_files(sources, output, model, loading, options, run, as_json)
+            _fuse_files(sources, output, preview, model, loading, options, run, as_json)
 
 
 def _refuse_choices_of_pairs(run: RunOptions) -> None:
@@ -81,12 +94,14 @@ def _check_number(sources: Sequence[Path], pairs: bool, many: bool) -> None:
 def _fuse_files(
     sources: tuple[Path, ...],
     output: Path,
+    preview: Path | None,
     model: str | None,
     loading: LoadOptions,
     options: FuseOptions,
     run: RunOptions,
     as_json: bool,
 ) -> None:
+    from fusekit.cli.preview import write_preview
     from fusekit.images.files import check_format
     from fusekit.machine.files import check_writable, remove_stale_partials
     from fusekit.models.load import load
@@ -98,6 +113,10 @@ def _fuse_files(
     check_format(output, asked)
     check_output(output, sources, record=run.record, overwrite=run.overwrite)
     check_writable(output)
+    if preview is not None:
+        check_format(preview)
+        check_output(preview, sources, record=False, overwrite=run.overwrite)
+        check_writable(preview)
     remove_stale_partials(output.parent)
     network = load(model, loading)
     detail(f"loaded {network!r}")
@@ -105,6 +124,8 @@ def _fuse_files(
     for line in details(fused.record):
         detail(line)
     record = fused.save(output, record=run.record, overwrite=run.overwrite)
+    if preview is not None:
+        write_preview(preview, output, record, run.overwrite)
     if as_json:
         result_json({"fused": str(output), **record})
     else:
@@ -129,14 +150,14 @@ def _fuse_folders(
     run: RunOptions,
     as_json: bool,
 ) -> None:
+    from fusekit.batch.ranges import of_folders
     from fusekit.batch.run import find_cases, fuse_cases, prepare_output
-    from fusekit.cases.roles import numbered
     from fusekit.models.load import load
 
     files = [path for path in folders if is_file(path)]
     if files:
         raise InputError(f"{files[0]} is a file, and --pairs takes folders; leave it out, or name the folders")
-    options = replace(options, roles=numbered(options.roles, folders))
+    options = of_folders(options, folders)
     cases = find_cases(folders, output, run.names, run.match)
     prepare_output(output, folders)
     network = load(model, loading)
@@ -152,9 +173,13 @@ def _fuse_folders(
         result_json(summary.as_dict())
     else:
         result(plain(summary.text(output)))
-    for reason, names in summary.reasons().items():
+    reasons = summary.reasons()
+    for reason, names in [*reasons.items()][:_MOST_REASONS]:
         who = names[0] if len(names) == 1 else f"{len(names)} sets ({some(names)})"
         say(f"{who}: {reason}")
+    if len(reasons) > _MOST_REASONS:
+        left = sum(map(len, [*reasons.values()][_MOST_REASONS:]))
+        say(f"and {left} more sets failed; --json tells of all")
     if summary.other_settings:
         warn(
             f"{len(summary.other_settings)} images that were there already, among them {summary.other_settings[0]}, "

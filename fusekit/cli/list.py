@@ -11,7 +11,11 @@ from fusekit.cli.tables import cell, console, table
 from fusekit.listing import KINDS, listing
 
 
-@click.command("list", cls=Command, short_help="Show what is registered.")
+class _Lists(Command):
+    computes = False
+
+
+@click.command("list", cls=_Lists, short_help="Show what is registered.")
 @click.argument("kind", type=click.Choice(KINDS), required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of objects.")
 def list_(kind: str | None, as_json: bool) -> None:

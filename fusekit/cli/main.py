@@ -152,7 +152,8 @@ def _exit_code() -> int | str:
     except _NO_ARGUMENTS as error:
         output.write_error(f"{error.format_message()}\n")
         return faults.REFUSED
-    except (Exception, KeyboardInterrupt) as error:
+    # A plugin may raise what is no Exception too.
+    except BaseException as error:
         return faults.tell(error)
 
 

@@ -20,7 +20,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Options = TypeVar("_Options")
 
 
-class WholeNumber(click.ParamType):
+class WholeNumber(click.ParamType):  # type: ignore[type-arg]
     """A whole number of ASCII digits, of which 18 are enough for everything that is counted."""
 
     name = "integer"
@@ -32,7 +32,7 @@ class WholeNumber(click.ParamType):
         return found
 
 
-class FiniteNumber(click.ParamType):
+class FiniteNumber(click.ParamType):  # type: ignore[type-arg]
     """A number that is neither infinite nor NaN."""
 
     name = "float"
@@ -48,7 +48,7 @@ class FiniteNumber(click.ParamType):
         return found
 
 
-_NUMBERS: dict[type, click.ParamType] = {int: WholeNumber(), float: FiniteNumber()}
+_NUMBERS: dict[type, Any] = {int: WholeNumber(), float: FiniteNumber()}
 
 #: Every command that takes a model takes it by this option.
 model_option = click.option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
 import sys
@@ -19,6 +20,7 @@ import click
 from fusekit.cli.asked import asked, prints_json
 from fusekit.cli.progress import activity, is_terminal, settle
 from fusekit.cli.signs import in_signs_of, write_any_text
+from fusekit.cli.start import check_room
 from fusekit.errors import OutputError, plain
 
 
@@ -68,6 +70,9 @@ class Command(_ShowsHelp):
     its option ``--json`` is given, an error is printed as JSON too.
     """
 
+    #: Whether it imports torch.
+    computes = True
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         asked.json = prints_json(self, args)
         return super().parse_args(ctx, args)
@@ -77,7 +82,9 @@ class Command(_ShowsHelp):
         if asked.quiet or not is_terminal():
             # It is imported later, and shows bars of its own in files too.
             os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-        with results_only(), activity(ctx.info_name or "working"):
+        if self.computes:
+            check_room()
+        with results_only(), _tracebacks_of("fusekit"), activity(ctx.info_name or "working"):
             found = super().invoke(ctx)
         detail(f"{ctx.command_path}: {time.perf_counter() - started:.2f} s")
         return found
@@ -238,6 +245,29 @@ def detail(text: str) -> None:
     """Say what only who asked for more wants to know."""
     if asked.verbose:
         say(text)
+
+
+class _Tracebacks(logging.Handler):
+    """Shows where failures of single images came from, of which the summary has one line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info is not None and record.exc_info[1] is not None:
+            show_traceback(record.exc_info[1])
+
+
+@contextmanager
+def _tracebacks_of(name: str) -> Iterator[None]:
+    """Show, where the user wants tracebacks, those that a logger has."""
+    logger, handler = logging.getLogger(name), _Tracebacks()
+    before = logger.level
+    if asked.traceback:
+        logger.setLevel(logging.DEBUG)
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        logger.removeHandler(handler)
 
 
 def show_traceback(error: BaseException) -> None:

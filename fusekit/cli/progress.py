@@ -109,7 +109,7 @@ class _Activity:
                 return
             self._bar = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
             self._bar.add_task(**self._state)  # type: ignore[arg-type]
-            self._bar.tasks[0].start_time = self._bar.get_time() - _SECONDS
+            self._bar.tasks[0].start_time = self._bar.get_time() - _SECONDS  # type: ignore[misc]
             self._bar.start()
 
     def stop(self) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -10,18 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fusekit.errors import InputError
-from fusekit.images.color import luminance
-from fusekit.images.files import read_image
-from fusekit.images.image import Array, Image, from_pixels, full_scale
+from fusekit.errors import FusekitWarning, InputError
+from fusekit.evaluation.reading import ImageLike, read_all, read_one, to_tensor
+from fusekit.images.ranges import find_range
 from fusekit.machine.faults import in_our_words
 from fusekit.metrics.base import Metric
 from fusekit.metrics.build import build_metric
 from fusekit.models.contract import described, unchanged
 from fusekit.registry.contract import Component, calling, fault, registered
-
-#: A path, an array (H, W) or (H, W, 3), or a tensor (H, W), (1, H, W) or (1, 1, H, W).
-ImageLike = str | Path | Array | Tensor
 
 
 class Rating(TypedDict):
@@ -40,19 +37,25 @@ class Rating(TypedDict):
 
 @in_our_words
 def evaluate(
-    sources: Sequence[ImageLike], fused: ImageLike, metrics: str | Sequence[str] | None = None
+    sources: Sequence[ImageLike],
+    fused: ImageLike,
+    metrics: str | Sequence[str] | None = None,
+    data_range: str | Sequence[str] = (),
 ) -> dict[str, float]:
     """Rate one fused image.
 
-    Colour images are rated by their BT.601 luminance. Nothing is rounded, cut or stretched.
+    Colour images are rated by their BT.601 luminance. Nothing is rounded or stretched.
 
     Args:
         sources: the N ≥ 1 source images: paths, NumPy arrays (H, W) or (H, W, 3), or tensors (H, W), (1, H, W) or
-            (1, 1, H, W). uint8 and uint16 use their full range, floats are in [0, 1], and other integers within 0…255
-            are 8-bit values.
+            (1, 1, H, W). Black and white are found as in fusing: 8 bits use their full range, 16 the bits that are
+            stored, floats are in [0, 1], other floats have their own least and greatest value, which is said; other
+            integers within 0…255 are 8-bit values.
         fused: the fused image, of the sources' size, in any of these forms.
         metrics: names of registered metrics, or of sets: ``standard`` (the default), ``paper``, ``all``, which leaves
             out those that need weights of their own.
+        data_range: which stored values are black and white, as the range of `fusekit.FuseOptions`, and ``fused=RANGE``
+            for the fused image. Without, the record beside the fused image says it, where there is one.
 
     Returns:
         each metric's value under its name, in the order asked for.
@@ -62,29 +65,51 @@ def evaluate(
         UnknownNameError: there is no such metric.
         PluginError: a plugin's metric cannot be imported, or fails.
     """
-    return {name: rating["value"] for name, rating in evaluate_detailed(sources, fused, metrics).items()}
+    return {name: rating["value"] for name, rating in evaluate_detailed(sources, fused, metrics, data_range).items()}
 
 
 def evaluate_detailed(
-    sources: Sequence[ImageLike], fused: ImageLike, metrics: str | Sequence[str] | None = None
+    sources: Sequence[ImageLike],
+    fused: ImageLike,
+    metrics: str | Sequence[str] | None = None,
+    data_range: str | Sequence[str] = (),
 ) -> dict[str, Rating]:
     """Rate one fused image and tell each source's share; arguments and errors as for `evaluate`."""
-    chosen = _build_metrics(metrics)
+    chosen = build_metrics(metrics)
     if isinstance(sources, (str, Path, np.ndarray, Tensor)):
         raise InputError("the sources come as a list of images, one entry each, also where there is only one")
     if not sources:
         raise InputError("there is no source to evaluate against; give at least one")
-    images = [_read(source, f"source {number}") for number, source in enumerate(sources, 1)]
-    result = _read(fused, "the fused image")
-    for number, image in enumerate(images, 1):
-        if image.size != result.size:
-            raise InputError(
-                f"{_called(image, f'source {number}')} is {_size(image)} pixels (height×width) and "
-                f"{_called(result, 'the fused image')} {_size(result)}; register them to one size first"
-            )
-    tensors = [_to_tensor(image) for image in images]
+    read = read_all(sources, fused, data_range)
+    for doubt in read.doubts:
+        warnings.warn(doubt.text, FusekitWarning, stacklevel=3)
+    return rate_tensors(read.sources, read.fused, chosen)
+
+
+def rate_tensors(
+    sources: list[Tensor],
+    fused: Tensor,
+    metrics: Mapping[str, Metric],
+    report: Callable[[str], object] | None = None,
+) -> dict[str, Rating]:
+    """Rate luminances (1, 1, H, W) of one size in [0, 1], float64.
+
+    Args:
+        sources: N ≥ 1.
+        fused: one.
+        metrics: built, by name.
+        report: called with the name of each metric that is about to be computed.
+
+    Raises:
+        PluginError: a metric fails, returns what its contract does not allow, or changes the images.
+    """
+    ratings = {}
     with torch.no_grad():
-        return {name: _rate(name, metric, tensors, _to_tensor(result)) for name, metric in chosen.items()}
+        for name, metric in metrics.items():
+            if report is not None:
+                report(name)
+            ratings[name] = _rate(name, metric, sources, fused)
+    return ratings
 
 
 def read_luminance(given: ImageLike, role: str = "the image") -> Tensor:
@@ -93,7 +118,8 @@ def read_luminance(given: ImageLike, role: str = "the image") -> Tensor:
     Raises:
         InputError: it cannot be read or used.
     """
-    return _to_tensor(_read(given, role))
+    image = read_one(given, role)
+    return to_tensor(image, find_range(image).limits)
 
 
 def metric_names(metrics: str | Sequence[str] | None = None) -> list[str]:
@@ -120,7 +146,8 @@ def arrow(metric: str) -> str:
     return {"higher": "↑", "lower": "↓"}[registries().metrics.entry(metric).details["direction"]]
 
 
-def _build_metrics(names: str | Sequence[str] | None) -> dict[str, Metric]:
+def build_metrics(names: str | Sequence[str] | None) -> dict[str, Metric]:
+    """Return built metrics by name; arguments and errors as for `metric_names`, and a `PluginError` of a bad one."""
     return {name: build_metric(name) for name in metric_names(names)}
 
 
@@ -159,62 +186,3 @@ def _checked(given: Any, count: int, component: Component) -> tuple[Tensor, Tens
         if found.isnan().any():
             raise fault(component, f"returned NaN for its {what}", "give the limit, or 0 where there is none")
     return value, values
-
-
-def _read(given: ImageLike, role: str) -> Image:
-    """Return ``given`` as an `Image` whose floats are in [0, 1]; messages call it ``role``."""
-    if isinstance(given, (str, Path)):
-        image = read_image(given)
-    else:
-        pixels = _tensor_pixels(given, role) if isinstance(given, Tensor) else np.asarray(given)
-        try:
-            image = from_pixels(_eight_bit(pixels))
-        except InputError as error:
-            raise InputError(f"{role}: {error}") from error
-    if image.depth == "float32" and not 0 <= image.pixels.min() <= image.pixels.max() <= 1:
-        raise InputError(
-            f"{_called(image, role)} holds floats from {image.pixels.min():g} to {image.pixels.max():g}; metrics take "
-            "floats in [0, 1]: divide by the value that stands for white, or clip"
-        )
-    return image
-
-
-def _tensor_pixels(tensor: Tensor, role: str) -> Array:
-    """Return the pixels (H, W) of a tensor with leading axes of length 1."""
-    shape = tuple(tensor.shape)
-    if tensor.dim() not in (2, 3, 4) or any(length != 1 for length in shape[:-2]):
-        raise InputError(f"{role} is a tensor of shape {shape}; give (H, W), (1, H, W) or (1, 1, H, W)")
-    tensor = tensor.detach().cpu()
-    pixels: Array = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
-    return pixels.reshape(shape[-2:])
-
-
-def _eight_bit(pixels: Array) -> Array:
-    """Read integers of other types than uint8 and uint16 as 8-bit values.
-
-    Raises:
-        InputError: some lie outside 0…255.
-    """
-    if pixels.dtype.kind not in "iu" or pixels.dtype in (np.uint8, np.uint16) or pixels.size == 0:
-        return pixels
-    low, high = pixels.min(), pixels.max()
-    if low < 0 or high > 255:
-        raise InputError(
-            f"the array holds {pixels.dtype} values from {low} to {high}; "
-            "give uint8, uint16, or floats in [0, 1], so that white is known"
-        )
-    return pixels.astype(np.uint8)
-
-
-def _to_tensor(image: Image) -> Tensor:
-    """Return the luminance in [0, 1], float64, as (1, 1, H, W)."""
-    unit = image.pixels.astype(np.float64) / full_scale(image.depth)
-    return torch.from_numpy(luminance(unit) if image.color else unit)[None, None]
-
-
-def _called(image: Image, role: str) -> str:
-    return f"{role} ({image.path})" if image.path is not None else role
-
-
-def _size(image: Image) -> str:
-    return "×".join(str(side) for side in image.size)

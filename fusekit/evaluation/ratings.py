@@ -1,21 +1,23 @@
-"""Ratings of one or several fused folders against the same sources."""
+"""Ratings of one or several methods on the same cases: means, ranks, tests, and how much each method copies."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from fusekit.cases.case import Case, check_distinct_files
-from fusekit.cases.folders import images_in, matched
-from fusekit.cases.patterns import patterns_of, stem_of
-from fusekit.cases.splits import series_of
-from fusekit.errors import InputError, OptionError, one_line
-from fusekit.evaluation.rate import Rating, evaluate_detailed, metric_names
-from fusekit.evaluation.significance import holm, randomization_test
-from fusekit.machine.files import is_folder
+from fusekit.cases.case import Case
+from fusekit.cases.patterns import stem_of
+from fusekit.errors import count_of
+from fusekit.evaluation.copying import NEARLY_A_COPY, TOLD_BY, Sharing, mean_of
+from fusekit.evaluation.left_out import LeftOut
+from fusekit.evaluation.rate import Rating
+from fusekit.evaluation.significance import holm, randomization_tests
 from fusekit.registry.discovery import registries
 
 
@@ -27,15 +29,28 @@ class Comparison:
         metrics: ids, in the order asked for.
         cases: image name → the case, whose sources it is rated against.
         fused: method → image name → path of the fused image.
+        left_out: what there is and is not rated.
+        data_range: which stored values are black and white, as given to `fusekit.evaluate`.
         ratings: method → image name → metric → rating. All methods have the same images.
+        sharing: method → image name → what the fused image has of each source.
+        ranges: method → image name → stored values that were black and white, of each source and the fused image.
+        doubts: kind → what of the ranges only the user can settle; the first of each kind.
         failed: image name → what is wrong with it; such images are left out for all methods.
     """
 
     metrics: list[str]
     cases: dict[str, Case]
     fused: dict[str, dict[str, Path]]
+    left_out: LeftOut
+    data_range: tuple[str, ...] = ()
     ratings: dict[str, dict[str, dict[str, Rating]]] = field(default_factory=dict)
+    sharing: dict[str, dict[str, Sharing]] = field(default_factory=dict)
+    ranges: dict[str, dict[str, list[tuple[float, float]]]] = field(default_factory=dict)
+    doubts: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    # By metric and part, then by method: what takes long and is asked for by every report.
+    _ranks: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict, init=False)
+    _p_values: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict, init=False)
 
     def __repr__(self) -> str:
         left_out = f", {len(self.failed)} images failed" if self.failed else ""
@@ -48,9 +63,34 @@ class Comparison:
         return list(self.fused)
 
     @property
+    def computed(self) -> list[str]:
+        """Ids of the metrics that are computed: those asked for, and those that copying is told by."""
+        return list(dict.fromkeys([*self.metrics, *TOLD_BY]))
+
+    @property
+    def steps(self) -> int:
+        """How many values there are to compute: a metric, a method and a case."""
+        return len(self.cases) * len(self.fused) * len(self.computed)
+
+    @property
     def images(self) -> list[str]:
         """Names of the images that were rated."""
         return list(next(iter(self.ratings.values()), {}))
+
+    @property
+    def extent(self) -> str:
+        """How many cases were rated, and of how many, in words."""
+        rated, there = len(self.images), count_of(range(self.left_out.cases), "case")
+        return there if rated == self.left_out.cases else f"{rated} of {there}"
+
+    @property
+    def sources(self) -> list[str]:
+        """What the sources are called: by their folders, or by their files where these tell them apart."""
+        case = next(iter(self.cases.values()))
+        for names in (case.roles, [stem_of(path.name) for path in case.files] if len(self.cases) == 1 else []):
+            if len(set(names)) == len(names) and all(names):
+                return list(names)
+        return [f"source {number}" for number in range(1, len(case.sources) + 1)]
 
     def values(self, method: str, metric: str, part: str = "value") -> list[float]:
         """Return one number an image: the metric's ``value``, or its ``worst`` source's if there is one."""
@@ -64,35 +104,95 @@ class Comparison:
         """Return the sample standard deviation over the images; 0 for a single one, NaN where a value is infinite."""
         return deviation(self.values(method, metric, part))
 
+    def by_source(self, metric: str) -> bool:
+        """Return whether the metric has values of each source, of several."""
+        row = next(iter(next(iter(self.ratings.values())).values()))
+        return len(row[metric]["per_source"] or ()) > 1
+
     def best(self, metric: str, part: str = "value") -> str:
         """Return the method with the best mean, by the metric's direction."""
         means = {method: self.mean(method, metric, part) for method in self.methods}
         return min(means, key=lambda method: _badness(metric, means[method]))
 
-    def mean_rank(self, method: str) -> float:
-        """Return the method's rank, 1 the best, averaged over images and metrics; equal values share their ranks."""
-        own, places = self.methods.index(method), []
-        for metric in self.metrics:
-            columns = [self.values(each, metric) for each in self.methods]
-            for values in zip(*columns, strict=True):
-                places.append(ranks([_badness(metric, value) for value in values])[own])
-        return statistics.fmean(places)
+    def rank(self, method: str, metric: str, part: str = "value") -> float:
+        """Return the method's rank by one metric, 1 the best, averaged over the images; equal values share ranks."""
+        if (metric, part) not in self._ranks:
+            columns = [self.values(each, metric, part) for each in self.methods]
+            rows = [ranks([_badness(metric, value) for value in values]) for values in zip(*columns, strict=True)]
+            found = [statistics.fmean(column) for column in zip(*rows, strict=True)]
+            self._ranks[metric, part] = dict(zip(self.methods, found, strict=True))
+        return self._ranks[metric, part][method]
 
-    def significance(self, metric: str) -> dict[str, float]:
+    def mean_rank(self, method: str, part: str = "value") -> float:
+        """Return the method's rank, 1 the best, averaged over images and metrics.
+
+        Args:
+            method: one of them.
+            part: ``value``, as papers do; or ``worst``, by which a metric that has values of each source counts by that
+                of its worst, so that what an image has of one source does not make up for the lack of another.
+        """
+        return statistics.fmean(self.rank(method, metric, part) for metric in self.metrics)
+
+    def significance(self, metric: str, part: str = "value") -> dict[str, float]:
         """Return, for each method but the best, the p-value of its difference from the best on this metric.
 
         A two-sided paired randomisation test over the images, corrected for the number of methods by Holm's procedure.
         """
-        best = self.best(metric)
-        others = [method for method in self.methods if method != best]
-        reference = self.values(best, metric)
-        raw = [randomization_test(reference, self.values(method, metric)) for method in others]
-        return dict(zip(others, holm(raw), strict=True))
+        if not self._p_values:
+            self._test_all()
+        return self._p_values[metric, part]
 
-    def worst_images(self, method: str, metric: str, count: int | None = None) -> list[str]:
-        """Return the images in the order of the metric, the worst first."""
-        values = dict(zip(self.images, self.values(method, metric), strict=True))
-        return sorted(values, key=lambda image: -_badness(metric, values[image]))[:count]
+    def _test_all(self) -> None:
+        """Test every metric and part at once, since the draws take longest."""
+        tests = []
+        for metric, part in itertools.product(self.metrics, ("value", "worst")):
+            best = self.best(metric, part)
+            tests += [(metric, part, best, method) for method in self.methods if method != best]
+            self._p_values[metric, part] = {}
+        pairs = [(self.values(best, *of), self.values(method, *of)) for *of, best, method in tests]
+        raw = randomization_tests(pairs) if pairs else []
+        for (metric, part), found in itertools.groupby(zip(tests, raw, strict=True), lambda each: each[0][:2]):
+            rows = list(found)
+            adjusted = holm([p_value for _, p_value in rows])
+            self._p_values[metric, part] = {test[3]: p for (test, _), p in zip(rows, adjusted, strict=True)}
+
+    def copying(self, method: str) -> float | None:
+        """Return the mean over the images of `copying_of`, or ``None`` where no image has it."""
+        return mean_of(each["copying"] for each in self.sharing[method].values())
+
+    def shared(self, method: str, what: Literal["correlation", "vif"]) -> list[float]:
+        """Return each source's ``correlation`` or ``vif`` with the fused images, the mean over the images."""
+        rows = [each[what] for each in self.sharing[method].values()]
+        return [statistics.fmean(column) for column in zip(*rows, strict=True)]
+
+    def worst_vif(self, method: str) -> float:
+        """Return the visual information fidelity of the worse source, the mean over the images."""
+        return statistics.fmean(min(each["vif"]) for each in self.sharing[method].values())
+
+    def copies(self) -> dict[str, str]:
+        """Return the methods that are nearly a copy of one source, each with the name of that source."""
+        found = {}
+        for method in self.methods:
+            if (self.copying(method) or 0) >= NEARLY_A_COPY:
+                shares = [abs(each) for each in self.shared(method, "correlation")]
+                found[method] = self.sources[shares.index(max(shares))]
+        return found
+
+    def worst_images(self, method: str, metric: str | None = None, part: str = "worst") -> list[str]:
+        """Return the images in the order of a metric, the worst first; by default of their places over all metrics."""
+        return self._ordered([method], self.metrics if metric is None else [metric], part)
+
+    def worst_cases(self) -> list[str]:
+        """Return the images in the order of how they fare over all methods and metrics, the worst first."""
+        return self._ordered(self.methods, self.metrics, "worst")
+
+    def _ordered(self, methods: Sequence[str], metrics: Sequence[str], part: str) -> list[str]:
+        places = dict.fromkeys(self.images, 0.0)
+        for method, metric in itertools.product(methods, metrics):
+            badness = [_badness(metric, value) for value in self.values(method, metric, part)]
+            for image, place in zip(places, ranks(badness), strict=True):
+                places[image] -= place
+        return sorted(places, key=lambda image: places[image])
 
 
 def part_of(rating: Rating, part: str) -> float:
@@ -110,99 +210,10 @@ def deviation(values: Sequence[float]) -> float:
 
 def ranks(scores: Sequence[float]) -> list[float]:
     """Return each score's rank, 1 that of the least; equal scores share their ranks."""
-    return [sum(each < own for each in scores) + (sum(each == own for each in scores) + 1) / 2 for own in scores]
+    ordered = sorted(scores)
+    return [(bisect_left(ordered, own) + bisect_right(ordered, own) + 1) / 2 for own in scores]
 
 
 def _badness(metric: str, value: float) -> float:
     """Return a number that is smaller the better ``value`` is."""
     return value if registries().metrics.entry(metric).details["direction"] == "lower" else -value
-
-
-def compare(
-    sources: Sequence[Path],
-    fused: Mapping[str, Path],
-    metrics: str | Sequence[str] | None = None,
-    names: str | None = None,
-    report: Callable[[str], None] | None = None,
-    match: Sequence[str] = (),
-) -> Comparison:
-    """Rate fused images against their sources: one set of files, or folders matched by file name.
-
-    Args:
-        sources: two or more files, or as many folders.
-        fused: method → fused file or folder, of the same kind as the sources.
-        metrics: as in `fusekit.evaluate`.
-        names: list of names to rate (see `fusekit.cases.names.read_names`); by default all that every folder holds.
-        report: called with the name of each image that is done.
-        match: patterns of the names in folders (see `fusekit.cases.folders.matched`): one a source, and, where they are
-            called otherwise than by what is common, one a fused folder behind them.
-
-    Raises:
-        InputError: files and folders are mixed, nothing matches, or a fused folder lacks an image that is asked for.
-        UnknownNameError: there is no such metric.
-    """
-    kinds = {is_folder(path) for path in (*sources, *fused.values())}
-    if len(kinds) > 1:
-        raise InputError("give files only, or folders only: sources and fused images are matched one by one")
-    chosen = metric_names(metrics)
-    if kinds == {False}:
-        if match:
-            raise OptionError("--match finds the images of folders that belong together; leave it out, or give folders")
-        check_distinct_files(sources)
-        name = stem_of(next(iter(fused.values())).name)
-        roles = tuple(path.parent.name for path in sources)
-        case = Case(name, tuple(sources), roles, series_of(name))
-        comparison = Comparison(chosen, {name: case}, {method: {name: path} for method, path in fused.items()})
-    else:
-        comparison = _of_folders(sources, fused, chosen, names, match)
-    for image in list(comparison.cases):
-        _rate_image(comparison, image)
-        if report is not None:
-            report(image)
-    if not comparison.images:
-        first = next(iter(comparison.failed.items()), ("", "no image"))
-        raise InputError(f"no image could be rated; {first[0]}: {first[1]}")
-    return comparison
-
-
-def _of_folders(
-    sources: Sequence[Path],
-    fused: Mapping[str, Path],
-    metrics: list[str],
-    names: str | None,
-    match: Sequence[str],
-) -> Comparison:
-    count = len(sources)
-    cases = {case.name: case for case in matched(sources, names, match=match[:count]) if case.complete}
-    patterns = patterns_of(match[count:], len(fused))
-    listings = {
-        method: images_in(folder, pattern) for (method, folder), pattern in zip(fused.items(), patterns, strict=True)
-    }
-    common = [name for name in cases if all(name in listing for listing in listings.values())]
-    if names is not None and len(common) < len(cases):
-        missing = next(name for name in cases if name not in common)
-        lacking = next(method for method, listing in listings.items() if missing not in listing)
-        raise InputError(f"{names} lists {missing}, which {fused[lacking]} lacks; fuse it first")
-    if not common:
-        raise InputError("no file name is in all of the source and fused folders; images are matched by file name")
-    return Comparison(
-        metrics,
-        {name: cases[name] for name in common},
-        {method: {name: listing[name] for name in common} for method, listing in listings.items()},
-    )
-
-
-def _rate_image(comparison: Comparison, image: str) -> None:
-    """Rate one image for all methods; if it fails for one, it is left out for all, so that means stay comparable."""
-    rows = {}
-    for method in comparison.methods:
-        try:
-            rows[method] = evaluate_detailed(
-                comparison.cases[image].files, comparison.fused[method][image], comparison.metrics
-            )
-        # A metric of a plugin may raise anything; the other images go on.
-        except (Exception, SystemExit) as error:
-            comparison.failed[image] = one_line(error)
-            return
-    for method, row in rows.items():
-        comparison.ratings.setdefault(method, {})[image] = row

@@ -7,17 +7,30 @@ TIFF, JPEG and BMP are tried first, so that no plugin's code is imported for the
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from operator import index
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, SupportsIndex
 
-import numpy as np
-
-from fusekit.errors import FusekitError, FusekitWarning, InputError, OutputError, PluginError, one_line
+from fusekit.errors import (
+    FusekitError,
+    FusekitWarning,
+    InputError,
+    OptionError,
+    OutputError,
+    PluginError,
+    one_line,
+    size_text,
+)
 from fusekit.images.formats.base import Format
+from fusekit.images.formats.foreign import called
 from fusekit.images.formats.raster import Raster
-from fusekit.images.image import DEPTHS, Image
+from fusekit.images.image import DEPTHS, Image, check_finite, with_background
+from fusekit.machine.files import check_regular, irregular, why
+from fusekit.options import MAX_PIXELS
 from fusekit.registry.contract import Component, calling, fault
 from fusekit.registry.discovery import BUILTIN_OWNER, registries
 from fusekit.registry.registry import Entry, import_target
@@ -32,19 +45,104 @@ class _Found(NamedTuple):
     format: Format
 
 
-def read_image(path: str | Path) -> Image:
+def read_image(
+    path: str | Path, nan: str = "refuse", *, page: int | None = None, max_pixels: int = MAX_PIXELS
+) -> Image:
     """Read one image file, or a folder that is one series.
 
+    Args:
+        path: a regular file, or such a folder.
+        nan: whether values that are NaN or infinite are refused (``refuse``) or taken for ``background``.
+        page: which image of a file that holds several, counted from 1; a file of one image is read whatever it says.
+        max_pixels: the most pixels that the image may have, checked before memory is taken; of more than four channels
+            each four values count as a pixel.
+
     Raises:
-        InputError: missing, empty, of no format that is registered, damaged, of several pages, too small, or with
-            values that are not finite.
+        InputError: missing, empty, no regular file, of no format that is registered, damaged, of several images and no
+            page was chosen or it has less, too large, too small, or with values that are not finite.
         PluginError: the format's own code fails, or gives what is no image.
     """
     path = Path(path)
     found = _reader_of(path, _start_of(path))
     with _blaming(found, f"cannot read {path}"):
-        image = found.format.read(path)
-    return image if isinstance(found.format, Raster) else _checked(found, path, image)
+        count = _pages(found, path)
+        number = _chosen(path, count, page)
+        check_size(path, _shape(found, path, number), max_pixels)
+        image = found.format.read(path) if count == 1 else found.format.read_page(path, number)
+    if not isinstance(found.format, Raster):
+        image = _checked(found, path, image)
+        check_size(path, (*image.size, 1), max_pixels)
+    if nan == "background":
+        image = with_background(image)
+    check_finite(image.pixels, image.name)
+    if count == 1:
+        return image
+    origin = None if image.origin is None else replace(image.origin, page=number)
+    return replace(image, origin=origin, notes=(*image.notes, f"page {number} of {count}"))
+
+
+def is_page(image: Image) -> bool:
+    """Return whether an image was read from a file that holds several."""
+    return image.origin is not None and image.origin.page is not None
+
+
+def check_page(page: int | None, paged: bool) -> None:
+    """Raise `OptionError` where a page is asked for and no file that was read holds several."""
+    if page is not None and not paged:
+        raise OptionError(f"page {page} is asked for, and no file holds several pages; leave --page out")
+
+
+def check_size(path: Path, shape: Sequence[int] | None, max_pixels: int) -> None:
+    """Raise `InputError` where an image of this shape, its channels last, has more pixels than may be read."""
+    if shape is None:
+        return
+    *sides, channels = shape
+    if math.prod(sides) * max(channels, 4) > 4 * max_pixels:
+        of_channels = f" of {channels} channels" if channels > 4 else ""
+        raise InputError(
+            f"{path} has {size_text(sides)} pixels{of_channels}, and no more than {max_pixels} are read; allow more by "
+            "--max-pixels, or cut or resample it first"
+        )
+
+
+def _pages(found: _Found, path: Path) -> int:
+    """Return how many images a file holds, as its format says.
+
+    Raises:
+        PluginError: it says something else than a number of 1 or more.
+    """
+    count: object = found.format.pages(path)
+    if not isinstance(count, SupportsIndex) or index(count) < 1:
+        raise fault(found.component, f"says that {path} holds {count!r} images", "pages returns 1 or more")
+    return index(count)
+
+
+def _shape(found: _Found, path: Path, page: int) -> tuple[int, ...] | None:
+    """Return the shape of an image, as its format tells it before it is read.
+
+    Raises:
+        PluginError: it tells something else than whole numbers.
+    """
+    shape: object = found.format.shape_of(path, page)
+    if shape is None:
+        return None
+    numbers = tuple(shape) if isinstance(shape, (tuple, list)) else ()
+    if len(numbers) < 2 or not all(isinstance(each, SupportsIndex) and index(each) >= 0 for each in numbers):
+        raise fault(found.component, f"says that {path} has the shape {shape!r}", "give its axes and channels")
+    return tuple(map(index, numbers))
+
+
+def _chosen(path: Path, count: int, page: int | None) -> int:
+    """Return which of the images of a file is to be read, counted from 1."""
+    if count == 1:
+        return 1
+    if page is None:
+        raise InputError(
+            f"{path} holds {count} pages; choose one by --page N (1 to {count}), or save it as a file of its own"
+        )
+    if not 1 <= page <= count:
+        raise InputError(f"{path} has no page {page}: it holds {count} pages; choose --page 1 to {count}")
+    return page
 
 
 def write_image(path: Path, image: Image) -> None:
@@ -98,17 +196,17 @@ def split_extension(name: str, extensions: dict[str, Entry]) -> tuple[str, str] 
 
 
 def _start_of(path: Path) -> bytes:
+    """Return the first bytes of a file; none of a folder, which may be a series."""
+    if irregular(path) == "a folder":
+        return b""
+    check_regular(path)
     try:
         with path.open("rb") as file:
             start = file.read(_START)
     except FileNotFoundError:
         raise InputError(f"there is no file {path}; check the path") from None
     except OSError as error:
-        # Windows has another error for a folder than the rest.
-        with contextlib.suppress(OSError):
-            if path.is_dir():
-                return b""
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+        raise InputError(f"cannot read {path}: {why(error)}") from error
     if not start:
         raise InputError(f"{path} is empty (0 bytes); restore it from the original")
     return start
@@ -141,8 +239,11 @@ def _reader_of(path: Path, start: bytes) -> _Found:
     if taken is not None:
         return taken
     if not start:
-        raise InputError(f"{path} is a folder; name an image file, or fuse folders with --pairs")
+        raise InputError(f"{path} is not a regular file but a folder; name an image file, or fuse folders with --pairs")
     known = ", ".join(["PNG, TIFF, JPEG, BMP", *(entry.name for entry in others)])
+    foreign = called(start)
+    if foreign is not None:
+        raise InputError(f"{path} is {foreign}, which fusekit does not read ({known}); save it as PNG or TIFF")
     raise InputError(f"{path} is not an image that fusekit reads ({known}); check the file")
 
 
@@ -219,8 +320,6 @@ def _checked(found: _Found, path: Path, image: object) -> Image:
         raise fault(found.component, f"reads {path} as {given}", "read returns a fusekit.extend.Image")
     if image.depth not in DEPTHS:
         wrong = f"values of type {image.depth}; give {', '.join(DEPTHS)}"
-    elif image.depth == "float32" and not np.isfinite(image.pixels).all():
-        wrong = "values that are NaN or infinite; refuse the file by an InputError"
     elif image.origin is None or not image.origin.files:
         wrong = "no origin; give Origin((path,), digest, name)"
     elif min(image.size) < 2:

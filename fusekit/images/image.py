@@ -27,12 +27,14 @@ class Origin:
         sha256: hexadecimal digest of the file's bytes, or of the files' digests in order.
         format: the registered name of the format.
         header: what the format needs to write an image as this one came in, or ``None``.
+        page: which image of a file that holds several, counted from 1; ``None`` of a file that holds one.
     """
 
     files: tuple[Path, ...] = ()
     sha256: str = ""
     format: str = ""
     header: Mapping[str, Any] | None = None
+    page: int | None = None
 
     @property
     def path(self) -> Path | None:
@@ -104,6 +106,7 @@ def from_pixels(
     grid: Grid | None = None,
     origin: Origin | None = None,
     notes: tuple[str, ...] = (),
+    finite: bool = True,
 ) -> Image:
     """Make an `Image` of whatever array a reader or a user gives.
 
@@ -117,24 +120,55 @@ def from_pixels(
         grid: where the values lie; ``None`` for a picture of which nothing more is known.
         origin: what it was read from.
         notes: what reading changed.
+        finite: whether values that are NaN or infinite are refused; a reader leaves that to who asked it to read.
 
     Raises:
-        InputError: not an image of these shapes, fewer than two values along an axis, or values that are not finite.
+        InputError: not an image of these shapes, fewer than two values along an axis, values that are not finite, or an
+            alpha channel whose white nobody knows.
     """
     name = str(origin.path) if origin is not None and origin.path is not None else "the array"
     said = list(notes)
     pixels = np.asarray(pixels)
     axes = 2 if grid is None else len(grid.shape)
     _check_shape(pixels, name, axes, color)
+    # Of the type in which it came, which says what is opaque.
+    alpha = pixels[..., -1] if color is None and pixels.ndim > axes and pixels.shape[-1] in (2, 4) else None
     pixels = _known_dtype(pixels, name, said)
-    if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
-        count = int(np.count_nonzero(~np.isfinite(pixels)))
-        raise InputError(f"{name} holds {count} values that are NaN or infinite; replace them before fusing")
+    if finite:
+        check_finite(pixels, name)
     if color is None:
+        if alpha is not None:
+            pixels = over_black(pixels[..., :-1], alpha, name, said)
         pixels = _flat_channels(pixels, said) if pixels.ndim > axes else pixels
         color = pixels.ndim > axes
     pixels = np.ascontiguousarray(pixels)
     return Image(pixels, color, grid or Grid(pixels.shape[:axes]), origin, tuple(said))
+
+
+def check_finite(pixels: Array, name: str) -> None:
+    """Raise `InputError` where values are NaN or infinite."""
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        count = int(np.count_nonzero(~np.isfinite(pixels)))
+        raise InputError(
+            f"{name} holds {count} values that are NaN or infinite; --nan background takes them for background, or "
+            "replace them"
+        )
+
+
+def with_background(image: Image) -> Image:
+    """Return an image whose values that are NaN or infinite are the least finite one: nothing then shows there.
+
+    Raises:
+        InputError: no value is finite.
+    """
+    finite = np.isfinite(image.pixels)
+    if finite.all():
+        return image
+    if not finite.any():
+        raise InputError(f"{image.name} holds no finite value; check the file")
+    pixels = np.where(finite, image.pixels, image.pixels[finite].min()).astype(image.pixels.dtype)
+    note = f"{int((~finite).sum())} values that are NaN or infinite taken for background"
+    return Image(pixels, image.color, image.grid, image.origin, (*image.notes, note))
 
 
 def _check_shape(pixels: Array, name: str, axes: int, color: bool | None) -> None:
@@ -169,23 +203,48 @@ def _known_dtype(pixels: Array, name: str, notes: list[str]) -> Array:
         return pixels.astype(np.float32)
 
 
-def _over_black(pixels: Array, alpha: Array) -> Array:
-    """Composite colours (…, C) of an opacity (…) on the same scale over black."""
-    blended = pixels * (alpha.astype(np.float64) / full_scale(str(alpha.dtype)))[..., None]
-    return (np.rint(blended) if pixels.dtype.kind == "u" else blended).astype(pixels.dtype)
+def over_black(pixels: Array, alpha: Array, name: str, notes: list[str]) -> Array:
+    """Composite colours over black, the background of medical images.
+
+    Args:
+        pixels: (…, C), not multiplied by the alpha yet.
+        alpha: (…), of integers without sign, of which the greatest is opaque, of booleans, or of floats in [0, 1].
+        name: what messages call the image.
+        notes: what is done is added to them.
+
+    Raises:
+        InputError: the alpha is of another type or range, or the colours have values below 0, so that 0 is not black.
+    """
+    if alpha.dtype.kind not in "buf":
+        raise InputError(
+            f"{name} has an alpha channel of type {alpha.dtype}, of which nobody knows what is opaque; leave it out, "
+            "or give it as uint8, uint16 or floats in [0, 1]"
+        )
+    white = float(np.iinfo(alpha.dtype).max) if alpha.dtype.kind == "u" else 1.0
+    if alpha.dtype.kind == "f" and not (alpha.min() >= 0 and alpha.max() <= 1):
+        raise InputError(
+            f"{name} has an alpha channel of floats from {alpha.min():g} to {alpha.max():g}; those of an alpha lie in "
+            "[0, 1]: scale it, or leave it out"
+        )
+    if alpha.min() >= white:
+        notes.append("opaque alpha dropped")
+        return pixels
+    if pixels.min() < 0:
+        raise InputError(
+            f"{name} is transparent in parts and holds values from {pixels.min():g}, so that nobody knows its black; "
+            "leave its alpha channel out, or shift its values to 0 and above"
+        )
+    notes.append("alpha composited over black")
+
+    def blended(pixels: Array, alpha: Array) -> Array:
+        product = pixels * (alpha.astype(np.float64) / white)[..., None]
+        return (np.rint(product) if pixels.dtype.kind == "u" else product).astype(pixels.dtype)
+
+    return in_bands(blended, pixels, alpha)
 
 
 def _flat_channels(pixels: Array, notes: list[str]) -> Array:
-    """Composite alpha over black and drop channels that say nothing."""
-    channels = pixels.shape[-1]
-    if channels in (2, 4):
-        alpha = pixels[..., -1]
-        pixels = pixels[..., :-1]
-        if (alpha < full_scale(str(pixels.dtype))).any():
-            notes.append("alpha composited over black")
-            pixels = in_bands(_over_black, pixels, alpha)
-        else:
-            notes.append("opaque alpha dropped")
+    """Drop channels that say nothing."""
     if pixels.shape[-1] == 1:
         return pixels[..., 0]
     if (pixels == pixels[..., :1]).all():

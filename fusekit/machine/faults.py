@@ -54,18 +54,19 @@ def as_ours(error: BaseException) -> FusekitError | None:
     if _is_out_of_memory(error):
         said = f" ({one_line(error)})" if str(error) else ""
         return MachineError(f"the memory does not suffice{said}; {_MEMORY}")
-    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
-        return _of_the_system(error)
-    text = str(error) if isinstance(error, (RuntimeError, ImportError, UnicodeError)) else ""
-    if isinstance(error, ImportError) and any(each in text for each in _NO_ROOM_TO_LOAD):
-        return MachineError(f"there is no memory to load {error.name or 'a library'} ({plain(text)}); {_MEMORY}")
-    if isinstance(error, ImportError) and os.strerror(errno.EMFILE) in text:
+    if isinstance(error, OSError) and error.errno is not None:
+        return None if isinstance(error, BrokenPipeError) else _of_the_system(error)
+    text = str(error) if isinstance(error, (RuntimeError, ImportError, OSError)) else ""
+    if os.strerror(errno.EMFILE) in text:
         return _of_the_system(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
-    if isinstance(error, RuntimeError) and "can't start new thread" in text:
+    no_room = [line for line in text.splitlines() if any(each in line for each in _NO_ROOM_TO_LOAD)]
+    if no_room:
+        return MachineError(f"there is no memory to load a library ({plain(no_room[-1].strip())}); {_MEMORY}")
+    if "can't start new thread" in text:
         return MachineError(f"the system starts no further thread; {_REMEDIES[errno.EAGAIN]}, or more memory")
     if isinstance(error, RecursionError):
         return InputError(
-            "something is nested too deeply to be read: look for brackets in brackets in options and files"
+            "something is nested too deeply to be read; look for brackets in brackets, in options and in files"
         )
     if isinstance(error, UnicodeEncodeError):
         return InputError(
@@ -93,16 +94,15 @@ def in_our_words(function: Callable[_Arguments, _Result]) -> Callable[_Arguments
     return told
 
 
-def _of_the_system(error: OSError) -> FusekitError | None:
-    """Return what an `OSError` says in our words; ``None`` for one that has no number and no file."""
-    if error.errno is None:
-        return None
-    fact = error.strerror or os.strerror(error.errno)
-    remedy = _REMEDIES.get(error.errno, "check it")
-    if error.filename is None or error.errno in _NOT_OF_THE_FILE:
+def _of_the_system(error: OSError) -> FusekitError:
+    """Return what an `OSError` with a number says in our words."""
+    number = error.errno or 0
+    fact = error.strerror or os.strerror(number)
+    remedy = _REMEDIES.get(number, "check it")
+    if error.filename is None or number in _NOT_OF_THE_FILE:
         return MachineError(f"the system refuses: {fact}; {remedy}")
     name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
-    kind = MachineError if error.errno in _OF_THE_DISK else InputError
+    kind = MachineError if number in _OF_THE_DISK else InputError
     return kind(f"cannot use {name}: {fact}; {remedy}")
 
 

@@ -15,15 +15,27 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from fusekit.errors import OutputError
+from fusekit.errors import FusekitError, InputError, OutputError
 
 _PARTIAL = ".fusekit-partial"
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe (FIFO)",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 #: Seconds to wait for another process to put its files into a folder, which takes it milliseconds.
 _LONGEST_WAIT = 10.0
 
 
 def sha256_of(path: Path) -> str:
-    """Return the hexadecimal SHA-256 digest of a file's bytes."""
+    """Return the hexadecimal SHA-256 digest of a file's bytes.
+
+    Raises:
+        InputError: it is no regular file.
+    """
+    check_regular(path)
     digest = hashlib.sha256()
     with path.open("rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
@@ -72,6 +84,14 @@ def is_folder(path: Path) -> bool:
     return _is(path, stat.S_ISDIR)
 
 
+def check_reachable(path: Path) -> None:
+    """Raise `InputError` where it cannot be told what is at a path: a folder on the way may not be entered."""
+    try:
+        stat_of(path)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {why(error)}") from error
+
+
 def is_file(path: Path) -> bool:
     """Return whether there is a regular file at ``path``; no, where that cannot be told."""
     return _is(path, stat.S_ISREG)
@@ -83,6 +103,26 @@ def _is(path: Path, kind: Callable[[int], bool]) -> bool:
     except OSError:
         return False
     return there is not None and kind(there.st_mode)
+
+
+def irregular(path: Path) -> str | None:
+    """Return what is at ``path``, links followed, that is no regular file; ``None`` for a file, and where nothing is.
+
+    Nothing is opened to find out: a pipe may be waited for without end, a device may do something.
+    """
+    try:
+        there = stat_of(path)
+    except OSError:
+        return None
+    kind = 0 if there is None else stat.S_IFMT(there.st_mode)
+    return None if kind in (0, stat.S_IFREG) else _KINDS.get(kind, "something else")
+
+
+def check_regular(path: Path, error: type[FusekitError] = InputError) -> None:
+    """Raise ``error`` for a pipe, a socket, a device or a folder; whoever reads a file asks this before opening it."""
+    kind = irregular(path)
+    if kind is not None:
+        raise error(f"{path} is not a regular file but {kind}; name a file")
 
 
 def same_file(first: Path, second: Path) -> bool:
@@ -117,8 +157,9 @@ def check_place(target: Path, overwrite: bool = True) -> None:
         raise OutputError(f"cannot write {target}: {why(error)}") from error
     if there is not None and stat.S_ISDIR(there.st_mode):
         raise OutputError(f"cannot write {target}: it is a folder; name a file in it")
-    if there is not None and not stat.S_ISREG(there.st_mode):
-        raise OutputError(f"cannot write {target}: it is a device, a pipe or a socket; name a file")
+    kind = irregular(target)
+    if kind is not None:
+        raise OutputError(f"cannot write {target}: it is not a regular file but {kind}; name a file")
     if folder is None or not stat.S_ISDIR(folder.st_mode):
         raise OutputError(f"cannot write {target}: the folder {target.parent} does not exist; create it first")
     if taken and not overwrite:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import stat
 from pathlib import Path
 from typing import Any
+
+from fusekit.machine.files import irregular
 
 #: Lists in lists and objects in objects, which people and programs write by the handful.
 MOST_DEPTH = 64
@@ -40,10 +40,10 @@ def read_json(path: Path) -> Any:
         OSError: it cannot be read.
         ValueError: as of `parse_json`; or it is a device, a pipe or a folder, or larger than `MOST_BYTES`.
     """
-    # Without waiting: a pipe that nobody writes to would be waited for at the opening.
-    with open(path, "rb", opener=_without_waiting) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError("it is no regular file")
+    kind = irregular(path)
+    if kind is not None:
+        raise ValueError(f"it is not a regular file but {kind}")
+    with path.open("rb") as file:
         data = file.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
         raise ValueError(f"it has more than {MOST_BYTES >> 20} MiB")
@@ -51,10 +51,6 @@ def read_json(path: Path) -> Any:
 
 
 _TOO_DEEP = f"it is nested more than {MOST_DEPTH} deep"
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

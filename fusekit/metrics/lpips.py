@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fusekit.errors import InputError, WeightsError
-from fusekit.machine.files import sha256_of
+from fusekit.machine.files import check_regular, sha256_of
 from fusekit.metrics.base import TogetherMetric
 from fusekit.metrics.levels import precise
 from fusekit.metrics.vgg import HUB, load_perceptual
@@ -98,6 +98,7 @@ class PrunedVGG19Distance(LearnedDistance):
         if not given:
             raise WeightsError(f"{VARIABLE} is not set: {how}")
         path = Path(given)
+        check_regular(path, WeightsError)
         if not path.is_file():
             raise WeightsError(f"there is no file {path}, which {VARIABLE} names: {how}")
         return _pruned(path, how)

@@ -16,10 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fusekit.errors import TrainingError, UnknownNameError
-from fusekit.machine.files import sha256_of
-from fusekit.weights.convert import read_checkpoint
+from fusekit.weights.checkpoints import read_checkpoint
 from fusekit.weights.hub import WEIGHTS, download
-from fusekit.weights.resolve import from_hub, is_hub_address
+from fusekit.weights.resolve import ResolvedWeights, digest_of, from_hub, is_hub_address, is_path, pinned, split_pin
 
 #: Names for ``--perceptual``, and timm's repositories of these networks, trained on ImageNet, on the Hugging Face Hub.
 HUB = {name: f"timm/{name}.tv_in1k" for name in ("vgg16_bn", "vgg16", "vgg19_bn", "vgg19")}
@@ -149,22 +148,29 @@ def _folded(state: Mapping[str, Tensor], layer: _Layer, path: Path) -> tuple[Ten
         raise TrainingError(f"{path} has no {error.args[0]}; the perceptual term needs the whole VGG") from None
 
 
-def find_perceptual(source: str | Path) -> Path:
-    """Return the weights file of a perceptual network: one of `HUB`, ``hub:owner/name[@revision]``, or a local file.
+def find_perceptual(source: str | Path) -> tuple[str, Path]:
+    """Return what to call a perceptual network on any machine, and its weights file.
+
+    Args:
+        source: one of `HUB`, ``hub:owner/name[@revision]``, or a local file; behind the latter two ``#sha256=DIGEST``
+            may say which file it must be. What comes from the Hub by address is called by its commit.
 
     Raises:
         UnknownNameError: ``source`` is neither a file nor one of the names.
-        WeightsError: it cannot be had from the Hub.
+        WeightsError: it cannot be had from the Hub, or has another digest.
     """
-    text = str(source)
+    text, digest = split_pin(str(source))
     if text in HUB:
-        return download(HUB[text], WEIGHTS, "main").path
+        return text, download(HUB[text], WEIGHTS, "main").path
     if is_hub_address(text):
-        return from_hub(text).path
-    path = Path(source)
-    if not path.exists() and not path.suffix and len(path.parts) == 1:
+        found = pinned(from_hub(text), digest)
+        return found.origin, found.path
+    if not is_path(text):
         raise UnknownNameError("perceptual network", text, HUB, "or give a weights file, or hub:owner/name")
-    return path
+    path = Path(text)
+    if digest is not None:
+        pinned(ResolvedWeights(path.name, path, digest_of(path), "file"), digest)
+    return path.name, path
 
 
 def load_perceptual(source: str | Path) -> PrunedVGG19 | VGG:
@@ -178,7 +184,7 @@ def load_perceptual(source: str | Path) -> PrunedVGG19 | VGG:
         TrainingError: the file holds neither a VGG nor the pruned VGG-19.
         WeightsError: it cannot be found or read.
     """
-    path = find_perceptual(source)
+    _, path = find_perceptual(source)
     state = read_checkpoint(path)
     pruned = any(key.startswith("conv11.") for key in state)
     return (PrunedVGG19(state, path) if pruned else VGG(state, path)).eval()
@@ -186,6 +192,5 @@ def load_perceptual(source: str | Path) -> PrunedVGG19 | VGG:
 
 def describe_perceptual(source: str | Path) -> dict[str, str]:
     """Return what a model card says of a perceptual network: its name or file name, and the file's digest."""
-    text = str(source)
-    name = text if text in HUB or is_hub_address(text) else Path(source).name
-    return {"name": name, "sha256": sha256_of(find_perceptual(source))}
+    name, path = find_perceptual(source)
+    return {"name": name, "sha256": digest_of(path)}

@@ -15,6 +15,7 @@ from fusekit.errors import DeviceError, FusekitWarning, OptionError, PluginError
 from fusekit.machine.backends import check_name
 from fusekit.machine.devices import resolve_device, resolve_dtype
 from fusekit.machine.faults import in_our_words
+from fusekit.machine.threads import fit_torch_threads
 from fusekit.models.base import FusionModel
 from fusekit.models.locate import Located, locate
 from fusekit.models.provenance import Provenance
@@ -55,12 +56,15 @@ def load(
     """
     asked = overridden(LoadOptions, options, choices)
     check_name(asked.backend)
+    fit_torch_threads()
     located = locate(None if name is None else str(name), asked.weights, modalities_of(asked.modality))
     spec, found, _ = located
     device = resolve_device(asked.device)
     dtype = torch.float32 if asked.dtype == "auto" else resolve_dtype(asked.dtype)
     trained_edge = {**spec.config, **located.config}.get("edge")
-    network = _built(located, asked)
+    config = with_choices(spec, {**spec.config, **located.config}, asked.edge, asked.encoder_options)
+    by_user = asked.edge is not None or bool(asked.encoder_options)
+    network = built(located, config, strict=asked.edge is None, from_user=by_user)
     notes: tuple[str, ...] = ()
     if any(True for _ in network.parameters()):
         if found is None:
@@ -130,27 +134,36 @@ def with_choices(
     return chosen
 
 
-def _built(located: Located, asked: LoadOptions) -> FusionModel:
-    """Return the network to be filled.
+def built(
+    located: Located, config: Mapping[str, Any], seed: int = 0, *, strict: bool = True, from_user: bool = True
+) -> FusionModel:
+    """Return the network of ``config`` that is to be filled with weights.
 
     What a file says of its network may be anything. So one that did not come with the model is held against that
     network where its tensors take no memory yet.
 
+    Args:
+        located: the model and its weights.
+        config: keyword arguments of its factory.
+        seed: of the initial values.
+        strict: whether the file must have all the network's tensors and no other.
+        from_user: whether the user has a part in ``config``, and in what is wrong with it.
+
     Raises:
-        WeightsError: the network cannot be built as the file says, or is not the file's.
+        OptionError, PluginError: the network cannot be built as the user wants it.
+        WeightsError: it cannot be built as the file says, or is not the file's.
     """
     spec, found, said = located
-    config = with_choices(spec, {**spec.config, **said}, asked.edge, asked.encoder_options)
     if found is None or found.origin == "bundled":
-        return build_network(spec, config)
+        return build_network(spec, config, seed)
     try:
+        # A network that looks at its own values fails there, and is built as it is.
         with suppress(OptionError, PluginError), torch.device("meta"):
-            # Which fails for a network that looks at its own values; then it is built as it is.
             outline = build_network(spec, config)
-            check_fit(outline, facts_in(found.path, found.prefix), found.path, spec.id, strict=asked.edge is None)
-        return build_network(spec, config)
+            check_fit(outline, facts_in(found.path, found.prefix), found.path, spec.id, strict=strict)
+        return build_network(spec, config, seed)
     except (OptionError, PluginError) as error:
-        if not said or asked.edge is not None or asked.encoder_options:
+        if not said or from_user:
             raise
         raise WeightsError(f"{found.path} says of its network what cannot be built: {error}") from error
 
@@ -170,7 +183,8 @@ def build_network(spec: ModelSpec, config: Mapping[str, Any], seed: int = 0) -> 
         try:
             network: FusionModel = factory(**config)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise OptionError(f"{component} cannot be built with {reprlib.repr(dict(config))}: {error}") from error
+            reason = str(error).partition("\n")[0]
+            raise OptionError(f"{component} cannot be built with {reprlib.repr(dict(config))}: {reason}") from error
     if not isinstance(network, FusionModel):
         raise fault(
             component, f"is made by {spec.factory}, which is no fusekit.extend.FusionModel", "derive it from one"

@@ -13,6 +13,7 @@ from fusekit.options import DEFAULT_MODEL
 from fusekit.registry.discovery import registries
 from fusekit.registry.specs import ModelSpec
 from fusekit.weights.hub import CONFIG, NotInRepositoryError, download
+from fusekit.weights.metadata import read_metadata
 from fusekit.weights.resolve import (
     ResolvedWeights,
     is_hub_address,
@@ -21,7 +22,6 @@ from fusekit.weights.resolve import (
     resolve,
     split_pin,
 )
-from fusekit.weights.store import read_metadata
 
 
 class Located(NamedTuple):

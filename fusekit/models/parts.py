@@ -79,7 +79,9 @@ def build_part(kind: PartKind, name: str, options: Mapping[str, Any]) -> Any:
         try:
             part: Any = part_class(**options)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise OptionError(f"{component} does not take these options: {error}") from error
+            # What torch adds behind the first line is where in its own code it raised.
+            reason = str(error).partition("\n")[0]
+            raise OptionError(f"{component} does not take these options: {reason}") from error
     if not isinstance(part, nn.Module):
         raise fault(component, f"is an object of type {type(part).__name__}", "it must be a torch.nn.Module")
     part.component = component  # type: ignore[assignment]

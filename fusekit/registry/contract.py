@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -45,18 +46,22 @@ def calling(
 ) -> Iterator[None]:
     """Turn what a component raises in the block into an error that names it, and says ``fact`` of it.
 
-    Our own errors, interruptions, and errors that ``passes`` knows as the machine's go through as they are. Where the
-    error came out of a part of the component, an edge operator in an encoder say, the part is named.
+    Our own errors, interruptions by the user, which reach the main thread only, and errors that ``passes`` knows as the
+    machine's go through as they are. Where the error came out of a part of the component, an edge operator in an
+    encoder say, the part is named.
 
     Raises:
         PluginError: the component raised anything else, or wanted to end the process.
     """
     try:
         yield
-    except (FusekitError, KeyboardInterrupt, GeneratorExit, MemoryError):
+    except (FusekitError, GeneratorExit, MemoryError):
         raise
     except BaseException as error:
-        if passes(error):
+        by_user = isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
+        # So Python says that the system starts no further thread.
+        of_system = isinstance(error, RuntimeError) and "can't start new thread" in str(error)
+        if by_user or of_system or passes(error):
             raise
         raise PluginError(f"{_innermost(error) or component} {fact}: {one_line(error)}") from error
 

@@ -11,7 +11,8 @@ from typing import Any
 from fusekit.machine.files import sha256_of, write_text_atomically
 from fusekit.models.base import FusionModel
 from fusekit.models.describe import machine, versions
-from fusekit.train.recipe import Recipe
+from fusekit.train.options import NO_VALIDATION
+from fusekit.train.recipe import PERCEPTUAL_WEIGHT, Recipe
 
 _SAVE_EVERY = 250
 _LIMITS = (
@@ -53,6 +54,7 @@ def card_text(model: FusionModel, file: str, digest: str, facts: Mapping[str, An
         "objective": _objective(model, facts),
         "perceptual network": _network(facts),
         "recipe": _recipe(facts),
+        "started from": _init(facts),
         "seed": str(facts["seed"]),
         "device": _device(model, facts),
         "default rule": f"`{spec.default_rule}`" if spec.default_rule else "",
@@ -63,7 +65,7 @@ def card_text(model: FusionModel, file: str, digest: str, facts: Mapping[str, An
         f"# {spec.id}",
         f"{spec.summary[:1].upper()}{spec.summary[1:]}. Trained with `fusekit train`.",
         f"| | |\n|---|---|\n{table}",
-        f"## Command\n\n    {_command(model, facts)}\n\n`config.json` holds the same, with a digest of the images.",
+        f"## Command\n\n{_commands(model, facts)}\n\n`config.json` holds the same, with a digest of the images.",
         f"## Validation\n\n{_figures(facts)}",
         "## Figures on the test split\n\nBy the command\n\n"
         "    fusekit bench weights WEIGHTS FOLDER FOLDER --names FILE --card README.md\n\n"
@@ -94,12 +96,21 @@ def _network(facts: Mapping[str, Any]) -> str:
     return f"{network['name']}, sha256 `{network['sha256'][:16]}…`" if network else ""
 
 
+def _init(facts: Mapping[str, Any]) -> str:
+    init = facts.get("init")
+    if not init:
+        return ""
+    origin = f" ({init['origin']})" if init["origin"].startswith("hub:") else ""
+    return f"`{init['name']}`{origin}, sha256 `{init['sha256']}`"
+
+
 def _recipe(facts: Mapping[str, Any]) -> str:
     processes = facts.get("processes", 1)
     crops = f"{facts['batch']}" if processes == 1 else f"{processes} × {facts['batch']}"
     clip = f", gradients clipped to norm {facts['clip']:g}" if facts["clip"] else ""
+    before = "".join(f" ({each['steps']} until after step {each['after']})" for each in facts.get("extended", ()))
     return (
-        f"{facts['steps']} steps of {crops} crops of {facts['crop']}×{facts['crop']}, Adam {facts['rate']:g} with "
+        f"{facts['steps']} steps{before} of {crops} crops of {facts['crop']}×{facts['crop']}, Adam {facts['rate']:g} with "
         f"cosine decay{clip}, {facts['precision']}, the last {facts['settle']:.0%} in evaluation mode"
     )
 
@@ -127,29 +138,48 @@ def _figures(facts: Mapping[str, Any]) -> str:
     )
 
 
+def _commands(model: FusionModel, facts: Mapping[str, Any]) -> str:
+    """Return the commands that train these weights again: one, and one more each time that steps were added."""
+    lines = []
+    for each in facts.get("extended", ()):
+        stopped = "" if each["after"] == each["steps"] else f"    # stopped after step {each['after']}"
+        lines.append(_command(model, {**facts, "steps": each["steps"]}) + stopped)
+    return "\n".join(f"    {line}" for line in [*lines, _command(model, facts)])
+
+
 def _command(model: FusionModel, facts: Mapping[str, Any]) -> str:
-    """Return the command that trains these weights again, with ``DATA`` for where the images are."""
+    """Return a command that trains as these facts say, with ``DATA`` for where the images are."""
     data, validation = facts.get("data", {}), facts.get("validation", {})
     words = ["fusekit train", *(f"DATA/{folder}" for folder in data.get("folders", []))]
     if "names" in data:
         words.append(f"--names DATA/{data['names']}")
     if "names" in validation:
         words.append(f"--validation-names DATA/{validation['names']}")
-    elif validation:
-        words.append(f"--validation-series {','.join(validation['series'])}")
+    elif data:
+        words.append(f"--validation-series {','.join(validation.get('series', [NO_VALIDATION]))}")
     if "series_pattern" in facts:
         words.append(f"--series-pattern {shlex.quote(facts['series_pattern'])}")
     words += _parts(model)
+    if "init" in facts:
+        words.append(f"--init {_named_init(model, facts['init'])}")
     network = facts.get("perceptual")
     if network:
         in_a_file = Path(network["name"]).suffix and not network["name"].startswith("hub:")
         words.append(f"--perceptual {'DATA/' if in_a_file else ''}{network['name']}")
     for field in fields(Recipe):
-        if facts[field.name] != field.default:
+        default = PERCEPTUAL_WEIGHT if field.name == "perceptual_weight" and network else field.default
+        if facts[field.name] != default:
             words.append(f"--{field.name.replace('_', '-')} {facts[field.name]}")
     if facts.get("save_every", _SAVE_EVERY) != _SAVE_EVERY:
         words.append(f"--save-every {facts['save_every']}")
     return " ".join([*words, "-o RUN"])
+
+
+def _named_init(model: FusionModel, init: Mapping[str, str]) -> str:
+    """Return what weights to start from are called on any machine: by tag, by address, or by file name."""
+    if init["origin"].startswith("hub:"):
+        return init["origin"]
+    return init["name"].removeprefix(f"{model.spec.id}.") if init["origin"] == "bundled" else f"DATA/{init['name']}"
 
 
 def _parts(model: FusionModel) -> list[str]:

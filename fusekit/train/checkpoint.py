@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fusekit.errors import TrainingError, WeightsError
-from fusekit.weights.store import read_metadata, read_tensors, save_tensors
+from fusekit.errors import TrainingError, WeightsError, one_line
+from fusekit.weights.folders import is_checkpoint
+from fusekit.weights.metadata import read_metadata
+from fusekit.weights.store import check_fit, facts_in, read_tensors, save_tensors
 
 _ADAM = ("step", "exp_avg", "exp_avg_sq")
 
@@ -39,23 +41,55 @@ class Best:
             self.tensors = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        step: steps done.
+        steps: that it is to have.
+        extended: the numbers of steps that it was to have before, each with ``after``, the step at which that changed.
+    """
+
+    step: int = 0
+    steps: int = 0
+    extended: tuple[Mapping[str, int], ...] = ()
+
+    def to(self, steps: int) -> Progress:
+        """Return the progress of the run when it is given another number of steps."""
+        if steps == self.steps or not self.step:
+            return replace(self, steps=steps)
+        # A number that no step was done by is not worth telling.
+        kept = tuple(each for each in self.extended if each["after"] < self.step)
+        told = self.extended[len(kept)] if len(kept) < len(self.extended) else {"after": self.step, "steps": self.steps}
+        return replace(self, steps=steps, extended=(*kept, told) if told["steps"] != steps else kept)
+
+
 def save_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, best: Best, step: int, identity: Mapping[str, Any]
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    best: Best,
+    progress: Progress,
+    identity: Mapping[str, Any],
 ) -> None:
-    """Write all that the steps behind ``step`` depend on, atomically.
+    """Write all that the steps to come depend on, atomically.
 
     Args:
         path: the file.
         model, optimizer, best: their state; the optimiser is Adam.
-        step: steps done.
-        identity: facts that must be the same for a run that goes on from this file, as far as JSON can hold them.
+        progress: how far the run is.
+        identity: facts that must be the same for a run that goes on from this file, as far as JSON can hold them; but
+            for ``steps``.
     """
     tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
     tensors |= {f"best.{key}": value for key, value in best.tensors.items()}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"adam.{key}.{name}"] = value
-    header: dict[str, Any] = {"step": step, "identity": dict(identity)}
+    header: dict[str, Any] = {"step": progress.step, "identity": dict(identity)}
+    if progress.extended:
+        header["extended"] = [dict(each) for each in progress.extended]
     if best.step:
         header["best"] = {"step": best.step, "figures": best.figures}
     save_tensors({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path, header)
@@ -63,25 +97,40 @@ def save_checkpoint(
 
 def load_checkpoint(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, best: Best, identity: Mapping[str, Any]
-) -> int:
-    """Fill model, optimiser and best weights from ``path`` and return the steps done.
+) -> Progress:
+    """Fill model, optimiser and best weights from ``path`` and return how far the run is.
 
     Raises:
         TrainingError: the file is of a run with other facts.
         WeightsError: the file is damaged or does not fit the model.
     """
-    header, tensors = read_metadata(path), read_tensors(path)
-    theirs, ours = header.get("identity", {}), json.loads(json.dumps(dict(identity)))
-    changed = [key for key in ours if theirs.get(key) != ours[key]]
-    if changed:
+    header = read_metadata(path)
+    if not is_checkpoint(header):
+        raise WeightsError(f"{path} is not the checkpoint of a run; choose another output folder")
+    theirs, ours = header["identity"], json.loads(json.dumps(dict(identity)))
+    changed = [key for key in (*ours, *(theirs.keys() - ours.keys())) if theirs.get(key) != ours.get(key)]
+    if set(changed) - {"steps"}:
         raise TrainingError(
-            f"{path} was trained with another {', '.join(changed)}; "
+            f"{path} was trained with another {', '.join(each for each in changed if each != 'steps')}; "
             "choose another output folder, or the same settings to resume"
         )
+    check_fit(model, facts_in(path, "model."), path, str(ours.get("model")))
     try:
-        model.load_state_dict(_part(tensors, "model."))
-    except RuntimeError as error:
-        raise WeightsError(f"{path} does not fit the model: {error}") from error
+        _fill(read_tensors(path), header, model, optimizer, best)
+        extended = tuple({key: int(each[key]) for key in ("after", "steps")} for each in header.get("extended", ()))
+        return Progress(header["step"], int(theirs["steps"]), extended)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"{path} is damaged ({one_line(error)}); choose another output folder") from error
+
+
+def _fill(
+    tensors: dict[str, Tensor],
+    header: Mapping[str, Any],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    best: Best,
+) -> None:
+    model.load_state_dict(_part(tensors, "model."))
     for name, parameter in model.named_parameters():
         if f"adam.step.{name}" not in tensors:
             continue
@@ -94,7 +143,6 @@ def load_checkpoint(
     if "best" in header:
         best.step, best.figures = int(header["best"]["step"]), dict(header["best"]["figures"])
         best.tensors = _part(tensors, "best.")
-    return int(header["step"])
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

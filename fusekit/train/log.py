@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fusekit.errors import MissingExtraError
-from fusekit.machine.files import write_text_atomically
+from fusekit.errors import MissingExtraError, TrainingError
+from fusekit.machine.files import check_regular, write_text_atomically
 
 _FIRST = ("step", "phase", "rate", "loss")
 _LAST = ("validation_loss", "validation_psnr", "best_step", "seconds")
@@ -47,6 +47,7 @@ class CsvLog:
 
     def _columns(self) -> list[str]:
         """Return the names in the first line; none where there is no file or the line is not whole."""
+        check_regular(self.path, TrainingError)
         if not self.path.exists():
             return []
         with self.path.open(encoding="utf-8") as file:

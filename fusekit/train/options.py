@@ -11,13 +11,24 @@ from fusekit.cases.splits import SERIES_PATTERN
 from fusekit.errors import TrainingError
 from fusekit.options import DEFAULT_MODEL, check_mappings, choice, documented, matching
 
+#: In place of series to validate on: that nothing is to be held out.
+NO_VALIDATION = "none"
+
 
 @documented
 @dataclass(frozen=True, kw_only=True)
 class Parts:
     """The networks of a training: the one that is trained, and the one that its images are compared by."""
 
-    model: str | None = choice(None, f"Model to train from scratch; {DEFAULT_MODEL}, unless --encoder is given.")
+    model: str | None = choice(
+        None, f"Model to train; that of the --init, or {DEFAULT_MODEL}, by default, unless --encoder is given."
+    )
+    init: str | Path | None = choice(
+        None,
+        "Weights to start from: a tag, a safetensors file, a folder, a run, or hub:OWNER/NAME[@REVISION]; drawn from "
+        "the seed without.",
+        metavar="WEIGHTS",
+    )
     encoder: str | None = choice(
         None, "Train a model composed of this encoder and the --decoder; see 'fusekit list encoders'.", metavar="NAME"
     )
@@ -33,7 +44,8 @@ class Parts:
     )
     perceptual: str | Path | None = choice(
         None,
-        "Network of the perceptual term: vgg16_bn (or another VGG, from the Hub), or a weights file.",
+        "Network of the perceptual term: vgg16_bn (or another VGG, from the Hub), or a weights file; the term is left "
+        "out without.",
         metavar="NETWORK",
     )
 
@@ -56,7 +68,8 @@ class TrainingData:
     match: Sequence[str] = matching()
     validation_series: Sequence[str] = choice(
         (),
-        "Hold these series (patients) out and validate on them; repeatable, or separated by commas.",
+        f"Hold these series (patients) out and validate on them; repeatable, or separated by commas; {NO_VALIDATION} "
+        "for no validation. By default the one that is nearest to a tenth of the images, where names tell series.",
         metavar="SERIES",
     )
     validation_names: str | Path | None = choice(

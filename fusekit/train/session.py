@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from fusekit.cases.case import Case
-from fusekit.cases.splits import SERIES_PATTERN, check_apart, hold_out
-from fusekit.errors import OptionError
+from fusekit.cases.splits import SERIES_PATTERN, check_apart, hold_out, series_to_hold_out
+from fusekit.errors import FusekitWarning, OptionError, OutputError
+from fusekit.machine.files import same_file
 from fusekit.metrics.vgg import describe_perceptual, load_perceptual
-from fusekit.models.base import FusionModel
-from fusekit.models.load import build_network, with_choices
-from fusekit.options import DEFAULT_MODEL
-from fusekit.registry.discovery import registries
-from fusekit.registry.specs import ModelSpec
+from fusekit.train.construct import construct
 from fusekit.train.data import describe, find_cases, load_cases
-from fusekit.train.options import Parts, TrainingData, TrainingRun
+from fusekit.train.options import NO_VALIDATION, Parts, TrainingData, TrainingRun
 from fusekit.train.recipe import Recipe
 from fusekit.train.trainer import Trainer
 
-_COMPOSED = "composed"
+_NO_PERCEPTUAL = (
+    "the perceptual term is left out of the objective, as no network for it is named; --perceptual vgg16_bn (fetched "
+    "once from the Hub) or --perceptual FILE takes it in, and --perceptual-weight 0 says that it is not wanted"
+)
+_HELD_OUT = (
+    "the series {!r} ({} of {} images) is held out, to choose the best weights by; --validation-series SERIES holds "
+    "out another, and --validation-series none nothing"
+)
+_NOTHING_HELD_OUT = (
+    "no image is held out, as the names tell no series (patients) of which one could be, so the last weights will be "
+    "the final ones; --validation-names FILE, or --series-pattern, changes that, and --validation-series none says "
+    "that it is meant"
+)
 
 
 def start_training(data: TrainingData, parts: Parts, recipe: Recipe, run: TrainingRun) -> Trainer:
@@ -35,29 +47,40 @@ def start_training(data: TrainingData, parts: Parts, recipe: Recipe, run: Traini
         OptionError, UnknownNameError: there is no such model or part, or it does not take these options.
         TrainingError: images are missing, or trained and validated images or series overlap.
     """
-    if parts.perceptual is not None and not recipe.perceptual_weight:
+    if parts.perceptual is not None and recipe.perceptual_weight == 0:
         raise OptionError("a perceptual network has no effect at a weight of 0; leave out --perceptual, or weigh it")
-    network = _construct(parts, recipe.seed)
+    _check_output(data, run)
+    doubts = [] if parts.perceptual is not None or recipe.perceptual_weight is not None else [_NO_PERCEPTUAL]
+    recipe = recipe.weighed(parts.perceptual is not None)
+    network, init = construct(parts, recipe.seed, run.output)
     together, pattern = network.trains_on_sources, data.series_pattern
     find = partial(find_cases, data.folders, match=data.match, together=together, pattern=pattern)
     cases = find(data.names)
     held_out: list[Case] = []
-    if data.validation_series:
-        cases, held_out = hold_out(cases, data.validation_series)
+    series = validation_series(data, cases)
+    if series:
+        found = len(cases)
+        cases, held_out = hold_out(cases, series)
+        if not data.validation_series:
+            doubts.append(_HELD_OUT.format(series[0], len(held_out), found))
     elif data.validation_names is not None:
         held_out = find(data.validation_names)
+    elif not data.validation_series:
+        doubts.append(_NOTHING_HELD_OUT)
     check_apart(cases, held_out)
     about: dict[str, Any] = {"data": describe(cases, data.names)}
+    if init is not None:
+        about["init"] = init
     if held_out:
         about["validation"] = describe(held_out, data.validation_names)
-    if data.validation_series:
-        about["validation"]["series"] = list(data.validation_series)
+    if series:
+        about["validation"]["series"] = list(series)
     if pattern != SERIES_PATTERN:
         about["series_pattern"] = pattern
     features = None
     if parts.perceptual is not None:
         features, about["perceptual"] = load_perceptual(parts.perceptual), describe_perceptual(parts.perceptual)
-    return Trainer(
+    trainer = Trainer(
         network,
         load_cases(cases, network.spec.normalization),
         recipe,
@@ -72,16 +95,21 @@ def start_training(data: TrainingData, parts: Parts, recipe: Recipe, run: Traini
         save_every=run.save_every,
         log_every=run.log_every,
     )
+    for doubt in doubts if trainer.processes.is_main else ():
+        warnings.warn(doubt, FusekitWarning, stacklevel=2)
+    return trainer
 
 
-def _construct(parts: Parts, seed: int) -> FusionModel:
-    """Return the model to train, with initial weights drawn from ``seed``."""
-    composed = {"encoder": parts.encoder, "decoder": parts.decoder, "decoder_options": dict(parts.decoder_options)}
-    given = {name: value for name, value in composed.items() if value}
-    if parts.model not in (None, _COMPOSED) and given:
-        raise OptionError(
-            f"the model {parts.model!r} has its own encoder and decoder; leave out --model, or --encoder and --decoder"
-        )
-    name = _COMPOSED if given else parts.model or DEFAULT_MODEL
-    spec: ModelSpec = registries().models.entry(name).details["spec"]
-    return build_network(spec, with_choices(spec, {**spec.config, **given}, parts.edge, parts.encoder_options), seed)
+def validation_series(data: TrainingData, cases: Sequence[Case]) -> list[str]:
+    """Return the series to hold out: those that were named, or, where nothing was said, one that suits."""
+    if list(data.validation_series) == [NO_VALIDATION] or data.validation_names is not None:
+        return []
+    if data.validation_series:
+        return list(data.validation_series)
+    found = series_to_hold_out(cases)
+    return [] if found is None else [found]
+
+
+def _check_output(data: TrainingData, run: TrainingRun) -> None:
+    if any(same_file(run.output, Path(folder)) for folder in data.folders):
+        raise OutputError(f"the output folder {run.output} is one of the folders of images; choose another")

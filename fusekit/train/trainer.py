@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,12 @@ from fusekit.models.base import FusionModel
 from fusekit.models.objectives import Objectives
 from fusekit.models.shapes import pad_to_multiple
 from fusekit.train.card import write_card
-from fusekit.train.checkpoint import Best, load_checkpoint, save_checkpoint
+from fusekit.train.checkpoint import Best, Progress, load_checkpoint, save_checkpoint
 from fusekit.train.data import Batch, Sources, sample_batch
 from fusekit.train.log import CsvLog, TensorBoardLog
 from fusekit.train.processes import Processes, find_processes
 from fusekit.train.recipe import Recipe as Recipe
+from fusekit.weights.folders import CHECKPOINT, FINAL
 from fusekit.weights.store import save_weights
 
 
@@ -73,10 +74,7 @@ class Trainer:
         save_every: int = 250,
         log_every: int = 50,
     ) -> None:
-        if recipe.perceptual_weight > 0 and perceptual is None:
-            raise TrainingError(
-                "the perceptual term needs a network: give --perceptual FILE, or set --perceptual-weight 0"
-            )
+        recipe = recipe.weighed(perceptual is not None)
         _check_crop(recipe.crop, model)
         if not any(True for _ in model.parameters()):
             raise TrainingError(f"the model {model.spec.id!r} has no weights to train; fuse with it as it is")
@@ -89,10 +87,10 @@ class Trainer:
         self.recipe, self.folder = recipe, folder
         self.cases, self.validation_cases = cases, validation_cases
         network = perceptual.to(self.device) if perceptual is not None else None
-        self.objectives = Objectives(recipe.gradient_weight, recipe.perceptual_weight, network)
+        self.objectives = Objectives(recipe.gradient_weight, recipe.perceptual_weight or 0.0, network)
         self.about = about or {}
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=recipe.rate)
-        self.step, self.best = 0, Best()
+        self.progress, self.best = Progress(steps=recipe.steps), Best()
         self.save_every, self.log_every = save_every, log_every
         self.logs: list[CsvLog | TensorBoardLog] = [CsvLog(folder / "log.csv")]
         if tensorboard:
@@ -100,8 +98,13 @@ class Trainer:
 
     @property
     def checkpoint(self) -> Path:
-        """File from which a killed run goes on."""
-        return self.folder / "checkpoint.safetensors"
+        """File from which a run goes on that was stopped, or that is given more steps."""
+        return self.folder / CHECKPOINT
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return self.progress.step
 
     def run(
         self,
@@ -115,7 +118,7 @@ class Trainer:
         They are those with the least validation loss, or, without validation examples, those of the last step.
 
         Raises:
-            TrainingError: the loss is not finite, or the checkpoint is of another run.
+            TrainingError: the loss is not finite, or the checkpoint is of another run, or of more steps.
         """
         self.save_every, self.log_every = save_every or self.save_every, log_every or self.log_every
         self._begin()
@@ -134,13 +137,13 @@ class Trainer:
                     log.write(row)
             # The row first: one behind the checkpoint is dropped on resuming, one that is lost would stay lost.
             if saving:
-                save_checkpoint(self.checkpoint, self.model, self.optimizer, self.best, self.step, self._identity())
+                self._save_checkpoint()
             if report is not None:
                 report(row)
         if self.processes.is_main:
             self._finish()
         self.processes.wait()
-        return self.folder / "weights.safetensors"
+        return self.folder / FINAL
 
     def train_step(self) -> dict[str, Any]:
         """Do one optimiser step and return what the log shows of it."""
@@ -167,7 +170,7 @@ class Trainer:
         if not math.isfinite(norm):
             raise TrainingError(self._not_finite(f"the gradients' norm is {norm}", batch))
         self.optimizer.step()
-        self.step += 1
+        self.progress = replace(self.progress, step=self.step + 1)
         phase = "settle" if settling else "train"
         return {
             "step": self.step,
@@ -236,6 +239,9 @@ class Trainer:
         facts = {"model": self.model.spec.id, "config": self.model.config, "processes": self.processes.count}
         return {**facts, **asdict(self.recipe), **self.about}
 
+    def _save_checkpoint(self) -> None:
+        save_checkpoint(self.checkpoint, self.model, self.optimizer, self.best, self.progress, self._identity())
+
     def _begin(self) -> None:
         """Make the folder, or take up what an earlier run left in it."""
         if self.processes.is_main:
@@ -243,13 +249,25 @@ class Trainer:
             _check_own(self.folder, self.checkpoint)
             remove_stale_partials(self.folder)
         if self.checkpoint.exists():
-            self.step = load_checkpoint(self.checkpoint, self.model, self.optimizer, self.best, self._identity())
+            self._take_up()
         # Nobody may train on, and the main process write, before all have read the same checkpoint.
         self.processes.wait()
         if self.processes.is_main:
             for log in self.logs:
                 log.trim(self.step)
             self._write_config()
+
+    def _take_up(self) -> None:
+        """Go on from the checkpoint, to the steps that are asked for now."""
+        found = load_checkpoint(self.checkpoint, self.model, self.optimizer, self.best, self._identity())
+        if self.recipe.steps < found.step:
+            raise TrainingError(
+                f"the run in {self.folder} has done {found.step} steps already, and --steps {self.recipe.steps} asks "
+                f"for fewer; choose --steps {found.step} or more, or another output folder"
+            )
+        self.progress = found.to(self.recipe.steps)
+        if self.step == self.recipe.steps < found.steps and self.processes.is_main:
+            self._save_checkpoint()
 
     def _write_config(self, result: dict[str, Any] | None = None) -> None:
         facts = {"model": self.model.spec.id, **self.model.config, "training": self._training_facts(result)}
@@ -261,6 +279,8 @@ class Trainer:
             facts["processes"] = self.processes.count
         if self.validation:
             facts["save_every"] = self.save_every
+        if self.progress.extended:
+            facts["extended"] = [dict(each) for each in self.progress.extended]
         return {**facts, "result": result} if result else facts
 
     def _finish(self) -> None:
@@ -271,7 +291,7 @@ class Trainer:
             result = {"step": self.best.step}
             result |= {f"validation_{name}": value for name, value in self.best.figures.items()}
         self.model.eval()
-        facts, weights = self._training_facts(result), self.folder / "weights.safetensors"
+        facts, weights = self._training_facts(result), self.folder / FINAL
         save_weights(self.model, weights, {**self.model.header, "training": facts})
         self._write_config(result)
         write_card(self.folder / "README.md", self.model, weights, facts)
@@ -287,7 +307,7 @@ def _check_own(folder: Path, checkpoint: Path) -> None:
         config = None
     if isinstance(config, dict) and "training" in config:
         return
-    for name in ("config.json", "log.csv", "weights.safetensors", "README.md"):
+    for name in ("config.json", "log.csv", FINAL, "README.md"):
         if is_file(folder / name):
             raise TrainingError(
                 f"{folder / name} is there already, and is of no training; choose another output folder, so that it is "

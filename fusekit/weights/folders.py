@@ -9,7 +9,7 @@ from fusekit.errors import WeightsError
 from fusekit.machine.files import is_file
 from fusekit.machine.parsing import read_json
 from fusekit.weights.hub import CONFIG, WEIGHTS
-from fusekit.weights.store import read_metadata
+from fusekit.weights.metadata import read_metadata
 
 #: What a run leaves when it has ended, and what it goes on from before that.
 FINAL, CHECKPOINT = "weights.safetensors", "checkpoint.safetensors"
@@ -49,8 +49,8 @@ def weights_in(folder: Path) -> Held:
             f"the run in {folder} has not ended, and has no checkpoint yet; go on with it by the command that began it"
         )
     raise WeightsError(
-        f"the folder {folder} holds no {WEIGHTS}, as model.save writes, and no {FINAL}, as fusekit train does; name the "
-        "weights file itself"
+        f"the folder {folder} holds no {WEIGHTS}, as model.save writes, and no {FINAL}, as fusekit train does; name "
+        "the weights file itself"
     )
 
 
@@ -77,8 +77,8 @@ def of_checkpoint(path: Path, metadata: dict[str, Any]) -> Held:
     return Held(
         path,
         "model." if best is None else "best.",
-        f"the run in {path.parent} has not ended (step {done} of {steps}); {which} are taken; the command that began it "
-        "goes on with it",
+        f"the run in {path.parent} has not ended (step {done} of {steps}); {which} are taken; the command that began "
+        "it goes on with it",
     )
 
 
@@ -95,8 +95,8 @@ def _going_on(folder: Path, final: Path, checkpoint: Path) -> str:
         return ""
     before = read_metadata(final).get("training", {}).get("steps")
     return (
-        f"the run in {folder} was given more steps and has not ended (step {done} of {steps}); the weights of its first "
-        f"{before} steps are taken; the command that continued it goes on with it"
+        f"the run in {folder} was given more steps and has not ended (step {done} of {steps}); the weights of its "
+        f"first {before} steps are taken; the command that continued it goes on with it"
     )
 
 

@@ -147,7 +147,7 @@ def _span(name: str, entry: Any) -> tuple[TensorFacts, int, int]:
     first, last = offsets
     if math.prod(shape) * _BITS[dtype] != (last - first) * 8:
         raise ValueError(
-            f"{_short(name)} of shape {_short(shape)} and dtype {dtype} cannot have the {last - first} bytes that it says"
+            f"{_short(name)} of shape {_short(shape)} and dtype {dtype} cannot have {last - first} bytes, as it says"
         )
     return TensorFacts(tuple(shape), _KINDS.get(dtype, dtype), dtype, last - first), first, last
 

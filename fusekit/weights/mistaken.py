@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 from fusekit.errors import WeightsError, memory_text
-from fusekit.machine.files import why
+from fusekit.machine.files import check_regular, why
 
 _HEAD = 1 << 14
 _AGAIN = "download it again"
@@ -73,9 +73,7 @@ def _head_of(path: Path) -> bytes:
             raise WeightsError(f"{path} is a link to {target}, which is not there; {remedy}")
         if not path.exists():
             raise WeightsError(f"there is no weights file {path}; check the path, or see 'fusekit list weights'")
-        if not path.is_file():
-            what = "a folder" if path.is_dir() else "a device, a pipe or a socket"
-            raise WeightsError(f"{path} is {what}, not a file of weights; name the file")
+        check_regular(path, WeightsError)
         with path.open("rb") as file:
             return file.read(_HEAD)
     except ValueError as error:

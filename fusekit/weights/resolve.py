@@ -13,7 +13,7 @@ from fusekit.machine.files import is_folder, sha256_of, stat_of, why
 from fusekit.registry.specs import ModelSpec, WeightsSpec
 from fusekit.weights.folders import Held, is_checkpoint, of_checkpoint, weights_in
 from fusekit.weights.hub import WEIGHTS, download
-from fusekit.weights.store import read_metadata
+from fusekit.weights.metadata import read_metadata
 
 _HUB = re.compile(r"hub:(?P<repository>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
 _PIN = "#sha256="
@@ -155,7 +155,7 @@ def from_path(path: Path) -> ResolvedWeights:
     else:
         metadata = read_metadata(path)
         held = of_checkpoint(path, metadata) if is_checkpoint(metadata) else Held(path)
-    return ResolvedWeights(held.path.name, held.path, _digest_of(held.path), "file", prefix=held.prefix, note=held.note)
+    return ResolvedWeights(held.path.name, held.path, digest_of(held.path), "file", prefix=held.prefix, note=held.note)
 
 
 def from_hub(address: str) -> ResolvedWeights:
@@ -165,7 +165,7 @@ def from_hub(address: str) -> ResolvedWeights:
     """
     repository, revision = parse_hub_address(address)
     path, commit = download(repository, WEIGHTS, revision)
-    return ResolvedWeights(repository, path, _digest_of(path), f"hub:{repository}@{commit}")
+    return ResolvedWeights(repository, path, digest_of(path), f"hub:{repository}@{commit}")
 
 
 def parse_hub_address(address: str) -> tuple[str, str]:
@@ -194,7 +194,7 @@ def _of_spec(spec: ModelSpec, weights: WeightsSpec) -> ResolvedWeights:
             )
         path, commit = download(weights.hub, weights.file, weights.revision)
         origin = f"hub:{weights.hub}@{commit}"
-    digest = _digest_of(path)
+    digest = digest_of(path)
     if weights.sha256 and digest != weights.sha256:
         raise WeightsError(
             f"{path} is not the file that {name} should be: its sha256 is {digest[:16]}… and not "
@@ -203,7 +203,12 @@ def _of_spec(spec: ModelSpec, weights: WeightsSpec) -> ResolvedWeights:
     return ResolvedWeights(name, path, digest, origin, weights.modalities)
 
 
-def _digest_of(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a weights file.
+
+    Raises:
+        WeightsError: it cannot be read.
+    """
     try:
         return sha256_of(path)
     except OSError as error:

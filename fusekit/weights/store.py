@@ -12,14 +12,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from fusekit.errors import WeightsError, memory_text
+from fusekit.errors import MachineError, WeightsError, memory_text
+from fusekit.machine.faults import as_ours
 from fusekit.machine.files import atomic_path
 from fusekit.machine.memory import available_bytes
-from fusekit.machine.parsing import parse_json
-from fusekit.weights.header import Header, TensorFacts, damaged, read_header
-from fusekit.weights.mistaken import kind_of
-
-_PICKLED = {".pth", ".pt", ".ckpt", ".bin", ".pkl", ".npz"}
+from fusekit.weights.header import TensorFacts, damaged
+from fusekit.weights.metadata import header_of
 
 
 def save_weights(module: nn.Module, path: Path, metadata: Mapping[str, Any]) -> None:
@@ -45,25 +43,8 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[st
         partial.write_bytes(save(dict(tensors), metadata=header))
 
 
-def header_of(path: Path) -> Header:
-    """Return the checked header of a weights file.
-
-    Raises:
-        WeightsError: the file is missing, damaged, no weights at all, or a checkpoint that fusekit does not load.
-    """
-    kind = kind_of(path)
-    if kind in ("pickle", "script", "npz") or (not kind and path.suffix.lower() in _PICKLED):
-        stem = path.stem if path.suffix != ".safetensors" else f"{path.stem}-converted"
-        what = "a NumPy archive" if kind == "npz" else "a pickled checkpoint"
-        raise WeightsError(
-            f"{path} is {what}, which fusekit does not load; "
-            f"convert it: fusekit weights convert --model NAME {path} -o {stem}.safetensors"
-        )
-    return read_header(path)
-
-
 def read_tensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file, on the CPU: all, or those behind ``prefix``, by the rest of their names.
+    """Return the tensors of a safetensors file, on the CPU: all, or those behind ``prefix`` by the rest of their names.
 
     Raises:
         WeightsError: the file is missing, damaged or no safetensors at all, or larger than the memory that is free.
@@ -71,8 +52,8 @@ def read_tensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
     size, free = header_of(path).size, available_bytes()
     if size > free:
         raise WeightsError(
-            f"{path} holds tensors of {memory_text(size)}, and {memory_text(free)} of memory are free; free some, or use "
-            "a larger machine"
+            f"{path} holds tensors of {memory_text(size)}, and {memory_text(free)} of memory are free; free some, or "
+            "use a larger machine"
         )
     return _tensors(path, prefix)
 
@@ -84,50 +65,8 @@ def _tensors(path: Path, prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
     # A dtype that the installed versions of safetensors and torch do not share is a KeyError or an AttributeError.
     except (SafetensorError, ValueError, OSError, KeyError, AttributeError, TypeError, RuntimeError) as error:
-        raise damaged(path, error) from error
-
-
-def read_metadata(path: Path) -> dict[str, Any]:
-    """Return what `save_tensors` wrote into the header of a safetensors file; empty for a file of others.
-
-    ``model`` is a text and ``config`` a dictionary, where they are there.
-
-    Raises:
-        WeightsError: the file is missing, damaged, or no safetensors at all; or its header says something else.
-    """
-    text = header_of(path).metadata.get("fusekit", "{}")
-    try:
-        metadata = parse_json(text)
-    except ValueError as error:
-        raise damaged(path, f"what fusekit wrote in its header cannot be read: {error}") from error
-    for name, value in (("fusekit", metadata), *_facts(metadata)):
-        wanted, kind = ("a text", str) if name.endswith("model") else ("an object", dict)
-        if not isinstance(value, kind):
-            raise damaged(path, f"{name!r} in its header is {_json_kind(value)} and must be {wanted}")
-    found: dict[str, Any] = metadata
-    return found
-
-
-def _facts(metadata: Any) -> list[tuple[str, Any]]:
-    """Return what a header says that is used: of the weights, or in a checkpoint of the run that goes on from it."""
-    if not isinstance(metadata, dict):
-        return []
-    named = [(name, metadata[name]) for name in ("model", "config", "training", "identity", "best") if name in metadata]
-    identity = metadata.get("identity")
-    if isinstance(identity, dict):
-        named += [(f"identity.{name}", identity[name]) for name in ("model", "config") if name in identity]
-    return named
-
-
-def _json_kind(value: object) -> str:
-    kinds: dict[type, str] = {
-        list: "a list",
-        str: "a text",
-        dict: "an object",
-        bool: "true or false",
-        type(None): "null",
-    }
-    return kinds.get(type(value), "a number")
+        ours = as_ours(error)
+        raise (ours if isinstance(ours, MachineError) else damaged(path, error)) from error
 
 
 def read_weights(
@@ -149,7 +88,7 @@ def read_weights(
         WeightsError: the file is damaged, or its keys, shapes or dtypes are not this module's.
     """
     missing, unexpected = check_fit(module, facts_in(path, prefix), path, name, strict=strict)
-    _fill(module, _tensors(path, prefix), path)
+    fill(module, _tensors(path, prefix), path)
     return missing, unexpected
 
 
@@ -157,12 +96,6 @@ def facts_in(path: Path, prefix: str = "") -> dict[str, TensorFacts]:
     """Return what a file's header says of its tensors, all or those behind ``prefix``."""
     tensors = header_of(path).tensors
     return {key.removeprefix(prefix): facts for key, facts in tensors.items() if key.startswith(prefix)}
-
-
-def fit_state_dict(module: nn.Module, state: Mapping[str, Tensor], path: Path, name: str) -> None:
-    """Load tensors that were read from ``path`` into ``module``; arguments and errors as `read_weights`."""
-    check_fit(module, {key: _facts_of(value) for key, value in state.items()}, path, name)
-    _fill(module, state, path)
 
 
 def check_fit(
@@ -179,7 +112,7 @@ def check_fit(
                 f"{path} does not fit the model {name!r}: {key} has shape {theirs[key].shape} "
                 f"and the model needs {tuple(own[key].shape)}; check the encoder options"
             )
-        kind = _facts_of(own[key]).kind
+        kind = _kind(own[key].dtype)
         # A count of steps may come as a float from who cast a whole checkpoint, a weight never as an integer.
         if theirs[key].kind != kind and (theirs[key].kind, kind) != ("floating", "integer"):
             raise WeightsError(
@@ -189,18 +122,24 @@ def check_fit(
     return missing, unexpected
 
 
-def _facts_of(tensor: Tensor) -> TensorFacts:
-    plain = tensor.layout == torch.strided and not tensor.is_quantized
-    floats = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-    integers = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+def facts_of(tensor: Tensor) -> TensorFacts:
+    """Return what a file's header would say of a tensor; of one that is sparse, packed or empty of values, that."""
     dtype = str(tensor.dtype).removeprefix("torch.")
-    kinds = {**dict.fromkeys(floats, "floating"), **dict.fromkeys(integers, "integer"), torch.bool: "boolean"}
-    kind = kinds.get(tensor.dtype, dtype) if plain else f"{tensor.layout} {dtype}"
-    return TensorFacts(tuple(tensor.shape), kind, kind if not plain else dtype, tensor.numel() * tensor.element_size())
+    plain = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
+    kind = _kind(tensor.dtype) if plain else f"{dtype} in another layout than a plain one"
+    return TensorFacts(tuple(tensor.shape), kind, dtype if plain else kind, tensor.numel() * tensor.element_size())
 
 
-def _fill(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Load tensors that fit; those that the module does not have are left aside."""
+def _kind(dtype: torch.dtype) -> str:
+    """Return the kind of a dtype as `TensorFacts` calls it."""
+    if dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
+        return "floating"
+    integers = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+    return "integer" if dtype in integers else "boolean" if dtype == torch.bool else str(dtype)
+
+
+def fill(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Load tensors that were checked to fit; those that the module does not have are left aside."""
     own = module.state_dict()
     for key in sorted(own.keys() & state.keys()):
         if state[key].is_floating_point() and not bool(torch.isfinite(state[key]).all()):

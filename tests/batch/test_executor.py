@@ -18,6 +18,7 @@ from helpers.cli import run_cli, truncate, write_texture
 from torch import Tensor
 
 import fusekit
+from fusekit.batch import executor as executors
 from fusekit.batch.executor import CaseFuser, Executor, Outcome, Work
 from fusekit.batch.run import Summary, find_cases, fuse_cases
 from fusekit.cases.case import Case
@@ -244,3 +245,15 @@ def test_cases_are_written_to_files_of_their_own() -> None:
         fuse([case, replace(case, name="twin")])
     with pytest.raises(InputError, match="the case '0' states no output"):
         fuse([replace(case, output=None)])
+
+
+def test_names_that_differ_in_capitals_alone_need_a_folder_that_tells_them_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (case,) = make_cases(1)
+    capital = replace(case, name="CT", output=OUT / "CT.png")
+    small = replace(case, name="ct", output=OUT / "ct.png")
+    assert fuse([capital, small]).done == ["CT", "ct"]
+    monkeypatch.setattr(executors, "ignores_case", lambda folder: True)
+    with pytest.raises(InputError, match="the cases 'CT' and 'ct' differ in capitals alone, and out does not tell"):
+        fuse([capital, small], overwrite=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,7 @@ def test_results_are_those_of_one_at_a_time(model: FusionModel) -> None:
         together = read_image(case.target)
         np.testing.assert_array_equal(together.pixels, alone.image)
         record = json.loads(Path(f"{case.target}.json").read_text(encoding="utf-8"))
+        del record["output"]["sha256"]
         seconds = record["seconds"]
         assert seconds["total"] >= seconds["fuse"] > 0
         assert seconds["total"] >= seconds["read"] > 0
@@ -325,3 +327,28 @@ def test_memory_is_told() -> None:
     held = resident_bytes()
     assert held is None or held > 1 << 20
     assert resident_bytes(2**22 + 1) is None
+
+
+# --- as few threads as the system allows -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("allowed", "at_once"), [(100, 4), (7, 1), (3, 1), (2, 1), (0, 1)])
+def test_a_run_makes_do_with_the_threads_that_it_gets(
+    monkeypatch: pytest.MonkeyPatch, allowed: int, at_once: int
+) -> None:
+    share(monkeypatch, cores=1, at_once=4)
+    running, start, model = set(threading.enumerate()), threading.Thread.start, Watched(0.02)
+
+    def start_if_allowed(self: threading.Thread) -> None:
+        if len(set(threading.enumerate()) - running) >= allowed:
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    cases = make_pairs(6)
+    monkeypatch.setattr(threading.Thread, "start", start_if_allowed)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert fuse(cases, model).done == [case.name for case in cases]
+    assert model.most <= at_once
+    one_by_one = [str(each.message) for each in said if "allows no more threads" in str(each.message)]
+    assert one_by_one == ([] if allowed > 2 else ["the system allows no more threads, so sets are fused one by one"])

@@ -28,6 +28,17 @@ def test_pairs_follow_the_lists(tmp_path: Path) -> None:
     assert dataset.series_of("12003") == "12"
 
 
+def test_folders_are_matched_by_patterns(tmp_path: Path) -> None:
+    root = write_data(tmp_path, match=["{}_PET", "{}_MRI"])
+    for folder in ("pet", "mri"):
+        for path in (root / folder).iterdir():
+            path.rename(path.with_stem(f"{path.stem}_{folder.upper()}"))
+    dataset = read_datasets(root)["tiny"]
+    assert dataset.training_names() == ["1000", "1001", "1002", "2000", "2001", "2002"]
+    assert [case.name for case in dataset.test_cases()] == ["3000", "3001", "3002"]
+    assert dataset.test_cases()[0].files == (root / "pet" / "3000_PET.png", root / "mri" / "3000_MRI.png")
+
+
 def test_a_test_set_kept_apart(tmp_path: Path) -> None:
     root = write_data(tmp_path, test=None, test_folders=["outside/pet", "outside/mri"], roles=None)
     for folder in ("pet", "mri"):
@@ -60,6 +71,8 @@ def test_a_leak_is_refused(tmp_path: Path, train: list[str], test: list[str], se
         ({"folders": ["pet"]}, "needs 'folders', two or more"),
         ({"folders": "pet"}, "'folders' of the dataset 'tiny' is 'pet'"),
         ({"roles": ["PET"]}, "as many 'roles' as 'folders'"),
+        ({"match": ["{}_PET"]}, "as many 'match' as 'folders'"),
+        ({"match": "{}"}, "'match' of the dataset 'tiny' is '{}'"),
         ({"draw": 0}, "'draw' of the dataset 'tiny' is 0"),
         ({"draw": True}, "'draw' of the dataset 'tiny' is True"),
         ({"series": "("}, "is no regular expression"),

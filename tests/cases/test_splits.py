@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from helpers.cli import write_texture
 
 from fusekit.cases.splits import all_series, hold_out, series_of
-from fusekit.errors import OptionError, TrainingError
+from fusekit.errors import FusekitWarning, InputError, OptionError, TrainingError
 from fusekit.train.data import find_cases
 
 
@@ -24,6 +25,31 @@ def test_the_pattern_can_be_another() -> None:
     for wrong in ("(", r"\d+"):
         with pytest.raises(OptionError, match="not a regular expression with one group around the series"):
             series_of("123", wrong)
+
+
+def test_images_to_train_on_are_found_by_patterns(tmp_path: Path) -> None:
+    for folder in ("ct", "mr"):
+        for name in ("2001", "2002", "10001"):
+            write_texture(tmp_path / folder / f"{name}_{folder.upper()}.png", 1)
+    write_texture(tmp_path / "ct" / "scout.png", 1)
+    folders, match = [tmp_path / "ct", tmp_path / "mr"], ["{}_CT", "{}_MR"]
+    alone = find_cases(folders, match=match)
+    assert [case.name for case in alone] == ["10001", "2001", "2002"] * 2
+    assert all_series(alone) == ["2", "10"]
+    (tmp_path / "names.txt").write_text("2002\n10001_MR.png\n")
+    assert len(find_cases(folders, tmp_path / "names.txt", match=match)) == 4
+    with pytest.warns(FusekitWarning, match=r"1 image left out, which --match '\{\}_CT' fits: scout\.png"):
+        together = find_cases(folders, match=match, together=True)
+    assert [case.name for case in together] == ["10001", "2001", "2002"]
+    assert together[0].files == (tmp_path / "ct" / "10001_CT.png", tmp_path / "mr" / "10001_MR.png")
+    with pytest.raises(InputError, match="is given twice"):
+        find_cases([folders[0], folders[0]])
+    (tmp_path / "ct" / "scout.png").unlink()
+    (tmp_path / "names.txt").write_text("2002\n9\n8\n")
+    with pytest.raises(TrainingError, match="lists 2 names that none of the folders holds: 9, 8"):
+        find_cases(folders, tmp_path / "names.txt", match=match)
+    with pytest.raises(TrainingError, match="lists 2 names not in all of the folders: 9, 8"):
+        find_cases(folders, tmp_path / "names.txt", match=match, together=True)
 
 
 def test_series_are_held_out_whole(series_folder: Path) -> None:

@@ -16,6 +16,8 @@ import tifffile
 from helpers.cli import Outcome, run_cli, texture, truncate, write_texture
 from PIL import Image as Pillow
 
+import fusekit
+from fusekit.errors import FusekitWarning
 from fusekit.images.files import read_image, write_image
 from fusekit.images.image import from_pixels
 from fusekit.weights.store import save_weights
@@ -153,6 +155,57 @@ def test_bad_choices(arguments: list[str], message: str) -> None:
     assert_refused(arguments, message)
 
 
+@pytest.mark.parametrize("twin", ["ct.png", "./ct.png", "link.png", "hard.png", "folder/../ct.png"])
+def test_one_file_is_not_two_of_the_sources(twin: str) -> None:
+    Path("link.png").symlink_to("ct.png")
+    os.link("ct.png", "hard.png")
+    Path("folder").mkdir()
+    are = "ct.png is given twice" if Path(twin) == Path("ct.png") else f"ct.png and {Path(twin)} are one file"
+    assert_refused(["ct.png", "mri.png", twin, "-o", "out.png"], f"{are}: an image has nothing to add to itself")
+
+
+def test_two_files_of_the_same_bytes_are_said_and_recorded() -> None:
+    shutil.copy("ct.png", "copy.png")
+    outcome = fused(["ct.png", "mri.png", "copy.png", "-o", "out.png", "--rule", "mean"])
+    text = "ct.png and copy.png hold the same bytes, so one adds nothing to the other; check the paths"
+    assert outcome.err == f"fusekit: warning: {text}\n"
+    assert json.loads(Path("out.png.json").read_text(encoding="utf-8"))["doubts"] == [text]
+
+
+def test_many_images_become_one_only_when_asked() -> None:
+    slices = [str(write_texture(Path("spect") / f"{number}.png", number)) for number in range(6)]
+    message = "6 images are given, spect/0.png to spect/5.png, and they would become one image: to fuse the images of"
+    assert_refused([*slices, "-o", "out.png"], message)
+    assert_refused([*slices, "-o", "out.png"], "if that is meant, add --many")
+    assert_refused(["--pairs", *(["spect"] * 5), "-o", "out"], "5 folders are given")
+    assert fused([*slices[:4], "-o", "out.png", "--rule", "mean"]).err == ""
+    assert fused([*slices, "-o", "many.png", "--rule", "mean", "--many"]).err == ""
+    assert json.loads(Path("many.png.json").read_text(encoding="utf-8"))["many"] is True
+    with pytest.warns(FusekitWarning, match="6 sources become one image; --many says that this is meant"):
+        fusekit.fuse(slices, "ehdran", rule="mean")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a", "b", "-o", "out"], "a and the other sources are folders; add --pairs to fuse their images one by one"),
+        (["a", "b", "-o", "out.png"], "a is a folder; name an image file, or fuse folders with --pairs"),
+        (["a", "ct.png", "-o", "out.png"], "a is a folder; name an image file, or fuse folders with --pairs"),
+        (["ct.png", "a", "-o", "out.png"], "a is a folder; name an image file, or fuse folders with --pairs"),
+        (["--pairs", "ct.png", "mri.png", "-o", "out"], "ct.png is a file, and --pairs takes folders"),
+        (["--pairs", "a", "ct.png", "-o", "out"], "ct.png is a file, and --pairs takes folders"),
+        (["--pairs", "a", "b", "-o", "ct.png"], "cannot make the folder ct.png: a file is there; name a folder"),
+        (["--pairs", "a", "absent", "-o", "out"], "there is no folder absent; check the path"),
+        (["n" * 300, "ct.png", "-o", "out.png"], "cannot read nnn"),
+        (["--pairs", "n" * 300, "a", "-o", "out"], "cannot read the folder nnn"),
+    ],
+)
+def test_files_and_folders_in_each_others_place(arguments: list[str], message: str) -> None:
+    for folder in ("a", "b"):
+        write_texture(Path(folder) / "1.png", 1)
+    assert_refused(arguments, message)
+
+
 def test_depths_that_the_format_does_not_hold() -> None:
     write_image(Path("float.tif"), from_pixels(texture(1, depth="float32")))
     write_image(Path("deep.png"), from_pixels(texture(1, depth="uint16")))
@@ -179,7 +232,7 @@ def test_weights_that_are_damaged_or_of_another_model() -> None:
 
     save_weights(model := DILRAN(), Path("other.safetensors"), model.header)
     assert_refused(
-        ["ct.png", "mri.png", "-o", "out.png", "--weights", "other.safetensors"],
+        ["ct.png", "mri.png", "-o", "out.png", "--model", "ehdran", "--weights", "other.safetensors"],
         "other.safetensors holds weights of the model 'dilran', not of 'ehdran'",
     )
     shutil.copy("other.safetensors", "cut.safetensors")

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import builtins
+import importlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
+from helpers import contracts
 from helpers.cli import Outcome, run_cli, truncate, write_texture
 from helpers.paths import ROOT
+from PIL import Image
+from torch import Tensor
 
 from fusekit import errors
 from fusekit.cli.output import Command, Group, result_json
+from fusekit.extend import FusionRule, RuleResult
 from fusekit.registry.discovery import registries
 
 PAIR = ("ct.png", "mri.png")
@@ -73,8 +80,13 @@ def test_what_is_refused_is_told_in_json(arguments: tuple[str, ...], kind: str, 
 
 
 def test_json_may_stand_anywhere() -> None:
-    for arguments in (("fuse", "--json", *PAIR), ("fuse", *PAIR, "--json", "--no-such-option"), ("fuze", "--json")):
-        assert refusal(run_cli(arguments))["kind"] == "UsageError"
+    for arguments in (
+        ("fuse", "--json", *PAIR),
+        ("fuse", *PAIR, "-o", "--", "--color", "--", "--json"),
+        ("fuse", *PAIR, "--json", "--no-such-option"),
+        ("fuze", "--json"),
+    ):
+        assert refusal(run_cli(arguments))["kind"] in ("UsageError", "OptionError")
 
 
 @pytest.mark.parametrize(
@@ -82,6 +94,7 @@ def test_json_may_stand_anywhere() -> None:
     [
         ("fuse", *PAIR, "--no-such-option"),
         ("fuse", "no.png", "-o", "out.png", "--", "--json"),
+        ("fuse", *PAIR, "-o", "out.png", "--color", "--json"),
         ("bench", "speed", "--rounds", "0", "--json", "speed.json"),
     ],
 )
@@ -148,11 +161,9 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Register the rules and encoders of tests/plugins/broken, and the rule of talkative, for a while."""
     for name in ("broken", "talkative"):
         monkeypatch.syspath_prepend(ROOT / "tests" / "plugins" / name / "src")
-    from fusekit_broken import plugin
-    from fusekit_talkative import plugin as talkative
-
     before = {hook: registry.snapshot() for hook, registry in registries().by_hook().items()}
-    for module, owner in ((plugin, "fusekit-broken"), (talkative, "fusekit-talkative")):
+    for owner in ("fusekit-broken", "fusekit-talkative"):
+        module = importlib.import_module(f"{owner.replace('-', '_')}.plugin")
         for hook, registry in registries().by_hook().items():
             if hasattr(module, hook):
                 getattr(module, hook)(registry.registrar(owner))
@@ -241,3 +252,50 @@ def test_commands_of_plugins_keep_the_rule(called: tuple[str, ...]) -> None:
 @pytest.mark.usefixtures("commands")
 def test_a_command_that_cannot_be_imported_is_told_in_json() -> None:
     assert refusal(run_cli(["absent", "--json"]))["kind"] == "PluginError"
+
+
+class Reject(BaseException):
+    """Is no Exception."""
+
+
+class Raises(FusionRule):
+    """Raises what its option says."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def apply(self, features: Sequence[Tensor]) -> RuleResult:
+        # Of several images that are fused together, one is bright.
+        if features[0].flatten(1).amin(1).amax() > 0:
+            raise {"Reject": Reject, "None": TypeError}.get(self._kind) or getattr(builtins, self._kind)
+        return RuleResult(features[0] + 0)
+
+
+KINDS = ("Exception", "KeyError", "SystemExit", "KeyboardInterrupt", "GeneratorExit", "MemoryError", "RecursionError")
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "StopIteration", "BrokenPipeError", "OSError", "Warning", "Reject"])
+@pytest.mark.parametrize("executor", ["threads", "serial"])
+def test_whatever_a_rule_raises_is_the_failure_of_that_pair_alone(kind: str, executor: str) -> None:
+    if (kind, executor) == ("KeyboardInterrupt", "serial"):
+        pytest.skip("in the main thread it is the user's")
+    code, out, err = fuse_with_a_bright_pair(f"kind={kind}", "--executor", executor, "--json")
+    summary = json.loads(out)
+    assert (code, summary["done"], list(summary["failed"])) == (1, ["1"], ["bright"]), summary
+    assert err.splitlines() == [f"fusekit: bright: {summary['failed']['bright']}"]
+
+
+def fuse_with_a_bright_pair(*options: str) -> Outcome:
+    for folder in ("a", "b"):
+        Image.fromarray(np.full((24, 20), 90, np.uint8)).save(f"{folder}/bright.png")
+    with contracts.registered("fusion_rules", Raises) as rule:
+        arguments = ["fuse", "--pairs", "a", "b", "-o", "out", "--model", "pixel", "--rule", rule, "--rule-option"]
+        return run_cli([*arguments, *options])
+
+
+def test_tracebacks_of_failed_pairs_are_shown_where_they_are_asked_for() -> None:
+    assert "Traceback" not in fuse_with_a_bright_pair("kind=None").err
+    code, _, err = fuse_with_a_bright_pair("kind=None", "--traceback")
+    assert code == 1
+    assert "Traceback (most recent call last):" in err
+    assert "in apply" in err

@@ -112,4 +112,5 @@ def test_values_that_are_nested_too_deeply_name_the_option() -> None:
     deep = "weights=" + "[" * 100_000
     code, out, err = run_cli(["fuse", "ct.png", "mri.png", "-o", "out.png", "--rule-option", deep])
     assert (code, out) == (2, "")
-    assert err == "fusekit: error: --rule-option weights is nested too deeply; give a number, a text or a list\n"
+    assert err.startswith("fusekit: error: --rule-option weights: ")
+    assert err.count("\n") == 1

@@ -8,7 +8,7 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from unittest import mock
 
@@ -32,11 +32,13 @@ def _in_a_folder_of_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         write_texture(Path(name), seed)
 
 
-def fusekit_process(*arguments: str | bytes, code: int = 0, **more: str) -> subprocess.CompletedProcess[bytes]:
+def fusekit_process(
+    *arguments: str | bytes, code: int = 0, more: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
     """Run fusekit as a shell does, and check its exit code."""
     known = {key: value for key, value in os.environ.items() if not key.startswith(("LC_", "LANG", "PYTHONIO"))}
     done = subprocess.run(
-        [sys.executable, "-m", "fusekit", *arguments], env={**known, **more}, capture_output=True, check=False
+        [sys.executable, "-m", "fusekit", *arguments], env={**known, **(more or {})}, capture_output=True, check=False
     )
     assert done.returncode == code, done.stderr
     return done
@@ -58,7 +60,7 @@ def written(arguments: Sequence[str], encoding: str) -> tuple[int, bytes, bytes]
     for stream in (out, err):
         stream.flush()
     assert isinstance(stop.value.code, int)
-    return stop.value.code, out.buffer.getvalue(), err.buffer.getvalue()  # type: ignore[attr-defined]
+    return stop.value.code, out.buffer.getvalue(), err.buffer.getvalue()
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
@@ -73,9 +75,9 @@ def written(arguments: Sequence[str], encoding: str) -> tuple[int, bytes, bytes]
         "list --json",
         "list metrics",
         "weights verify",
-        "evaluate ct.png mri.png --fused ct.png",
-        "evaluate a b --fused a --fused b",
-        "evaluate ct.png mri.png --fused ct.png --json",
+        "evaluate ct.png mri.png --fused ct.png --metrics ssim,mse",
+        "evaluate a b --fused a --fused b --metrics ssim,mse",
+        "evaluate ct.png mri.png --fused ct.png --metrics ssim,mse --json",
         "fuse ct.png mri.png -o out.png --model pixel --json",
         "fuse --pairs a b -o out --model pixel",
     ],
@@ -91,7 +93,17 @@ def test_any_encoding_will_do(command: str, encoding: str) -> None:
 
 def test_signs_are_replaced_and_json_escapes_them() -> None:
     write_texture(Path("größe × Ω.png"), 3)
-    arguments = ["fuse", "größe × Ω.png", "mri.png", "-o", "größe × Ω out.png", "--model", "pixel", "--json"]
+    arguments = [
+        "fuse",
+        "größe × Ω.png",
+        "mri.png",
+        "-o",
+        "größe × Ω out.png",
+        "--model",
+        "pixel",
+        "--overwrite",
+        "--json",
+    ]
     for encoding in ENCODINGS:
         record = json.loads(written(arguments, encoding)[1].decode(encoding))
         assert record["fused"] == "größe × Ω out.png"
@@ -105,26 +117,26 @@ def test_signs_are_replaced_and_json_escapes_them() -> None:
 @pytest.mark.process
 def test_a_process_in_a_narrow_encoding() -> None:
     plain_c = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    for more in ({"PYTHONIOENCODING": "cp1252"}, plain_c):
-        done = fusekit_process("evaluate", *PAIR, "--fused", "ct.png", **more)
-        assert b"ssim" in done.stdout
-        done = fusekit_process("fuse", "ct.png", "größe.png".encode(), "-o", "out.png", code=2, **more)
-        assert done.stderr.count(b"\n") == 1
-        assert b"there is no file gr" in done.stderr
+    narrow = {"PYTHONIOENCODING": "cp1252"}
+    assert b"ssim" in fusekit_process("evaluate", *PAIR, "--fused", "ct.png", "--metrics", "ssim", more=narrow).stdout
+    assert b"ssim" in fusekit_process("list", "metrics", more=plain_c).stdout
+    done = fusekit_process("fuse", "ct.png", "größe.png".encode(), "-o", "out.png", code=2, more=plain_c)
+    assert done.stderr.count(b"\n") == 1
+    assert b"there is no file gr" in done.stderr
 
 
 @pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
 def test_file_names_that_are_no_text() -> None:
     Path("ct.png").rename(os.fsdecode(b"ct\xff.png"))
-    for more in ({}, {"PYTHONIOENCODING": "ascii"}):
-        given = ("fuse", b"ct\xff.png", "mri.png", "-o", b"out\xfe.png", "--model", "pixel")
-        assert fusekit_process(*given, **more).stdout == b"out\\udcfe.png\n"
-        record = json.loads(fusekit_process(*given, "--json", **more).stdout)
-        assert os.fsencode(record["sources"][0]["path"]) == b"ct\xff.png"
-        beside = Path(os.fsdecode(b"out\xfe.png.json"))
-        assert json.loads(beside.read_text(encoding="utf-8"))["sources"][0]["path"] == os.fsdecode(b"ct\xff.png")
-        assert fusekit_process("evaluate", b"ct\xff.png", "mri.png", "--fused", "mri.png", **more).stdout
+    given = ("fuse", b"ct\xff.png", "mri.png", "-o", b"out\xfe.png", "--model", "pixel", "--overwrite")
+    assert fusekit_process(*given).stdout == b"out\\udcfe.png\n"
+    record = json.loads(fusekit_process(*given, "--json", more={"PYTHONIOENCODING": "ascii"}).stdout)
+    assert os.fsencode(record["sources"][0]["path"]) == b"ct\xff.png"
+    beside = Path(os.fsdecode(b"out\xfe.png.json"))
+    assert json.loads(beside.read_text(encoding="utf-8"))["sources"][0]["path"] == os.fsdecode(b"ct\xff.png")
+    rated = run_cli(["evaluate", os.fsdecode(b"ct\xff.png"), "mri.png", "--fused", "mri.png", "--metrics", "mse"])
+    assert rated.code == 0, rated
 
 
 # --- text of others -------------------------------------------------------------------------------------------------
@@ -214,8 +226,8 @@ def test_names_of_files_are_shown_as_text(name: str) -> None:
         (["fuse", "--pairs", "a", "b", "-o", f"out{name}", "--model", "pixel"], 1),
         (["fuse", "ct.png", "mri.png", "-o", "out.png", "--model", name], 2),
         (["fuse", "ct.png", "mri.png", "-o", "out.png", "--weights", f"{name}.safetensors"], 2),
-        (["evaluate", f"{name}.png", "mri.png", "--fused", f"{name}.png"], 0),
-        (["evaluate", "ct.png", "mri.png", "--fused", f"{name}=ct.png", "--fused", "b=mri.png"], 0),
+        (["evaluate", f"{name}.png", "mri.png", "--fused", f"{name}.png", "--metrics", "mse"], 0),
+        (["evaluate", *PAIR, "--metrics", "mse", "--fused", f"{name}=ct.png", "--fused", "b=mri.png"], 0),
         (["evaluate", "ct.png", "mri.png", "--fused", f"{name}.no.png"], 2),
         (["list", name], 2),
         ([name], 2),
@@ -264,7 +276,7 @@ def test_every_command_has_the_common_options(command: str) -> None:
 
 
 def test_verbose_tells_what_was_done() -> None:
-    arguments = ["fuse", *PAIR, "-o", "out.png", "--rule", "max", "--tile", "16"]
+    arguments = ["fuse", *PAIR, "-o", "out.png", "--rule", "max", "--tile", "16", "--overwrite"]
     quiet, verbose = run_cli(arguments), run_cli(["-v", *arguments])
     assert (quiet.out, quiet.err) == ("out.png\n", "")
     assert verbose.out == quiet.out
@@ -285,7 +297,7 @@ def test_verbose_tells_what_was_done() -> None:
 
 
 def test_quiet_leaves_out_warnings_and_keeps_errors() -> None:
-    arguments = ["fuse", *PAIR, "-o", "out.png", "--edge", "sobel"]
+    arguments = ["fuse", *PAIR, "-o", "out.png", "--edge", "sobel", "--overwrite"]
     assert run_cli(arguments).err.startswith("fusekit: warning: ")
     assert run_cli([*arguments, "-q"]) == (0, "out.png\n", "")
     assert run_cli(["-q", *arguments]) == (0, "out.png\n", "")
@@ -350,9 +362,7 @@ def test_nothing_but_the_result_reaches_standard_output() -> None:
 
 @pytest.mark.process
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file that is always full")
-@pytest.mark.parametrize(
-    "command", ["list rules", "list --json", "--help", "fuse ct.png mri.png -o out.png --model pixel"]
-)
+@pytest.mark.parametrize("command", ["list rules", "list --json", "--help"])
 def test_a_full_disk_behind_standard_output_is_told(command: str) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
@@ -369,7 +379,7 @@ def test_a_full_disk_behind_standard_output_is_told(command: str) -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("command", ["list", "list --json", "--help", "evaluate ct.png mri.png --fused ct.png"])
+@pytest.mark.parametrize("command", ["list", "list --json", "--help", "evaluate ct.png mri.png --fused ct.png -q"])
 def test_a_reader_that_goes_is_no_error(command: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -392,28 +402,48 @@ def test_closed_handles_are_no_error() -> None:
     assert json.loads(Path("out.png.json").read_text(encoding="utf-8"))["model"]["name"] == "pixel"
 
 
+def on_a_terminal(*arguments: str) -> tuple[bytes, bytes]:
+    """Run fusekit with standard error on a terminal; return its standard output and what the terminal showed."""
+    ours, theirs = pty.openpty()
+    done = subprocess.Popen([sys.executable, "-m", "fusekit", *arguments], stdout=subprocess.PIPE, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    try:
+        while block := os.read(ours, 1 << 16):
+            shown += block
+    # So ends what a terminal gives on Linux.
+    except OSError:
+        pass
+    os.close(ours)
+    out, _ = done.communicate()
+    assert done.returncode == 0, shown
+    return out, shown
+
+
 @pytest.mark.process
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="terminals are those of POSIX")
 def test_long_work_is_seen_on_a_terminal_and_nowhere_else() -> None:
     for seed in (1, 2):
         write_texture(Path(f"large{seed}.png"), seed, 700, 700)
-    arguments = ["fuse", "large1.png", "large2.png", "-o", "out.png", "--rule", "l1", "--tile", "128"]
+    arguments = ["fuse", "large1.png", "large2.png", "-o", "out.png", "--rule", "l1", "--tile", "128", "--overwrite"]
     for more, seen in (([], True), (["-q"], False)):
-        ours, theirs = pty.openpty()
-        done = subprocess.Popen(
-            [sys.executable, "-m", "fusekit", *arguments, *more], stdout=subprocess.PIPE, stderr=theirs
-        )
-        os.close(theirs)
-        shown = b""
-        try:
-            while block := os.read(ours, 1 << 16):
-                shown += block
-        # So ends what a terminal gives on Linux.
-        except OSError:
-            pass
-        os.close(ours)
-        out, _ = done.communicate()
-        assert (done.returncode, out) == (0, b"out.png\n")
+        out, shown = on_a_terminal(*arguments, *more)
+        assert out == b"out.png\n"
         assert (b"tiles" in shown) == seen, shown
+    assert fusekit_process(*arguments).stderr == b""
+
+
+@pytest.mark.process
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="terminals are those of POSIX")
+def test_rating_and_drawing_are_seen_on_a_terminal_and_nowhere_else() -> None:
+    for number in (1, 2):
+        write_texture(Path(f"mine/{number}.png"), 7 + number)
+    arguments = ["evaluate", "a", "b", "--fused", "mine", "--metrics", "ssim", "--html", "page.html", "--overwrite"]
+    for more, seen in ((["--json"], True), (["--json", "-q"], False)):
+        out, shown = on_a_terminal(*arguments, *more)
+        assert json.loads(out)["images"] == ["1", "2"]
+        for work in (b"rating", b"drawing"):
+            assert (work in shown) == seen, shown
     assert fusekit_process(*arguments).stderr == b""

@@ -29,9 +29,10 @@ def test_the_command_trains_and_resumes(tmp_path: Path) -> None:
     assert (code, out) == (2, "")
     assert err.startswith("fusekit: error: ")
     assert "trained with another rate" in err
-    code, out, err = run_cli(["train", tmp_path / "images", "-o", tmp_path / "new"])
+    code, out, err = run_cli([*command, "-o", tmp_path / "new", "--perceptual-weight", "0.1"])
     assert (code, out) == (2, "")
     assert "give --perceptual FILE" in err
+    assert not (tmp_path / "new").exists()
 
 
 def test_series_are_held_out_by_the_command(tmp_path: Path) -> None:

@@ -5,20 +5,22 @@ import io
 import itertools
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
 from helpers.cli import run_cli
 
-from fusekit.errors import InputError, PluginError
-from fusekit.evaluation.page import cases, difference_map, to_html
+from fusekit.errors import FusekitWarning, InputError, OptionError, PluginError
+from fusekit.evaluation.compare import compare
+from fusekit.evaluation.export import to_csv
 from fusekit.evaluation.rate import evaluate
-from fusekit.evaluation.ratings import compare
 from fusekit.evaluation.significance import holm, randomization_test
 from fusekit.images.files import write_image
 from fusekit.images.image import from_pixels
 from fusekit.metrics.base import FusedMetric
 from fusekit.registry.discovery import registries
+from fusekit.version import __version__
 
 METRICS = ["psnr", "en", "ssim"]
 
@@ -65,6 +67,10 @@ def test_means_ranks_and_significance(folders):
     assert comparison.significance("psnr") == {"bad": pytest.approx(2 / 2**6)}
     assert comparison.mean_rank("good") + comparison.mean_rank("bad") == pytest.approx(3)
     assert comparison.mean_rank("good") < comparison.mean_rank("bad")
+    assert comparison.worst_cases() != comparison.images
+    assert sorted(comparison.worst_cases()) == sorted(comparison.worst_images("bad")) == comparison.images
+    worst = comparison.worst_images("bad", "psnr", "value")[0]
+    assert comparison.ratings["bad"][worst]["psnr"]["value"] == min(comparison.values("bad", "psnr"))
     assert min(comparison.values("good", "psnr", "worst")) <= min(values)
 
 
@@ -83,6 +89,9 @@ def test_randomization_test_of_many_pairs():
     assert randomization_test(list(first), list(first + 1 + 0.1 * random.normal(size=60))) < 0.001
     assert randomization_test(list(first), list(first)) == 1.0
     assert randomization_test([math.inf, 1.0], [math.inf, 1.0]) == 1.0
+    # An infinite difference is the largest: of five images that all speak for the first, two patterns are as extreme.
+    assert randomization_test([math.inf] * 4 + [3.0], [1.0] * 5) == pytest.approx(2 / 2**5)
+    assert randomization_test([math.inf, 0.0, 0.0], [0.0, 1.0, 1.0]) == 1.0
     # Under the null hypothesis p-values are uniform: about one in five lies below 0.2.
     p_values = [randomization_test(list(random.normal(size=30)), list(random.normal(size=30))) for _ in range(100)]
     assert 0.08 < np.mean(np.array(p_values) < 0.2) < 0.35
@@ -98,6 +107,7 @@ def test_an_image_that_cannot_be_rated_is_left_out_for_all(folders):
     (folders / "bad" / "2.png").write_bytes(b"nothing")
     comparison = compared(folders)
     assert "2" not in comparison.images
+    assert comparison.failed["2"].startswith("bad: ")
     assert "2.png" in comparison.failed["2"]
     assert len(comparison.values("good", "en")) == 5
 
@@ -106,7 +116,7 @@ def test_what_does_not_match(folders, tmp_path):
     with pytest.raises(InputError, match="files only, or folders only"):
         compare([folders / "a", folders / "b" / "1.png"], {"good": folders / "good"}, METRICS)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="matched by file name"):
+    with pytest.raises(InputError, match="empty holds no image that could be rated"):
         compare([folders / "a", folders / "b"], {"none": tmp_path / "empty"}, METRICS)
     (folders / "good" / "3.png").unlink()
     (tmp_path / "names.txt").write_text("1.png\n3.png\n")
@@ -114,18 +124,40 @@ def test_what_does_not_match(folders, tmp_path):
         compared(folders, names=str(tmp_path / "names.txt"))
 
 
-def test_difference_map(folders):
-    dark, bright = np.zeros((4, 4), np.uint8), np.full((4, 4), 200, np.uint8)
-    assert (difference_map(from_pixels(dark), from_pixels(bright)) == 200).all()
+def test_folders_are_matched_by_patterns(folders, tmp_path):
+    plain = compared(folders)
+    for folder in ("a", "b", "bad"):
+        for path in (folders / folder).iterdir():
+            path.rename(path.with_stem(f"{path.stem}_{folder}"))
+    with pytest.raises(InputError, match=r"these match by --match '\{\}_a' --match '\{\}_b'"):
+        compared(folders)
+    # The fused images are called as what is common, or by patterns of their own.
+    one = compare([folders / "a", folders / "b"], {"good": folders / "good"}, METRICS, match=["{}_a", "{}_b"])
+    assert one.values("good", "psnr") == plain.values("good", "psnr")
+    both = compared(folders, match=["{}_a", "{}_b", "{}", "{}_bad"])
+    assert both.values("bad", "psnr") == plain.values("bad", "psnr")
+    with pytest.raises(OptionError, match="--match is given once for 2 folders"):
+        compared(folders, match=["{}_a", "{}_b", "{}"])
+    sources = [folders / "a" / "1_a.png", folders / "b" / "1_b.png"]
+    with pytest.raises(OptionError, match="leave it out, or give folders"):
+        compare(sources, {"good": folders / "good" / "1.png"}, METRICS, match=["{}", "{}"])
+    command = ["evaluate", folders / "a", folders / "b", "--match", "{}_a", "--match", "{}_b", "--metrics", "en"]
+    assert run_cli([*command, "--fused", folders / "good"]).code == 0
 
 
-def test_page_is_self_contained(folders):
-    comparison = compared(folders)
-    page = to_html(comparison)
-    assert "http" not in page.replace("http-equiv", "")
-    assert page.count("data:image/png;base64,") == 6 * (2 + 2 * 3)
-    assert page.count("<svg") == len(METRICS)
-    assert sorted(cases(comparison)) == comparison.images
+def test_one_image_is_not_two_of_the_sources(folders):
+    source, fused = folders / "a" / "1.png", {"good": folders / "good" / "1.png"}
+    with pytest.raises(InputError, match=r"1\.png is given twice: an image has nothing to add to itself"):
+        compare([source, source], fused, METRICS)
+
+
+def test_methods_are_called_by_whole_names(folders):
+    (folders / "good").rename(folders / "v1.5")
+    (folders / "bad").rename(folders / "v1.6")
+    command = ["evaluate", folders / "a", folders / "b", "--fused", folders / "v1.5", "--fused", folders / "v1.6"]
+    code, out, err = run_cli([*command, "--metrics", "en", "--json"])
+    assert (code, err) == (0, "")
+    assert set(json.loads(out)["methods"]) == {"v1.5", "v1.6"}
 
 
 def test_command(folders, tmp_path):
@@ -137,6 +169,7 @@ def test_command(folders, tmp_path):
     assert (code, err) == (0, "")
     assert "psnr ↑" in out
     assert "worse source" in out
+    assert "copying" in out
     assert "mean rank" in out
     rows = list(csv.DictReader(io.StringIO((tmp_path / "t.csv").read_text())))
     assert len(rows) == 12
@@ -146,6 +179,52 @@ def test_command(folders, tmp_path):
     data = json.loads(out)
     assert data["methods"]["good"]["mean"]["psnr"] > data["methods"]["bad"]["mean"]["psnr"]
     assert data["p_values"]["psnr"]["bad"] < 0.05
+    assert data["p_values_worst"]["psnr"].keys() == {"bad"}
+    assert data["made"]["command"].startswith("fusekit evaluate ")
+    assert data["made"]["versions"]["fusekit"] == __version__
+    assert data["about"]["psnr"]["direction"] == "higher"
+    good = data["methods"]["good"]
+    assert good["mean_rank_worst"] < data["methods"]["bad"]["mean_rank_worst"]
+    assert 0 <= good["copying"] <= 1
+    assert good["sharing"]["3"]["vif"][0] > 0
+    assert good["mean_worst"]["psnr"] <= good["mean"]["psnr"]
+
+
+def test_the_table_of_csv_holds_copying_and_what_tells_it(folders, tmp_path):
+    sources, a = [folders / "a", folders / "b"], folders / "a"
+    for metrics in (["psnr"], ["cc", "vif", "en"]):
+        with pytest.warns(FusekitWarning, match="nearly a copy"):
+            comparison = compare(sources, {"copy": a}, metrics)
+        rows = list(csv.DictReader(io.StringIO(to_csv(comparison))))
+        head = list(rows[0])
+        assert len(head) == len(set(head)) == len(rows[0].values())
+        for row in rows:
+            assert float(row["copying"]) == pytest.approx(1)
+            assert float(row["cc (source 1)"]) == pytest.approx(1)
+            assert float(row["vif (worse)"]) == float(row["vif (source 2)"]) < float(row["vif (source 1)"])
+    assert rows[0]["en (source 1)"] == rows[0]["en (worse)"] == ""
+
+
+def test_progress_counts_every_value(folders):
+    (folders / "bad" / "2.png").write_bytes(b"nothing")
+    told = []
+    comparison = compared(folders, report=lambda done, image: told.append((done, image)))
+    assert [done for done, _ in told] == sorted({done for done, _ in told})
+    assert told[0] == (0, "0")
+    # What a case that failed would have taken is counted as done.
+    assert next(done for done, image in told if image == "3") == comparison.steps // 2
+    assert told[-1] == (comparison.steps - 1, "5")
+
+
+def test_what_methods_are_called(folders, tmp_path):
+    for name in ("out.v1", "out.v2"):
+        shutil.copytree(folders / "good", folders / name)
+    arguments = ["evaluate", folders / "a", folders / "b", "--metrics", "en", "--json"]
+    code, out, _ = run_cli([*arguments, "--fused", folders / "out.v1", "--fused", folders / "out.v2"])
+    assert (code, list(json.loads(out)["methods"])) == (0, ["out.v1", "out.v2"])
+    code, _, err = run_cli([*arguments, "--fused", f"={folders / 'out.v1'}"])
+    assert code == 2
+    assert "names no method; give --fused NAME=" in err
 
 
 def test_command_on_one_triple_that_copies_a_source(folders):
@@ -191,7 +270,7 @@ def test_what_a_metric_raises_is_the_failure_of_its_image(folders, monkeypatch):
     monkeypatch.setattr(registry, "load", lambda name: Fragile if name == "fragile" else load(name))
     try:
         comparison = compare([folders / "a", folders / "b"], {"good": folders / "good"}, ["fragile", "psnr"])
-        assert comparison.failed == {"2": "the metric 'fragile' of strange failed: ZeroDivisionError: too frail"}
+        assert comparison.failed == {"2": "good: the metric 'fragile' of strange failed: ZeroDivisionError: too frail"}
         assert comparison.images == ["0", "1", "3", "4", "5"]
         monkeypatch.setattr(Fragile, "broken", 2)
         with pytest.raises(PluginError, match="the metric 'fragile' of strange failed"):

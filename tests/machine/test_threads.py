@@ -7,13 +7,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
 from fusekit.machine import allocator as allocation
 from fusekit.machine.allocator import empty_maps
-from fusekit.machine.threads import in_parallel
+from fusekit.machine.threads import fit_torch_threads, in_parallel, start_all, startable
 
 of_glibc = pytest.mark.skipif(
     not sys.platform.startswith("linux") or not hasattr(ctypes.CDLL(None), "malloc_info"),
@@ -131,3 +132,41 @@ def test_unused_maps_are_kept_up_to_a_limit() -> None:
     assert taken[:2] == held[:1:-1], "the two that were used last"
     assert taken[2] not in held
     assert blocks.take(small // 2) not in held, "a block is at most twice as large as what is asked for"
+
+
+def test_threads_that_the_system_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, allowed, before = threading.Thread.start, [2], torch.get_num_threads()
+
+    def start_if_allowed(self: threading.Thread) -> None:
+        if not allowed[0]:
+            raise RuntimeError("can't start new thread")
+        allowed[0] -= 1
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", start_if_allowed)
+    assert startable(5) == 2
+    allowed[0] = 2
+    pool = ThreadPoolExecutor(3)
+    assert not start_all(pool, 3)
+    pool.shutdown()
+    # So many are in no other test's pool.
+    allowed[0] = 2
+    torch.set_num_threads(5)
+    assert in_parallel(lambda item: (item, threading.get_ident()), range(3)) == [
+        (item, threading.get_ident()) for item in range(3)
+    ]
+    assert torch.get_num_threads() == 5
+    allowed[0] = 2
+    found = []
+
+    def fit() -> None:
+        torch.set_num_threads(4)
+        fit_torch_threads()
+        found.append(torch.get_num_threads())
+
+    allowed[0] = 3
+    thread = threading.Thread(target=fit)
+    thread.start()
+    thread.join()
+    assert found == [3]
+    torch.set_num_threads(before)

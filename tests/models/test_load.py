@@ -13,7 +13,8 @@ from fusekit.errors import DeviceError, FusekitWarning, OptionError, RuleError, 
 from fusekit.models.base import FusionModel
 from fusekit.rules.base import FusionRule
 from fusekit.weights.resolve import find_bundled
-from fusekit.weights.store import read_metadata, save_weights
+from fusekit.weights.metadata import read_metadata
+from fusekit.weights.store import save_weights
 from fusekit_ehdran.model import DILRAN, EHDRAN
 
 SOURCES = [torch.rand(1, 1, 12, 14, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)]

@@ -11,12 +11,13 @@ import torch
 from helpers.cli import write_texture
 from helpers.training import IMAGES, SHORT, log_rows, make_trainer, training
 
-from fusekit.cli.output import ProgressBar
+from fusekit.cli.progress import ProgressBar
 from fusekit.errors import MissingExtraError, TrainingError
 from fusekit.train.log import CsvLog, TensorBoardLog
 from fusekit.train.recipe import Recipe
 from fusekit.train.trainer import Trainer
-from fusekit.weights.store import read_metadata, read_tensors
+from fusekit.weights.metadata import read_metadata
+from fusekit.weights.store import read_tensors
 
 TINY: dict[str, Any] = {"encoder": "dran", "decoder": "conv3", "encoder_options": {"channels": 2}, "device": "cpu"}
 

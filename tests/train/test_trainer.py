@@ -14,7 +14,8 @@ from helpers.training import IMAGES, SHORT, log_rows, make_trainer
 import fusekit
 from fusekit.errors import TrainingError
 from fusekit.train.trainer import Recipe, Trainer
-from fusekit.weights.store import read_metadata, read_tensors
+from fusekit.weights.metadata import read_metadata
+from fusekit.weights.store import read_tensors
 from fusekit_ehdran.model import EHDRAN
 
 

@@ -18,8 +18,9 @@ from fusekit.cli.main import main
 from fusekit.errors import FusekitError, UnknownNameError, WeightsError
 from fusekit.machine.files import sha256_of
 from fusekit.registry.discovery import registries
-from fusekit.weights.convert import read_checkpoint
-from fusekit.weights.store import read_metadata, save_weights
+from fusekit.weights.checkpoints import read_checkpoint
+from fusekit.weights.metadata import read_metadata
+from fusekit.weights.store import save_weights
 from fusekit.weights.verify import verify, verify_all
 from fusekit_ehdran import plugin
 from fusekit_ehdran.model import EHDRAN

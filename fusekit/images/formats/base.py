@@ -1,4 +1,9 @@
-"""What a format of image files is: the contract of ``register_formats``."""
+"""What a format of image files is: the contract of ``register_formats``.
+
+A file is read in three steps: how many images it holds (`Format.pages`); how large the one to read is, which is held
+against ``max_pixels`` before memory is taken (`Format.shape_of`); and its pixels (`Format.read`). A format that defines
+the last one alone has files of one image, whose size is checked when they have been read.
+"""
 
 from __future__ import annotations
 
@@ -35,13 +40,44 @@ class Format(ABC):
             start: the file's first bytes, at most 1024; none of a folder.
         """
 
+    def pages(self, path: Path) -> int:
+        """Return how many images a file holds, of which ``--page`` chooses one; thumbnails are none.
+
+        A format of files that hold several defines this, and `read_page`.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        return 1
+
+    def shape_of(self, path: Path, page: int = 1) -> tuple[int, ...] | None:
+        """Return how many values an image has along each spatial axis and, last, how many channels, as they are stored.
+
+        Only the header is read for it. ``None`` where the format does not tell; the size is then checked afterwards. A
+        format that tells it takes no more memory in `read` than the shape needs, whatever the file holds.
+
+        Args:
+            path: what `sniff` took.
+            page: which of its images, counted from 1.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        return None
+
     @abstractmethod
     def read(self, path: Path) -> Image:
         """Read what `sniff` took; `from_pixels` makes the image, with an `Origin` that names files and digest.
 
+        Of a file that holds several images it is the first.
+
         Raises:
-            InputError: it is damaged, or not one image.
+            InputError: it is damaged, or not an image.
         """
+
+    def read_page(self, path: Path, page: int) -> Image:
+        """Read one of the several images that `pages` counts, from 1; errors as of `read`."""
+        raise NotImplementedError(f"{type(self).__name__} must define read_page(path, page), as it counts pages")
 
     def depths(self, extension: str) -> tuple[str, ...]:
         """Return which of ``uint8``, ``uint16`` and ``float32`` files of this extension hold; none if only read."""

@@ -1,25 +1,27 @@
-"""PNG, TIFF, JPEG and BMP: 8 and 16 bit, float TIFF, grey, RGB, palette, alpha.
+"""PNG, TIFF, JPEG and BMP: 8 and 16 bit, float TIFF, grey, RGB, CMYK, palette, alpha, pages, orientation.
 
-Which of them a file is, is told by its first bytes, never by its name.
+Which of them a file is, is told by its first bytes, never by its name. Each has a module of its own, which tells how
+many images there are and how large they are without decoding them, and never takes more memory than that.
 """
 
 from __future__ import annotations
 
 import io
-import math
-import sys
-import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from types import ModuleType
+from typing import BinaryIO, TypeVar
 
 from fusekit.errors import InputError
+from fusekit.images.formats import bmp, jpeg, png, tiff
 from fusekit.images.formats.base import Format
-from fusekit.images.image import Array, Image, Origin, from_pixels
+from fusekit.images.formats.decoded import Decoded, FormError
+from fusekit.images.formats.orientation import turned
+from fusekit.images.image import Image, Origin, from_pixels, over_black
+from fusekit.machine.files import sha256_of
 
 _SIGNATURES = (
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (png.SIGNATURE, "PNG"),
     (b"II*\x00", "TIFF"),
     (b"MM\x00*", "TIFF"),
     (b"II+\x00", "TIFF"),
@@ -27,7 +29,16 @@ _SIGNATURES = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"BM", "BMP"),
 )
-_PNG_END = b"IEND\xaeB`\x82"
+_DECODERS: dict[str, ModuleType] = {"PNG": png, "TIFF": tiff, "JPEG": jpeg, "BMP": bmp}
+_DEPTHS_OF = {
+    ".png": ("uint8", "uint16"),
+    ".tif": ("uint8", "uint16", "float32"),
+    ".tiff": ("uint8", "uint16", "float32"),
+    ".jpg": ("uint8",),
+    ".jpeg": ("uint8",),
+    ".bmp": ("uint8",),
+}
+_Told = TypeVar("_Told")
 
 
 class Raster(Format):
@@ -37,35 +48,32 @@ class Raster(Format):
         """Return whether the file begins as one of the four does."""
         return _kind_of(start) is not None
 
+    def pages(self, path: Path) -> int:
+        """Return how many images the file holds; thumbnails are none."""
+        return _told(path, lambda decoder, file: int(decoder.pages(file)))
+
+    def shape_of(self, path: Path, page: int = 1) -> tuple[int, ...]:
+        """Return height, width and channels, as they are stored."""
+        return _told(path, lambda decoder, file: tuple(decoder.shape(file, page)))
+
     def read(self, path: Path) -> Image:
-        """Read one image file.
+        """Read the image of a file, or its first."""
+        return self.read_page(path, 1)
+
+    def read_page(self, path: Path, page: int) -> Image:
+        """Read one image.
 
         Raises:
-            InputError: damaged, of several pages, too small, or not finite.
+            InputError: damaged, of a form that is not read, too small, or not finite.
         """
-        import hashlib
-
-        data = path.read_bytes()
-        kind = _kind_of(data)
-        if kind is None:
-            raise InputError(f"{path} is no PNG, TIFF, JPEG or BMP file; check the file")
-        too_large = _too_large()
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", category=too_large[0])
-                pixels, notes = _DECODERS[kind](data)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
-        except too_large as error:
-            raise InputError(
-                f"{path} has more pixels than fusekit opens ({error}); resample or cut it first"
-            ) from error
-        # Decoders raise whatever a damaged file makes them raise, struct.error and codec errors included.
-        except Exception as error:
-            raise InputError(
-                f"{path} is a damaged {kind} file ({_first_line(error)}); restore it from the original"
-            ) from error
-        return from_pixels(pixels, origin=Origin((path,), hashlib.sha256(data).hexdigest(), "raster"), notes=notes)
+        found = _told(path, lambda decoder, file: _decoded(decoder, file, page))
+        notes, pixels = list(found.notes), found.pixels
+        if found.alpha is not None:
+            colors = pixels if pixels.ndim == 3 else pixels[..., None]
+            pixels = over_black(colors, found.alpha, str(path), notes)
+        pixels, of_turning = turned(pixels, found.orientation)
+        origin = Origin((path,), sha256_of(path), "raster")
+        return from_pixels(pixels, origin=origin, notes=(*notes, *of_turning), finite=False)
 
     def depths(self, extension: str) -> tuple[str, ...]:
         """Return the depths that files of this extension hold."""
@@ -98,98 +106,37 @@ def _kind_of(start: bytes) -> str | None:
     return next((kind for signature, kind in _SIGNATURES if start.startswith(signature)), None)
 
 
-def _too_large() -> tuple[type[Warning], type[Exception]]:
-    """Return what Pillow says of images so large that a small file may exhaust the memory."""
-    from PIL import Image as Pillow
-
-    return Pillow.DecompressionBombWarning, Pillow.DecompressionBombError
+def _decoded(decoder: ModuleType, file: BinaryIO, page: int) -> Decoded:
+    found: Decoded = decoder.decode(file, page)
+    return found
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _told(path: Path, told: Callable[[ModuleType, BinaryIO], _Told]) -> _Told:
+    """Return what a decoder tells of a file.
+
+    Raises:
+        InputError: the file is none of the four, damaged, or of a form that is not read.
+    """
+    with path.open("rb") as file:
+        kind = _kind_of(file.read(8))
+        if kind is None:
+            raise InputError(f"{path} is no PNG, TIFF, JPEG or BMP file; check the file")
+        try:
+            return told(_DECODERS[kind], file)
+        except FormError as refusal:
+            raise InputError(f"{path} {refusal}") from refusal
+        except (InputError, MemoryError, OSError) as error:
+            # Pillow's errors are of the operating system's kind, without a number.
+            if not isinstance(error, OSError) or error.errno is not None:
+                raise
+            raise _damaged(path, kind, error) from error
+        # Decoders raise whatever a damaged file makes them raise, struct.error and codec errors included.
+        except Exception as error:
+            raise _damaged(path, kind, error) from error
 
 
-def _decode_png(data: bytes) -> tuple[Array, tuple[str, ...]]:
-    # Decoders stop reading where the pixels end and would not miss it.
-    if _PNG_END not in data:
-        raise ValueError("it ends before its last chunk")
-    # Bytes 24 and 25 of a PNG are its bit depth and colour type; Pillow would cut 16-bit colour and grey+alpha to 8.
-    if len(data) > 25 and data[24] == 16 and data[25] in (2, 4, 6):
-        import imagecodecs
-
-        return np.asarray(imagecodecs.png_decode(data)), ()
-    return _decode_with_pillow(data)
-
-
-def _decode_with_pillow(data: bytes) -> tuple[Array, tuple[str, ...]]:
-    """Decode what Pillow reads without loss."""
-    from PIL import Image as Pillow
-    from PIL import ImageOps
-
-    notes: list[str] = []
-    with Pillow.open(io.BytesIO(data)) as opened:
-        if getattr(opened, "n_frames", 1) > 1:
-            raise InputError(f"it holds {opened.n_frames} images; save the one to fuse as a file of its own")
-        opened.load()
-        picture: Any = ImageOps.exif_transpose(opened)
-        if picture.mode in ("P", "PA"):
-            notes.append("palette expanded")
-            picture = picture.convert("RGBA" if "transparency" in picture.info or picture.mode == "PA" else "RGB")
-        elif picture.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
-            notes.append(f"{picture.mode} converted to RGB")
-            picture = picture.convert("RGB")
-        elif picture.mode in ("L", "RGB") and "transparency" in picture.info:
-            picture = picture.convert("RGBA" if picture.mode == "RGB" else "LA")
-        pixels = np.asarray(picture)
-    if picture.mode == "I" and pixels.min() >= 0 and pixels.max() <= 65535:
-        pixels = pixels.astype(np.uint16)
-    return pixels, tuple(notes)
-
-
-def _decode_tiff(data: bytes) -> tuple[Array, tuple[str, ...]]:
-    import tifffile
-
-    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
-        if len(tiff.pages) != 1:
-            raise InputError(f"it holds {len(tiff.pages)} pages; save the one to fuse as a file of its own")
-        page: Any = tiff.pages[0]
-        _check_extent(page, len(data))
-        if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
-            return _decode_with_pillow(data)
-        pixels = np.asarray(page.asarray())
-        if page.axes.startswith("S"):
-            pixels = np.moveaxis(pixels, 0, -1)
-        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-            return _inverted(pixels), ("white-is-zero inverted",)
-    return pixels, ()
-
-
-def _check_extent(page: Any, length: int) -> None:
-    """Raise for a size that the file cannot have: decoders would fill up with zeros whatever they do not find."""
-    from PIL import Image as Pillow
-
-    most = (Pillow.MAX_IMAGE_PIXELS or sys.maxsize) * min(page.samplesperpixel, 4)
-    if page.size > most or math.prod(page.chunks) > most:
-        raise ValueError(f"it says that it holds {page.size} values")
-    if math.prod(page.chunked) != len(page.dataoffsets):
-        raise ValueError("it lacks parts of its pixels")
-    if any(start + count > length for start, count in zip(page.dataoffsets, page.databytecounts, strict=True)):
-        raise ValueError("it ends before its pixels do")
-
-
-def _inverted(pixels: Array) -> Array:
-    if pixels.dtype.kind == "b":
-        return ~pixels
-    top = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else pixels.max()
-    return np.asarray(top - pixels, dtype=pixels.dtype)
-
-
-_DECODERS = {"PNG": _decode_png, "TIFF": _decode_tiff, "JPEG": _decode_with_pillow, "BMP": _decode_with_pillow}
-_DEPTHS_OF = {
-    ".png": ("uint8", "uint16"),
-    ".tif": ("uint8", "uint16", "float32"),
-    ".tiff": ("uint8", "uint16", "float32"),
-    ".jpg": ("uint8",),
-    ".jpeg": ("uint8",),
-    ".bmp": ("uint8",),
-}
+def _damaged(path: Path, kind: str, error: Exception) -> InputError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if any(word in reason.lower() for word in ("unsupported", "not supported", "cannot handle")):
+        return InputError(f"{path} is a {kind} file of a form that fusekit does not read ({reason}); save it otherwise")
+    return InputError(f"{path} is a damaged {kind} file ({reason}); restore it from the original")

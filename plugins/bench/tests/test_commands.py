@@ -152,3 +152,25 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_files_that_are_there_already_are_replaced_when_asked(tmp_path: Path) -> None:
+    for flag in ("--markdown", "--csv", "--json"):
+        target = tmp_path / "there"
+        target.write_text("of others")
+        words = ["bench", "metrics", "--size", 16, "--repeats", 1, "--metrics", "en", flag, target]
+        code, out, err = run_cli(words)
+        assert (code, out) == (2, "")
+        assert f"cannot write {target}: it is there already; --overwrite replaces it" in err
+        assert target.read_text() == "of others"
+        assert run_cli([*words, "--overwrite"]).code == 0
+        assert target.read_text() != "of others"
+
+
+def test_a_quality_folder_of_others_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "table.md").write_text("of others")
+    code, _, err = run_cli(["bench", "quality", "--data", tmp_path, "--no-figures", "-o", tmp_path / "out"])
+    assert code == 2
+    assert "table.md: it is there already" in err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["table.md"]

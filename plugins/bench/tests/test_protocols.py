@@ -15,7 +15,7 @@ from fusekit.cases.datasets import Dataset, read_datasets
 from fusekit.errors import OptionError, TrainingError
 from fusekit.models.base import EncoderDecoder
 from fusekit.train.recipe import Recipe
-from fusekit.weights.store import read_metadata
+from fusekit.weights.metadata import read_metadata
 from fusekit_bench.cards import reconstruction_psnr
 from fusekit_bench.quality.methods import RECONSTRUCTION, Measure
 from fusekit_bench.quality.protocols import draw_split, series_split, spread

@@ -62,8 +62,8 @@ def quality(
     given = dict(_pair(text) for text in weights)
     request = request_of(requests.Quality, choices, weights=given, recipe=recipe, output=folder)
     # What would fail after hours is looked at first.
-    files = {"markdown": "table.md", "json": "results.json", "csv": "table.csv"}
-    outputs = Outputs(**{key: folder / name for key, name in files.items()}, docs=docs, mark=f"quality {request.title}")
+    table_md, results, table_csv = (folder / name for name in ("table.md", "results.json", "table.csv"))
+    outputs = Outputs(table_md, results, table_csv, docs=docs, mark=f"quality {request.title}")
     if docs is not None:
         around(docs, outputs.mark)
     if folder.is_dir() and not (folder / "cache").is_dir():

@@ -15,6 +15,7 @@ import click
 
 from fusekit.cli import output
 from fusekit.errors import InputError, MissingExtraError, OptionError
+from fusekit.machine.files import check_regular
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -158,6 +159,7 @@ def write_between(page: Path, text: str, mark: str) -> None:
 
 def around(page: Path, mark: str) -> tuple[str, str]:
     """Return what stands before and after the figures of a page, the markers included; errors as `write_between`."""
+    check_regular(page)
     begin_line, end_line = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
     try:
         old = page.read_text(encoding="utf-8")

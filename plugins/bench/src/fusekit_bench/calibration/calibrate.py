@@ -268,8 +268,9 @@ fusion methods, crops of them, and degenerate cases, {triples} in all; not every
 | filter | borders, guards or precision of filters differ | 1e-3 relative, or tighter |
 | stated | the published code deviates from its definition, or is no reference | the deviation that is stated |
 
-`fusekit bench calibration --golden DIR --markdown docs/calibration.md` wrote this page with fusekit {version}, code
-`{code}`, torch {torch}. *Tolerance* is the greatest relative deviation allowed on any triple; the tests assert it.
+`fusekit bench calibration --golden DIR --markdown docs/calibration.md --overwrite` wrote this page with fusekit
+{version}, code `{code}`, torch {torch}.
+*Tolerance* is the greatest relative deviation allowed on any triple; the tests assert it.
 """
 
 

@@ -26,7 +26,7 @@ from fusekit.errors import InputError
 from fusekit.evaluation.rate import Rating, evaluate_detailed
 from fusekit.images.align import REFUSE, aligned
 from fusekit.images.image import Array, Image
-from fusekit.images.ranges import from_unit, luminance_of, output_to_unit, source_range, unit_luminance
+from fusekit.images.ranges import find_range, from_unit, model_range, output_range, output_to_unit, unit_luminance
 from fusekit.machine.files import write_text_atomically
 from fusekit.machine.parsing import read_json
 from fusekit.models.base import EncoderDecoder, FusionModel
@@ -159,8 +159,8 @@ def _reconstruction(network: FusionModel, sources: Sequence[Path]) -> Rating:
 def _as_written(images: Sequence[Image], raw: Array, network: FusionModel) -> tuple[list[Array], Array]:
     """Return the sources as stored and the grey pixels that the pipeline would write."""
     first = images[0]
-    limits = source_range(luminance_of(first), first.depth, network.spec.normalization)
-    scale = limits if first.depth == "float32" else (0.0, 1.0)
+    limits = model_range(first, find_range(first), network.spec.normalization)
+    scale = output_range(first, first.depth, limits, "auto")
     return [image.pixels for image in images], from_unit(output_to_unit(raw, network.spec.output), first.depth, scale)
 
 
