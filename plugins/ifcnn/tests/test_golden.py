@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ GOLDEN = Path(os.environ.get("FUSEKIT_SHARED") or Path(__file__).resolve().paren
 pytestmark = pytest.mark.skipif(
     not GOLDEN.is_dir(), reason="the authors' weights and outputs are not there; FUSEKIT_SHARED names their folder"
 )
+TOLERANCE: dict[str, Any] = {"atol": 1e-5, "rtol": 0}
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +38,14 @@ def test_features_colours_and_image_are_the_authors(
     network.load_state_dict(network.convert_state_dict(load_file(GOLDEN / f"{name}.safetensors")))
     with np.load(GOLDEN / f"{name}_16012.npz") as arrays:
         wanted = {key: torch.from_numpy(arrays[key])[None] for key in arrays}
-    tolerance = {"atol": 1e-5, "rtol": 0.0}
     features = network.encode_sources(sources)
     fused = network.choose_rule(None).apply(features).features
     crops = {"a": features[0], "b": features[1], "fused": fused}
     for key, found in crops.items():
         wanted_crop = wanted[f"feat_{key}_eval_16012_crop"]
-        torch.testing.assert_close(found[:, :, 120:136, 120:136], wanted_crop, **tolerance)
+        torch.testing.assert_close(found[:, :, 120:136, 120:136], wanted_crop, **TOLERANCE)
     colors = network.decoder.colors(fused)
-    torch.testing.assert_close(colors, wanted["fused_eval_16012"], **tolerance)
+    torch.testing.assert_close(colors, wanted["fused_eval_16012"], **TOLERANCE)
     red, green, blue = wanted["fused_eval_16012"].clamp(0, 1).unbind(1)
     gray = (0.299 * red + 0.587 * green + 0.114 * blue)[:, None]
-    torch.testing.assert_close(network.fuse(sources), gray, **tolerance)
+    torch.testing.assert_close(network.fuse(sources), gray, **TOLERANCE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ pytestmark = [
     ),
     pytest.mark.filterwarnings("ignore:of the checkpoint these are left out"),
 ]
-TOLERANCE = {"atol": 1e-5, "rtol": 0.0}
+TOLERANCE: dict[str, Any] = {"atol": 1e-5, "rtol": 0}
 
 
 @pytest.fixture(scope="module")
