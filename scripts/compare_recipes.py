@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from fusekit.train.options import Parts, TrainingData, TrainingRun
-from fusekit.train.recipe import Recipe
+from fusekit.train.recipe import PERCEPTUAL_WEIGHT, Recipe
 from fusekit.train.session import start_training
 
 # What each run changes. Runs of another crop see as many pixels in all as the first.
@@ -70,7 +70,7 @@ def main(
     only: tuple[str, ...],
 ) -> None:
     """Train MODEL on the images of FOLDERS once for each change of the recipe."""
-    base = Recipe(steps=steps, precision="bfloat16")
+    base = Recipe(steps=steps, precision="bfloat16", perceptual_weight=PERCEPTUAL_WEIGHT)
     click.echo(f"`{model}`, {asdict(base)}, validation series {', '.join(validation_series)}\n")
     click.echo("| change | steps | validation PSNR (dB) | at the last step | seconds a step |\n|---|---|---|---|---|")
     for name, change in CHANGES.items():
@@ -80,7 +80,7 @@ def main(
         run = output / name.replace(" ", "-").replace(",", "").replace("%", "percent")
         trainer = start_training(
             TrainingData(folders=folders, names=names, validation_series=validation_series),
-            Parts(model=model, perceptual=perceptual if recipe.perceptual_weight > 0 else None),
+            Parts(model=model, perceptual=perceptual if recipe.perceptual_weight else None),
             recipe,
             TrainingRun(output=run, device="cpu"),
         )

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import click
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 from helpers.cli import run_cli, texture, write_texture
 from helpers.models import TinyJoint
+from helpers.pictures import tiff_bytes
 
 import fusekit
 from fusekit import FuseOptions, LoadOptions, RunOptions
@@ -174,9 +176,14 @@ def test_each_choice_of_loading_is_taken_and_recorded(folders: list[Path]) -> No
         ]
 
 
-def test_each_choice_of_fusing_is_taken_and_recorded(model: FusionModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_choice_of_fusing_is_taken_and_recorded(
+    model: FusionModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(model, "spec", told_apart(model, ("ct", "mri")))
-    images = [texture(1, 40, 40), texture(2, 40, 40)]
+    images = [tmp_path / "ct.tif", tmp_path / "mri.tif"]
+    for seed, path in enumerate(images):
+        stack = np.stack([texture(seed, 40, 40), texture(seed + 5, 40, 40)])
+        path.write_bytes(tiff_bytes(stack, photometric="minisblack"))
     options = FuseOptions(**FUSING)
     for fused in (fusekit.fuse(images, model, options), fusekit.fuse(images, model, **FUSING)):
         record = fused.record
@@ -240,6 +247,8 @@ def test_no_choice_of_loading_is_dropped_for_a_loaded_model(name: str, model: Fu
         (FuseOptions, {"color": "from:0"}, "unknown color 'from:0'"),
         (FuseOptions, {"bit_depth": "12"}, "unknown bit depth '12'"),
         (FuseOptions, {"tile": 8}, "8 is no choice of tiles"),
+        (FuseOptions, {"page": 0}, "page takes a whole number of 1 or more, not 0"),
+        (FuseOptions, {"max_pixels": None}, "max_pixels takes a whole number of 1 or more, not None"),
         (FuseOptions, {"memory": "much"}, "'much' is not an amount of memory"),
         (FuseOptions, {"memory": "1GiB", "tile": "off"}, "memory decides when to fuse in tiles, and tile is off"),
         (FuseOptions, {"rule_options": None}, "rule_options takes a mapping"),

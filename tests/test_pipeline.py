@@ -161,7 +161,7 @@ def test_color_choices(model: FusionModel) -> None:
         fusekit.fuse([PET, MRI], model, color="from:3")
     with pytest.raises(OptionError, match="which is grey"):
         fusekit.fuse([PET, MRI], model, color="from:2")
-    for wrong in ("from:0", "from:", "from", "hue"):
+    for wrong in ("from:0", "from:", "from", "hues"):
         with pytest.raises(OptionError, match="unknown color"):
             fusekit.fuse([PET, MRI], model, color=wrong)
 
@@ -234,10 +234,12 @@ def test_the_record_says_where_everything_came_from(tmp_path: Path, model: Fusio
         "depth": "uint8",
         "color": False,
         "range": [0, 255],
+        "range_choice": "auto",
+        "inverted": False,
         "notes": [],
     }
     assert record["sources"][1]["path"] is None
-    assert record["output"] == {"size": [24, 20], "channels": 3, "depth": "uint8"}
+    assert record["output"] == {"size": [24, 20], "channels": 3, "depth": "uint8", "range": [0.0, 255.0]}
     weights_file = model.provenance.weights.path
     assert record["weights"]["sha256"] == hashlib.sha256(weights_file.read_bytes()).hexdigest()
     assert record["weights"]["name"].startswith("ehdran.")

@@ -20,7 +20,7 @@ from fusekit.images.files import read_image
 from fusekit.machine.files import check_regular, check_writable, irregular, sha256_of
 from fusekit.record import read_record
 from fusekit.train.log import CsvLog
-from fusekit.weights.convert import read_checkpoint
+from fusekit.weights.checkpoints import read_checkpoint
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="these are files of POSIX")
 KINDS = {

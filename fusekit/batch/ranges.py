@@ -48,16 +48,16 @@ def with_found_ranges(options: FuseOptions, cases: Sequence[Case]) -> FuseOption
     for place, text in enumerate(asked):
         choice, files = parse_range(text), [path for case in cases if (path := case.sources[place]) is not None]
         if choice.kind == "folder":
-            low, high = _range_of(files, choice, options.nan)
+            low, high = _range_of(files, choice, options)
             asked[place] = f"folder@{low!r}:{high!r}"
         elif choice == RangeChoice("auto"):
-            asked[place] = _with_bits(files, options.nan)
+            asked[place] = _with_bits(files, options)
     return replace(options, range=tuple(asked)) if set(asked) != {"auto"} else options
 
 
-def _with_bits(files: Sequence[Path], nan: str) -> str:
+def _with_bits(files: Sequence[Path], options: FuseOptions) -> str:
     """Return ``auto`` with the bits that are stored in the images of a folder, if its first one is of 16 bits."""
-    pictures = _readable(files, nan)
+    pictures = _readable(files, options)
     first = next(pictures, None)
     if first is None or first.dtype != np.uint16:
         return "auto"
@@ -69,14 +69,14 @@ def _with_bits(files: Sequence[Path], nan: str) -> str:
     return f"auto@{bits_for(most)}"
 
 
-def _range_of(files: Sequence[Path], choice: RangeChoice, nan: str) -> tuple[float, float]:
+def _range_of(files: Sequence[Path], choice: RangeChoice, options: FuseOptions) -> tuple[float, float]:
     """Return the least and the greatest value of all images, or two percentiles of evenly spaced ones."""
     if choice.numbers is None:
-        ends = [(float(pixels.min()), float(pixels.max())) for pixels in _readable(files, nan)]
+        ends = [(float(pixels.min()), float(pixels.max())) for pixels in _readable(files, options)]
         found = (min(low for low, _ in ends), max(high for _, high in ends)) if ends else (0.0, 0.0)
     else:
         each = max(_VALUES // max(len(files), 1), 1024)
-        parts = [sampled(pixels, each).astype(np.float64) for pixels in _readable(files, nan)]
+        parts = [sampled(pixels, each).astype(np.float64) for pixels in _readable(files, options)]
         low, high = np.percentile(np.concatenate(parts), choice.numbers) if parts else (0.0, 0.0)
         found = (float(low), float(high))
     if not found[0] < found[1]:
@@ -85,10 +85,10 @@ def _range_of(files: Sequence[Path], choice: RangeChoice, nan: str) -> tuple[flo
     return found
 
 
-def _readable(files: Sequence[Path], nan: str) -> Iterator[Array]:
+def _readable(files: Sequence[Path], options: FuseOptions) -> Iterator[Array]:
     """Yield the pixels of all files that can be read; the others fail when they are to be fused."""
     for path in files:
         try:
-            yield read_image(path, nan).pixels
+            yield read_image(path, options.nan, page=options.page, max_pixels=options.max_pixels).pixels
         except FusekitError:
             continue

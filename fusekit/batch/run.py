@@ -139,8 +139,9 @@ def fuse_folders(
         raise InputError("fusing needs two or more folders")
     options = of_folders(options, paths)
     cases = find_cases(paths, target, run.names, run.match)
+    loaded = loaded_model(model, choices)
     prepare_output(target, paths)
-    return fuse_cases(cases, loaded_model(model, choices), options, run)
+    return fuse_cases(cases, loaded, options, run)
 
 
 def fuse_cases(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fusekit.errors import InputError
-from fusekit.machine.files import stat_of
+from fusekit.machine.files import irregular, stat_of
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,12 @@ def check_distinct_files(sources: Sequence[Any]) -> None:
             there = stat_of(path)
         except OSError:
             continue
-        other = path if there is None else seen.setdefault((there.st_dev, there.st_ino), path)
+        # Devices and pipes are refused where they are read.
+        other = (
+            path
+            if there is None or irregular(path) not in (None, "a folder")
+            else seen.setdefault((there.st_dev, there.st_ino), path)
+        )
         if other is not path:
             are = f"{path} is given twice" if path == other else f"{other} and {path} are one file"
             raise InputError(f"{are}: an image has nothing to add to itself; name the image of another modality")

@@ -30,8 +30,9 @@ _LOSS = 0.03
 def check_format(name: str, files: Sequence[str | Path] = ()) -> list[str]:
     """Check a format of image files against its contract.
 
-    It takes the files given, and no others; they can be read, again and again alike, and are refused when they are cut
-    short; images of all depths that it says it holds come back as they were, on their grid; others are refused.
+    It takes the files given, and no others; they can be read, again and again alike, hold as many images and values as
+    it says before, and are refused when they are cut short; images of all depths that it says it holds come back as
+    they were, on their grid; others are refused.
 
     Args:
         name: as registered.
@@ -77,6 +78,7 @@ def _check_file(findings: Findings, given: Format, name: str, path: Path) -> Non
     image = given.read(path)
     if not _check_image(findings, given, image, path.name):
         return
+    _check_pages(findings, given, path, image)
     origin = image.origin
     if origin is None or not origin.files or len(origin.sha256) != 64 or origin.format != name:
         findings.add(f"reads {path.name} without its origin; give Origin((path,), SHA-256 digest, {name!r})")
@@ -94,6 +96,24 @@ def _check_file(findings: Findings, given: Format, name: str, path: Path) -> Non
         differs = image.grid.differs_from(back.grid, (path.name, "what was written of it"))
         if differs is not None or not np.array_equal(back.pixels, image.pixels):
             findings.add(f"writes {path.name} so that another image comes back{': ' + differs if differs else ''}")
+
+
+def _check_pages(findings: Findings, given: Format, path: Path, first: Image) -> None:
+    """Find what a format tells of a file before it reads it and is not so: how many images, and how large each is."""
+    count: Any = given.pages(path)
+    if not isinstance(count, int) or count < 1:
+        findings.add(f"says that {path.name} holds {count!r} images; pages returns 1 or more")
+        return
+    for page in sorted({1, count}):
+        image = given.read_page(path, page) if count > 1 else first
+        if not _check_image(findings, given, image, f"page {page} of {path.name}"):
+            return
+        if page == 1 and not np.array_equal(image.pixels, first.pixels):
+            findings.add(f"reads {path.name} otherwise than its first page; read gives the first image of several")
+        shape: Any = given.shape_of(path, page)
+        # As they are stored: turned images have their sides exchanged.
+        if shape is not None and sorted(shape[:-1]) != sorted(image.size):
+            findings.add(f"says that {path.name} has the shape {shape!r}, and reads {image.size}; channels come last")
 
 
 def _extensions(name: str) -> Sequence[str]:

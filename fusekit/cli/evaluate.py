@@ -14,7 +14,7 @@ from fusekit.cli.output import Command, result_json, say
 from fusekit.cli.progress import ProgressBar
 from fusekit.cli.tables import console
 from fusekit.errors import OptionError, plain
-from fusekit.options import RunOptions
+from fusekit.options import FuseOptions, RunOptions
 
 if TYPE_CHECKING:
     from fusekit.evaluation.ratings import Comparison
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--metrics", default="standard", show_default=True, help="Ids or sets (standard, paper, all), by commas.")
 @click.option("--names", metavar="FILE", help="Only these images; a name a line, or FILE.json#/key/key.")
 @options_of(RunOptions, "match", "overwrite")
+@options_of(FuseOptions, "page", "max_pixels")
 @click.option(
     "--data-range",
     multiple=True,
@@ -43,6 +44,8 @@ def evaluate(
     names: str | None,
     match: tuple[str, ...],
     overwrite: bool,
+    page: int | None,
+    max_pixels: int,
     data_range: tuple[str, ...],
     per_source: bool,
     as_json: bool,
@@ -74,7 +77,7 @@ def evaluate(
         check_not_a_source(path, [*sources, *methods.values()])
         check_writable(path, overwrite)
     command = shlex.join(["fusekit", *sys.argv[1:]])
-    comparison = matched_up(sources, methods, metrics.split(","), names, match, data_range)
+    comparison = matched_up(sources, methods, metrics.split(","), names, match, data_range, page, max_pixels)
     with ProgressBar("rating", comparison.steps) as bar:
         rate_all(comparison, lambda done, image: bar.show(done, "rating", plain(image)))
         bar.show(comparison.steps, "rating")

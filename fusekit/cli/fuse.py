@@ -159,8 +159,8 @@ def _fuse_folders(
         raise InputError(f"{files[0]} is a file, and --pairs takes folders; leave it out, or name the folders")
     options = of_folders(options, folders)
     cases = find_cases(folders, output, run.names, run.match)
-    prepare_output(output, folders)
     network = load(model, loading)
+    prepare_output(output, folders)
     detail(f"loaded {network!r}; {len(cases)} sets of images to fuse")
     with ProgressBar("fusing", len(cases)) as progress:
 

@@ -8,7 +8,7 @@ import re
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import click
 
@@ -20,7 +20,14 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Options = TypeVar("_Options")
 
 
-class WholeNumber(click.ParamType):  # type: ignore[type-arg]
+if TYPE_CHECKING:
+    # Older versions of click say nothing of what a type converts to.
+    _Type = click.ParamType[Any]
+else:
+    _Type = click.ParamType
+
+
+class WholeNumber(_Type):
     """A whole number of ASCII digits, of which 18 are enough for everything that is counted."""
 
     name = "integer"
@@ -32,7 +39,7 @@ class WholeNumber(click.ParamType):  # type: ignore[type-arg]
         return found
 
 
-class FiniteNumber(click.ParamType):  # type: ignore[type-arg]
+class FiniteNumber(_Type):
     """A number that is neither infinite nor NaN."""
 
     name = "float"
@@ -48,7 +55,7 @@ class FiniteNumber(click.ParamType):  # type: ignore[type-arg]
         return found
 
 
-_NUMBERS: dict[type, Any] = {int: WholeNumber(), float: FiniteNumber()}
+_NUMBERS: dict[type, _Type] = {int: WholeNumber(), float: FiniteNumber()}
 
 #: Every command that takes a model takes it by this option.
 model_option = click.option(

@@ -235,10 +235,15 @@ def say(text: str) -> None:
     write_error(f"fusekit: {plain(text)}\n")
 
 
+def note(text: str) -> None:
+    """Say what one may want to know."""
+    if not asked.quiet:
+        say(text)
+
+
 def warn(text: str) -> None:
     """Say what works otherwise than one may expect."""
-    if not asked.quiet:
-        say(f"warning: {text}")
+    note(f"warning: {text}")
 
 
 def detail(text: str) -> None:

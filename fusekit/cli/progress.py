@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -107,10 +108,11 @@ class _Activity:
         with self._lock:
             if self._over:
                 return
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
-            self._bar.add_task(**self._state)  # type: ignore[arg-type]
-            self._bar.tasks[0].start_time = self._bar.get_time() - _SECONDS  # type: ignore[misc]
-            self._bar.start()
+            bar = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
+            bar.add_task(**self._state)  # type: ignore[arg-type]
+            bar.tasks[0].start_time = time.monotonic() - _SECONDS
+            bar.start()
+            self._bar = bar
 
     def stop(self) -> None:
         """Take the line away."""

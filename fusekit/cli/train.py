@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from fusekit.cli.options import made_of, options_of
-from fusekit.cli.output import Command, result
+from fusekit.cli.output import Command, note, result
 from fusekit.cli.progress import ProgressBar
 from fusekit.errors import plain
 from fusekit.train.options import Parts, TrainingData, TrainingRun
@@ -28,7 +28,7 @@ from fusekit.train.recipe import Recipe
 @options_of(Recipe, "steps", "batch", "crop", "rate", "warm_up", "settle", "clip", "precision", "seed")
 @options_of(TrainingRun)
 @click.pass_context
-def train(context: click.Context, folders: tuple[Path, ...], output: Path, **choices: Any) -> None:
+def train(context: click.Context, /, folders: tuple[Path, ...], output: Path, **choices: Any) -> None:
     """Train a model on the images of FOLDERS; resumable at any step.
 
     \b
@@ -45,15 +45,20 @@ def train(context: click.Context, folders: tuple[Path, ...], output: Path, **cho
 
     recipe, run = made_of(Recipe, choices), made_of(TrainingRun, choices, output=output)
     trainer = start_training(made_of(TrainingData, choices, folders=folders), made_of(Parts, choices), recipe, run)
-    if trainer.processes.is_main and context.get_parameter_source("steps") == ParameterSource.DEFAULT:
-        click.echo(
-            f"fusekit: training {trainer.model.spec.id} for {recipe.steps} steps on {len(trainer.examples)} "
-            f"{'sets of sources' if trainer.model.trains_on_sources else 'images'}; --steps sets another number",
-            err=True,
+    plan = ""
+    if context.get_parameter_source("steps") == ParameterSource.DEFAULT:
+        of = "sets of sources" if trainer.model.trains_on_sources else "images"
+        plan = (
+            f"training {trainer.model.spec.id} for {recipe.steps} steps on {len(trainer.examples)} {of}; --steps sets "
         )
+        plan += "another number"
     with ProgressBar("training", recipe.steps) as progress:
 
         def report(row: dict[str, Any]) -> None:
+            nonlocal plan
+            if plan:
+                note(plan)
+                plan = ""
             quality = f", reconstruction {row['psnr']:.1f} dB" if "psnr" in row else ""
             progress.show(row["step"], row["phase"], f"loss {row['loss']:.2e}{quality}")
 

@@ -19,9 +19,11 @@ from fusekit.evaluation.left_out import LeftOut, left_out, nothing_in_common
 from fusekit.evaluation.rate import Rating, build_metrics, metric_names, rate_tensors
 from fusekit.evaluation.ratings import Comparison
 from fusekit.evaluation.reading import Read, read_all
+from fusekit.images.files import check_page, is_page
 from fusekit.machine.faults import in_our_words
 from fusekit.machine.files import check_reachable, is_folder
 from fusekit.metrics.base import Metric
+from fusekit.options import MAX_PIXELS, check_reading
 
 #: Told how many of `Comparison.steps` are done, and which image is being rated.
 Report = Callable[[int, str], None]
@@ -36,6 +38,8 @@ def compare(
     report: Report | None = None,
     match: Sequence[str] = (),
     data_range: str | Sequence[str] = (),
+    page: int | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Comparison:
     """Rate fused images against their sources: one set of files, or folders matched by file name.
 
@@ -50,13 +54,15 @@ def compare(
         match: patterns of the names in folders (see `fusekit.cases.folders.matched`): one a source, and, where they are
             called otherwise than by what is common, one a fused folder behind them.
         data_range: as in `fusekit.evaluate`.
+        page: likewise.
+        max_pixels: likewise.
 
     Raises:
         InputError: files and folders are mixed, nothing matches, or a folder lacks an image that is asked for.
         OptionError: the patterns are none, or not one a folder.
         UnknownNameError: there is no such metric.
     """
-    comparison = matched_up(sources, fused, metrics, names, match, data_range)
+    comparison = matched_up(sources, fused, metrics, names, match, data_range, page, max_pixels)
     rate_all(comparison, report)
     return comparison
 
@@ -68,8 +74,11 @@ def matched_up(
     names: str | None = None,
     match: Sequence[str] = (),
     data_range: str | Sequence[str] = (),
+    page: int | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Comparison:
     """Return a comparison of which nothing is rated yet; arguments, errors and warnings as for `compare`."""
+    check_reading(page, max_pixels)
     for path in (*sources, *fused.values()):
         check_reachable(path)
     kinds = {is_folder(path) for path in (*sources, *fused.values())}
@@ -85,9 +94,9 @@ def matched_up(
         roles = tuple(path.parent.name for path in sources)
         case = Case(name, tuple(sources), roles, series_of(name))
         paths = {method: {name: path} for method, path in fused.items()}
-        return Comparison(chosen, {name: case}, paths, LeftOut(1), given)
+        return Comparison(chosen, {name: case}, paths, LeftOut(1), given, page, max_pixels)
     comparison = _of_folders(sources, fused, chosen, names, match)
-    comparison.data_range = given
+    comparison.data_range, comparison.page, comparison.max_pixels = given, page, max_pixels
     for line, _ in comparison.left_out.told():
         warnings.warn(line, FusekitWarning, stacklevel=2)
     return comparison
@@ -102,16 +111,20 @@ def rate_all(comparison: Comparison, report: Report | None = None) -> None:
 
     Raises:
         InputError: no image could be rated.
+        OptionError: a page is asked for, and no file holds several.
         PluginError: a metric cannot be imported or built.
         WeightsError: a metric needs weights that are not there.
     """
     metrics = build_metrics(comparison.computed)
     a_case = comparison.steps // len(comparison.cases)
-    for number, image in enumerate(comparison.cases):
+    paged = [
         _rate_image(comparison, image, metrics, _counting(report, number * a_case, image))
+        for number, image in enumerate(comparison.cases)
+    ]
     if not comparison.images:
         first = next(iter(comparison.failed.items()), ("", "no image"))
         raise InputError(f"no image could be rated; {first[0]}: {first[1]}")
+    check_page(comparison.page, any(paged))
     for method, source in comparison.copies().items():
         warnings.warn(
             f"{method} is nearly a copy of {source} (copying {comparison.copying(method):.2f}, where 1 is a copy); "
@@ -170,18 +183,22 @@ def _of_folders(
 
 def _rate_image(
     comparison: Comparison, image: str, metrics: Mapping[str, Metric], begun: Callable[[str], None]
-) -> None:
-    """Rate one image for all methods; if it fails for one, it is left out for all, so that means stay comparable."""
+) -> bool:
+    """Rate one image for all methods; if it fails for one, it is left out for all, so that means stay comparable.
+
+    Returns:
+        whether a file of it holds several images.
+    """
     files, rows = comparison.cases[image].files, dict[str, tuple[Read, dict[str, Rating]]]()
     for method in comparison.methods:
         try:
-            read = read_all(files, comparison.fused[method][image], comparison.data_range)
+            read = read_all(files, comparison.fused[method][image], comparison.data_range, **comparison.reading)
             _say_doubts(comparison, read)
             rows[method] = read, rate_tensors(read.sources, read.fused, metrics, begun)
         # A metric of a plugin may raise anything; the other images go on.
         except (Exception, SystemExit) as error:
             comparison.failed[image] = f"{method}: {one_line(error)}"
-            return
+            return False
     for method, (read, row) in rows.items():
         correlation, vif = (_of_each_source(row[name]) for name in TOLD_BY)
         copying = copying_of(correlation, _between(read.sources, metrics["cc"]))
@@ -189,6 +206,7 @@ def _rate_image(
         comparison.sharing.setdefault(method, {})[image] = sharing
         comparison.ranges.setdefault(method, {})[image] = read.ranges
         comparison.ratings.setdefault(method, {})[image] = {name: row[name] for name in comparison.metrics}
+    return any(is_page(each) for read, _ in rows.values() for each in read.images)
 
 
 def _say_doubts(comparison: Comparison, read: Read) -> None:

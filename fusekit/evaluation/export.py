@@ -31,6 +31,7 @@ def to_json(comparison: Comparison, command: str = "") -> str:
         "images": comparison.images,
         "left_out": asdict(comparison.left_out),
         "data_range": list(comparison.data_range),
+        **comparison.reading,
         "doubts": comparison.doubts,
         "methods": {method: _method(comparison, method) for method in comparison.methods},
         "p_values": {metric: comparison.significance(metric) for metric in comparison.metrics} if several else {},

@@ -13,11 +13,13 @@ from torch import Tensor
 
 from fusekit.errors import FusekitWarning, InputError
 from fusekit.evaluation.reading import ImageLike, read_all, read_one, to_tensor
+from fusekit.images.files import check_page, is_page
 from fusekit.images.ranges import find_range
 from fusekit.machine.faults import in_our_words
 from fusekit.metrics.base import Metric
 from fusekit.metrics.build import build_metric
 from fusekit.models.contract import described, unchanged
+from fusekit.options import MAX_PIXELS, check_reading
 from fusekit.registry.contract import Component, calling, fault, registered
 
 
@@ -41,6 +43,9 @@ def evaluate(
     fused: ImageLike,
     metrics: str | Sequence[str] | None = None,
     data_range: str | Sequence[str] = (),
+    *,
+    page: int | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> dict[str, float]:
     """Rate one fused image.
 
@@ -56,16 +61,20 @@ def evaluate(
             out those that need weights of their own.
         data_range: which stored values are black and white, as the range of `fusekit.FuseOptions`, and ``fused=RANGE``
             for the fused image. Without, the record beside the fused image says it, where there is one.
+        page: which image of files that hold several, counted from 1.
+        max_pixels: the most pixels that an image file may have, checked before memory is taken.
 
     Returns:
         each metric's value under its name, in the order asked for.
 
     Raises:
         InputError: an image cannot be read or used, or the sizes differ.
+        OptionError: a page is asked for, and no file holds several.
         UnknownNameError: there is no such metric.
         PluginError: a plugin's metric cannot be imported, or fails.
     """
-    return {name: rating["value"] for name, rating in evaluate_detailed(sources, fused, metrics, data_range).items()}
+    found = evaluate_detailed(sources, fused, metrics, data_range, page=page, max_pixels=max_pixels)
+    return {name: rating["value"] for name, rating in found.items()}
 
 
 def evaluate_detailed(
@@ -73,14 +82,19 @@ def evaluate_detailed(
     fused: ImageLike,
     metrics: str | Sequence[str] | None = None,
     data_range: str | Sequence[str] = (),
+    *,
+    page: int | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> dict[str, Rating]:
     """Rate one fused image and tell each source's share; arguments and errors as for `evaluate`."""
+    check_reading(page, max_pixels)
     chosen = build_metrics(metrics)
     if isinstance(sources, (str, Path, np.ndarray, Tensor)):
         raise InputError("the sources come as a list of images, one entry each, also where there is only one")
     if not sources:
         raise InputError("there is no source to evaluate against; give at least one")
-    read = read_all(sources, fused, data_range)
+    read = read_all(sources, fused, data_range, page=page, max_pixels=max_pixels)
+    check_page(page, any(map(is_page, read.images)))
     for doubt in read.doubts:
         warnings.warn(doubt.text, FusekitWarning, stacklevel=3)
     return rate_tensors(read.sources, read.fused, chosen)

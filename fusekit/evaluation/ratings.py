@@ -9,7 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from fusekit.cases.case import Case
 from fusekit.cases.patterns import stem_of
@@ -18,6 +18,7 @@ from fusekit.evaluation.copying import NEARLY_A_COPY, TOLD_BY, Sharing, mean_of
 from fusekit.evaluation.left_out import LeftOut
 from fusekit.evaluation.rate import Rating
 from fusekit.evaluation.significance import holm, randomization_tests
+from fusekit.options import MAX_PIXELS
 from fusekit.registry.discovery import registries
 
 
@@ -31,6 +32,8 @@ class Comparison:
         fused: method → image name → path of the fused image.
         left_out: what there is and is not rated.
         data_range: which stored values are black and white, as given to `fusekit.evaluate`.
+        page: which image of files that hold several.
+        max_pixels: the most pixels that an image file may have.
         ratings: method → image name → metric → rating. All methods have the same images.
         sharing: method → image name → what the fused image has of each source.
         ranges: method → image name → stored values that were black and white, of each source and the fused image.
@@ -43,6 +46,8 @@ class Comparison:
     fused: dict[str, dict[str, Path]]
     left_out: LeftOut
     data_range: tuple[str, ...] = ()
+    page: int | None = None
+    max_pixels: int = MAX_PIXELS
     ratings: dict[str, dict[str, dict[str, Rating]]] = field(default_factory=dict)
     sharing: dict[str, dict[str, Sharing]] = field(default_factory=dict)
     ranges: dict[str, dict[str, list[tuple[float, float]]]] = field(default_factory=dict)
@@ -56,6 +61,11 @@ class Comparison:
         left_out = f", {len(self.failed)} images failed" if self.failed else ""
         counts = f"{len(self.methods)} methods, {len(self.images)} images, {len(self.metrics)} metrics"
         return f"Comparison({counts}{left_out})"
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """The choices of how files are read, as keywords."""
+        return {"page": self.page, "max_pixels": self.max_pixels}
 
     @property
     def methods(self) -> list[str]:

@@ -15,6 +15,7 @@ from fusekit.errors import Doubt, InputError
 from fusekit.images.files import read_image
 from fusekit.images.image import Array, Image, from_pixels
 from fusekit.images.ranges import find_range, inverted, luminance_of, white_of
+from fusekit.options import MAX_PIXELS
 from fusekit.record import read_record
 
 #: A path, an array (H, W) or (H, W, 3), or a tensor (H, W), (1, H, W) or (1, 1, H, W).
@@ -40,7 +41,14 @@ class Read(NamedTuple):
     doubts: tuple[Doubt, ...]
 
 
-def read_all(sources: Sequence[ImageLike], fused: ImageLike, data_range: str | Sequence[str] = ()) -> Read:
+def read_all(
+    sources: Sequence[ImageLike],
+    fused: ImageLike,
+    data_range: str | Sequence[str] = (),
+    *,
+    page: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> Read:
     """Read sources and the image that was fused of them.
 
     A range is what ``data_range`` says; or else what the record beside the fused image says, of sources for which one
@@ -50,6 +58,8 @@ def read_all(sources: Sequence[ImageLike], fused: ImageLike, data_range: str | S
         sources: paths, arrays or tensors.
         fused: of their size.
         data_range: as the range of `fusekit.FuseOptions`, with ``fused=RANGE`` for the fused image.
+        page: which image of files that hold several.
+        max_pixels: the most pixels that an image file may have.
 
     Raises:
         InputError: one cannot be read or used, or the sizes differ.
@@ -58,8 +68,9 @@ def read_all(sources: Sequence[ImageLike], fused: ImageLike, data_range: str | S
     given = [data_range] if isinstance(data_range, str) else list(data_range)
     of_fused = [text.partition("=")[2] for text in given if text.startswith(f"{_FUSED}=")]
     asked = for_each([text for text in given if not text.startswith(f"{_FUSED}=")], sources, {}, "--data-range", "")
-    images = [read_one(source, f"source {number}", asked[number - 1]) for number, source in enumerate(sources, 1)]
-    result = read_one(fused, "the fused image", of_fused[-1] if of_fused else "")
+    named = [(source, f"source {number}", asked[number - 1]) for number, source in enumerate(sources, 1)]
+    named.append((fused, "the fused image", of_fused[-1] if of_fused else ""))
+    *images, result = [read_one(*each, page=page, max_pixels=max_pixels) for each in named]
     for number, image in enumerate(images, 1):
         if image.size != result.size:
             raise InputError(
@@ -81,14 +92,16 @@ def read_all(sources: Sequence[ImageLike], fused: ImageLike, data_range: str | S
     return Read(tensors, to_tensor(result, limits), [*images, result], [*ranges, limits], (*doubts, *more))
 
 
-def read_one(given: ImageLike, role: str, data_range: str = "") -> Image:
+def read_one(
+    given: ImageLike, role: str, data_range: str = "", *, page: int | None = None, max_pixels: int = MAX_PIXELS
+) -> Image:
     """Return an image in its stored values; messages call it ``role``.
 
     Raises:
         InputError: it cannot be read or used.
     """
     if isinstance(given, (str, Path)):
-        return read_image(given)
+        return read_image(given, page=page, max_pixels=max_pixels)
     pixels = _tensor_pixels(given, role) if isinstance(given, Tensor) else np.asarray(given)
     try:
         return from_pixels(pixels if data_range else _eight_bit(pixels))

@@ -52,6 +52,14 @@ def locate(name: str | None, weights: str | Path | None, modalities: Sequence[st
         OptionError: weights are named twice.
         WeightsError: they cannot be found or read, do not say their model where they must, or are of another one.
     """
+    full = _full_name(weights)
+    if full is not None:
+        model, tag = full
+        if name not in (None, model):
+            raise WeightsError(
+                f"{weights} are weights of the model {model!r}, not of {name!r}; name no model, or that one"
+            )
+        name, weights = f"{model}.{tag}", None
     if name is None:
         return _by_weights(weights, modalities)
     # A file called ehdran.safetensors is a file, not the weights "safetensors" of ehdran.
@@ -114,6 +122,14 @@ def _split_name(name: str) -> tuple[ModelSpec, str] | None:
         if head in models:
             return spec_of(head), ".".join(parts[end:])
     return None
+
+
+def _full_name(weights: str | Path | None) -> tuple[str, str] | None:
+    """Return model and tag of weights that are called as listings and records do, ``model.tag``; pinned or not."""
+    if not isinstance(weights, str) or is_file(Path(weights)):
+        return None
+    spec, tag = _split_name(weights) or (None, "")
+    return (spec.id, tag) if spec is not None and spec.find_weights(split_pin(tag)[0]) is not None else None
 
 
 def _config_for(spec: ModelSpec, found: ResolvedWeights | None) -> dict[str, Any]:

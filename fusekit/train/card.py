@@ -104,14 +104,20 @@ def _init(facts: Mapping[str, Any]) -> str:
     return f"`{init['name']}`{origin}, sha256 `{init['sha256']}`"
 
 
+def _planned(earlier: Mapping[str, int]) -> str:
+    """Return how many steps a run was to have, and where it was stopped if that was before their end."""
+    steps, after = earlier["steps"], earlier["after"]
+    return str(steps) if steps == after else f"{steps}, until step {after}"
+
+
 def _recipe(facts: Mapping[str, Any]) -> str:
     processes = facts.get("processes", 1)
     crops = f"{facts['batch']}" if processes == 1 else f"{processes} × {facts['batch']}"
     clip = f", gradients clipped to norm {facts['clip']:g}" if facts["clip"] else ""
-    before = "".join(f" ({each['steps']} until after step {each['after']})" for each in facts.get("extended", ()))
+    before = "".join(f" (first {_planned(each)})" for each in facts.get("extended", ()))
     return (
-        f"{facts['steps']} steps{before} of {crops} crops of {facts['crop']}×{facts['crop']}, Adam {facts['rate']:g} with "
-        f"cosine decay{clip}, {facts['precision']}, the last {facts['settle']:.0%} in evaluation mode"
+        f"{facts['steps']} steps{before} of {crops} crops of {facts['crop']}×{facts['crop']}, Adam {facts['rate']:g} "
+        f"with cosine decay{clip}, {facts['precision']}, the last {facts['settle']:.0%} in evaluation mode"
     )
 
 

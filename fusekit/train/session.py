@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from fusekit.cases.case import Case
 from fusekit.cases.splits import SERIES_PATTERN, check_apart, hold_out, series_to_hold_out
-from fusekit.errors import FusekitWarning, OptionError, OutputError
+from fusekit.errors import OptionError, OutputError
 from fusekit.machine.files import same_file
 from fusekit.metrics.vgg import describe_perceptual, load_perceptual
 from fusekit.train.construct import construct
@@ -24,13 +23,13 @@ _NO_PERCEPTUAL = (
     "once from the Hub) or --perceptual FILE takes it in, and --perceptual-weight 0 says that it is not wanted"
 )
 _HELD_OUT = (
-    "the series {!r} ({} of {} images) is held out, to choose the best weights by; --validation-series SERIES holds "
-    "out another, and --validation-series none nothing"
+    "the series {!r} ({} of {} images) is held out, to choose the best weights by; --validation-series takes another, "
+    "or none for no validation"
 )
 _NOTHING_HELD_OUT = (
-    "no image is held out, as the names tell no series (patients) of which one could be, so the last weights will be "
-    "the final ones; --validation-names FILE, or --series-pattern, changes that, and --validation-series none says "
-    "that it is meant"
+    "no image is held out, as the names do not tell series (patients) of which one would do, so the last weights will "
+    "be the final ones; --validation-names FILE or --series-pattern chooses, and --validation-series none says that it "
+    "is meant"
 )
 
 
@@ -80,7 +79,7 @@ def start_training(data: TrainingData, parts: Parts, recipe: Recipe, run: Traini
     features = None
     if parts.perceptual is not None:
         features, about["perceptual"] = load_perceptual(parts.perceptual), describe_perceptual(parts.perceptual)
-    trainer = Trainer(
+    return Trainer(
         network,
         load_cases(cases, network.spec.normalization),
         recipe,
@@ -94,10 +93,8 @@ def start_training(data: TrainingData, parts: Parts, recipe: Recipe, run: Traini
         tensorboard=run.log == "tensorboard",
         save_every=run.save_every,
         log_every=run.log_every,
+        doubts=doubts,
     )
-    for doubt in doubts if trainer.processes.is_main else ():
-        warnings.warn(doubt, FusekitWarning, stacklevel=2)
-    return trainer
 
 
 def validation_series(data: TrainingData, cases: Sequence[Case]) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from fusekit.cases.case import Case
-from fusekit.errors import TrainingError
+from fusekit.errors import FusekitWarning, TrainingError
 from fusekit.machine.files import is_file, make_folder, remove_stale_partials, write_text_atomically
 from fusekit.machine.parsing import read_json
 from fusekit.models.base import FusionModel
@@ -48,6 +49,7 @@ class Trainer:
         cases: what each example was read from, to name a batch by.
         validation_cases: of each validation example, likewise.
         device: where to train.
+        doubts: lines on what was left to defaults, which are warned of when the run begins, and not when it goes on.
         tensorboard: also write what ``log.csv`` holds for TensorBoard, to the folder ``tensorboard``.
 
     In several processes (see `fusekit.train.processes`) each sees its own share of the crops that one process with a
@@ -73,6 +75,7 @@ class Trainer:
         tensorboard: bool = False,
         save_every: int = 250,
         log_every: int = 50,
+        doubts: Sequence[str] = (),
     ) -> None:
         recipe = recipe.weighed(perceptual is not None)
         _check_crop(recipe.crop, model)
@@ -91,7 +94,7 @@ class Trainer:
         self.about = about or {}
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=recipe.rate)
         self.progress, self.best = Progress(steps=recipe.steps), Best()
-        self.save_every, self.log_every = save_every, log_every
+        self.save_every, self.log_every, self.doubts = save_every, log_every, doubts
         self.logs: list[CsvLog | TensorBoardLog] = [CsvLog(folder / "log.csv")]
         if tensorboard:
             self.logs.append(TensorBoardLog(folder / "tensorboard"))
@@ -250,6 +253,9 @@ class Trainer:
             remove_stale_partials(self.folder)
         if self.checkpoint.exists():
             self._take_up()
+        elif self.processes.is_main:
+            for doubt in self.doubts:
+                warnings.warn(doubt, FusekitWarning, stacklevel=3)
         # Nobody may train on, and the main process write, before all have read the same checkpoint.
         self.processes.wait()
         if self.processes.is_main:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fusekit.errors import MachineError, WeightsError, memory_text
+from fusekit.errors import FusekitError, MachineError, WeightsError, memory_text
 from fusekit.machine.faults import as_ours
 from fusekit.machine.memory import available_bytes
 from fusekit.weights.mistaken import kind_of
@@ -82,8 +82,8 @@ def read_state_dicts(path: Path) -> list[StateDict]:
 
 
 def _unpickled(path: Path) -> Any:
-    _check_size(path)
     try:
+        _check_size(path)
         with _harmless_allowed():
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -92,7 +92,9 @@ def _unpickled(path: Path) -> Any:
             "you trust it, load it with its authors' code, save the tensors alone (torch.save(model.state_dict(), "
             "'state.pth')), and convert those"
         ) from error
-    # A damaged pickle is read until something fails, which may be anything.
+    except FusekitError:
+        raise
+    # A damaged archive or pickle is read until something fails, which may be anything.
     except Exception as error:
         ours = as_ours(error)
         damaged = WeightsError(f"{path} cannot be read as a checkpoint ({_reason(error)}); download it again")
@@ -181,7 +183,8 @@ def _arrays(path: Path) -> dict[str, Tensor]:
         _check_size(path)
         with np.load(path, allow_pickle=False) as arrays:
             for name in arrays.files:
-                tensors[name] = torch.from_numpy(np.ascontiguousarray(arrays[name]))
+                array = arrays[name]
+                tensors[name] = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))
     except WeightsError:
         raise
     except Exception as error:

@@ -101,12 +101,11 @@ def _chosen(fits: Sequence[_Fitting], key: str | None, source: Path) -> _Fitting
         remedy = f"they lie under {' and '.join(names)}" if names else "they lie in it as they are: leave --key out"
         raise WeightsError(f"{source} holds no weights of this model under {key!r}; {remedy}")
     chosen = under[0]
-    others = [each.key for each in under[1:] if not _same(each.state, chosen.state)]
+    others = list(dict.fromkeys(repr(each.key) for each in under[1:] if not _same(each.state, chosen.state)))
     if others and key is None:
-        shown = some([repr(each) for each in dict.fromkeys(others)])
         warnings.warn(
             f"{source} holds {len(others) + 1} sets of weights that fit; those under {chosen.key!r} are taken, and "
-            f"--key takes others: {shown}",
+            f"--key takes others: {some(others)}",
             FusekitWarning,
             stacklevel=3,
         )

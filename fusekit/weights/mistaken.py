@@ -12,9 +12,7 @@ from fusekit.machine.files import check_regular, why
 
 _HEAD = 1 << 14
 _AGAIN = "download it again"
-_OF_THE_FILE_ITSELF = (
-    "download the file itself: from its page by the link 'download' or 'raw', where one must, logged in"
-)
+_OF_THE_FILE_ITSELF = "see what it says, and download the file itself, by its 'download' or 'raw' link"
 _UNPACK = "unpack it, and name the file in it"
 _GIT_LFS = re.compile(rb"version https://(git-lfs|hawser)\.github\.com/spec/")
 _ANNEX = re.compile(rb"/annex/objects/|(\.\./)*\.git/annex/objects/")

@@ -27,6 +27,7 @@ class Hub(ThreadingHTTPServer):
     Attributes:
         asked: paths of what was asked, in order.
         said: what was posted to each path, as JSON; of a commit its lines.
+        bodies: what is sent for a path in place of its file, under that one's name.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,6 +35,7 @@ class Hub(ThreadingHTTPServer):
         self.folder = folder
         self.asked: list[str] = []
         self.said: dict[str, Any] = {}
+        self.bodies: dict[str, bytes] = {}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -67,7 +69,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             if with_body:
-                self.wfile.write(content)
+                self.wfile.write(self.server.bodies.get(self.path, content))
 
     @property
     def address(self) -> str:

@@ -6,6 +6,7 @@ import json
 import sys
 import types
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +41,16 @@ class Toy(Format):
         return start.startswith(MAGIC)
 
     def read(self, path: Path) -> Image:
-        head, _, data = path.read_bytes()[len(MAGIC) :].partition(b"\n")
+        whole = path.read_bytes()
+        head, _, data = whole[len(MAGIC) :].partition(b"\n")
         header = json.loads(head)
         if "depth" not in header:
             raise InputError(f"{path} has no depth; write it again")
         grid = Grid(header["shape"], header["spacing"], header["affine"], header["axes"])
         pixels = np.frombuffer(data, header["depth"]).reshape(grid.shape)
-        return from_pixels(pixels, color=False, grid=grid, origin=Origin((path,), "0" * 64, "toy", header))
+        return from_pixels(
+            pixels, color=False, grid=grid, origin=Origin((path,), sha256(whole).hexdigest(), "toy", header)
+        )
 
     def depths(self, extension: str) -> tuple[str, ...]:
         return ("uint8", "uint16")
@@ -95,6 +99,7 @@ def test_place_and_header_go_out_as_they_came_in(tmp_path: Path, add: Add) -> No
     assert fused.origin.header is not None
     assert fused.origin.header["patient"] == "A"
     record = json.loads((tmp_path / "fused.toy.gz.json").read_text())
+    assert len(record["output"].pop("sha256")) == 64
     assert record["output"] == {"size": [24, 20], "channels": 1, "depth": "uint8", "range": [0.0, 255.0]}
     assert [each["path"] for each in record["sources"]] == [str(path) for path in sources]
 
@@ -109,8 +114,9 @@ def test_a_volume_is_read_and_kept_from_models_and_formats_of_pictures(tmp_path:
     np.testing.assert_array_equal(found.pixels, volume.pixels)
     with pytest.raises(OutputError, match=r"\.png files hold images of 2 axes, and this one has 3"):
         write_image(tmp_path / "volume.png", found)
+    write_image(tmp_path / "other.toy", from_pixels(volume.pixels[::-1], color=False, grid=grid))
     with pytest.raises(InputError, match=r"has 3 spatial axes \(x, y, z\), and the model 'ehdran' fuses images of 2"):
-        fusekit.fuse([tmp_path / "volume.toy"] * 2, "ehdran", rule="mean")
+        fusekit.fuse([tmp_path / "volume.toy", tmp_path / "other.toy"], "ehdran", rule="mean")
 
 
 def test_what_a_format_does_not_hold_is_refused_before(add: Add) -> None:
@@ -129,7 +135,7 @@ def test_folders_hold_the_registered_extensions(tmp_path: Path, add: Add) -> Non
     for name in ("a.toy.gz", "b.TOY", "c.txt", ".d.toy"):
         (tmp_path / name).touch()
     assert list(images_in(tmp_path)) == ["a", "b"]
-    assert (stem_of("x/a.toy.gz"), stem_of("a.b"), stem_of("1.png")) == ("a", "a", "1")
+    assert (stem_of("a.toy.gz"), stem_of("a.b"), stem_of("1.png")) == ("a", "a.b", "1")
 
 
 def test_pictures_import_no_format_of_a_plugin(tmp_path: Path, add: Add) -> None:
@@ -182,6 +188,82 @@ def test_what_is_no_image_is_the_formats_fault(tmp_path: Path, add: Add, given: 
     add("odd", type("Odd", (Toy,), {"read": lambda self, path: given}))
     with pytest.raises(PluginError, match=f"the format 'odd' of toys reads .*{message}"):
         read_image(toy(tmp_path / "a.toy"))
+
+
+class Pages(Toy):
+    """Images one behind the other, of which only the header is read to know them."""
+
+    def sniff(self, path: Path, start: bytes) -> bool:
+        return start.startswith(b"TOYS")
+
+    def parts(self, path: Path) -> list[bytes]:
+        return path.read_bytes().split(b"TOYS")[1:]
+
+    def pages(self, path: Path) -> int:
+        return len(self.parts(path))
+
+    def shape_of(self, path: Path, page: int = 1) -> tuple[int, ...]:
+        header = json.loads(self.parts(path)[page - 1][len(MAGIC) :].partition(b"\n")[0])
+        return (*header["shape"], 1)
+
+    def read(self, path: Path) -> Image:
+        return self.read_page(path, 1)
+
+    def read_page(self, path: Path, page: int) -> Image:
+        if "unread" in path.name:
+            raise AssertionError("read though it is too large")
+        part = path.with_name("part.toy")
+        part.write_bytes(self.parts(path)[page - 1])
+        return super().read(part)
+
+
+def test_pages_and_sizes_of_a_plugins_format(tmp_path: Path, add: Add) -> None:
+    add("pages", Pages, (".toys",))
+    parts = [toy(tmp_path / "one.toy", seed).read_bytes() for seed in (1, 2, 3)]
+    path = tmp_path / "several.toys"
+    path.write_bytes(b"".join(b"TOYS" + part for part in parts))
+    with pytest.raises(InputError, match=r"several\.toys holds 3 pages; choose one by --page N \(1 to 3\)"):
+        read_image(path)
+    image = read_image(path, page=2)
+    np.testing.assert_array_equal(image.pixels, texture(2))
+    assert image.notes == ("page 2 of 3",)
+    assert image.origin is not None
+    assert image.origin.page == 2
+    with pytest.raises(InputError, match=r"unread\.toys has 24×20 pixels, and no more than 479 are read"):
+        read_image(path.rename(tmp_path / "unread.toys"), page=3, max_pixels=479)
+
+
+def test_a_format_that_tells_no_shape_is_measured_when_it_was_read(tmp_path: Path, add: Add) -> None:
+    add("toy", Toy)
+    assert read_image(toy(tmp_path / "a.toy"), max_pixels=480).size == (24, 20)
+    with pytest.raises(InputError, match=r"a\.toy has 24×20 pixels, and no more than 479 are read"):
+        read_image(tmp_path / "a.toy", max_pixels=479)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fault"),
+    [
+        ({"pages": lambda self, path: 0}, "says that .* holds 0 images; pages returns 1 or more"),
+        ({"pages": lambda self, path: "2"}, "says that .* holds '2' images"),
+        ({"pages": lambda self, path: 2}, r"NotImplementedError: Odd must define read_page\(path, page\)"),
+        ({"shape_of": lambda self, path, page: (3,)}, r"has the shape \(3,\); give its axes and channels"),
+        ({"shape_of": lambda self, path, page: (3.5, 4, 1)}, "has the shape"),
+        ({"shape_of": lambda self, path, page: 1 / 0}, "ZeroDivisionError"),
+    ],
+)
+def test_pages_and_shapes_that_are_none(tmp_path: Path, add: Add, overrides: dict[str, Any], fault: str) -> None:
+    add("odd", type("Odd", (Toy,), overrides))
+    with pytest.raises(PluginError, match=f"the format 'odd' of toys .*{fault}"):
+        read_image(toy(tmp_path / "a.toy"), page=1)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path, add: Add) -> None:
+    told = {
+        "pages": lambda self, path: np.int64(1),
+        "shape_of": lambda self, path, page: [*np.array([24, 20]), 1],
+    }
+    add("numbers", type("Numbers", (Toy,), told))
+    assert read_image(toy(tmp_path / "a.toy")).size == (24, 20)
 
 
 def test_classes_and_extensions_that_are_none(tmp_path: Path, add: Add) -> None:

@@ -12,8 +12,8 @@ import fusekit
 from fusekit.errors import DeviceError, FusekitWarning, OptionError, RuleError, UnknownNameError, WeightsError
 from fusekit.models.base import FusionModel
 from fusekit.rules.base import FusionRule
-from fusekit.weights.resolve import find_bundled
 from fusekit.weights.metadata import read_metadata
+from fusekit.weights.resolve import find_bundled
 from fusekit.weights.store import save_weights
 from fusekit_ehdran.model import DILRAN, EHDRAN
 
@@ -164,7 +164,7 @@ def test_weights_of_another_model_are_refused(dilran: Path) -> None:
         fusekit.load("ehdran", weights=dilran)
 
 
-@pytest.mark.parametrize("kept", [0, 4, 8, 100, 1000, -100])
+@pytest.mark.parametrize("kept", [4, 8, 100, 1000, -100])
 def test_a_truncated_file_is_refused(ehdran: Path, tmp_path: Path, kept: int) -> None:
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(ehdran.read_bytes()[:kept])
@@ -184,7 +184,7 @@ def test_a_pickled_checkpoint_is_never_loaded(tmp_path: Path, suffix: str) -> No
 def test_a_pickle_that_calls_itself_safetensors_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "authors.safetensors"
     torch.save(EHDRAN().state_dict(), path)
-    with pytest.raises(WeightsError, match="is not a readable safetensors file"):
+    with pytest.raises(WeightsError, match=r"is a pickled checkpoint, .* -o authors-converted\.safetensors"):
         fusekit.load("ehdran", weights=path)
 
 

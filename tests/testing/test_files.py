@@ -37,11 +37,19 @@ def test_a_good_format_has_no_findings(toys: list[Path]) -> None:
         assert check_format(name, toys) == []
 
 
+def test_a_good_format_of_several_images_has_no_findings(toys: list[Path]) -> None:
+    with registered("formats", files.FormatOfTwoPages, extensions=(".toy",)) as name:
+        assert check_format(name, toys) == []
+
+
 @pytest.mark.parametrize(
     ("format_class", "fact"),
     [
         (files.FormatOfAnyFile, "takes a file for its own that begins b'no image"),
         (files.FormatOfAnyFile, "takes an empty folder for one of its series"),
+        (files.FormatOfNoPages, "says that 0.toy holds 0 images; pages returns 1 or more"),
+        (files.FormatOfTheLastPage, "reads 0.toy otherwise than its first page; read gives the first image of several"),
+        (files.FormatOfOtherShapes, "says that 0.toy has the shape (3, 9, 8), and reads (9, 8); channels come last"),
         (files.FormatWithoutOrigin, "reads 0.toy without its origin"),
         (files.FormatOfRests, "reads 0.toy though it was cut short"),
         (files.FormatThatFails, "fails at what is left of 0.toy by EOFError"),
@@ -74,6 +82,13 @@ def test_the_built_in_format_keeps_the_contract(tmp_path: Path) -> None:
     paths = [tmp_path / f"{mode}.{extension}" for mode in ("L", "RGB") for extension in ("png", "tif", "jpg", "bmp")]
     for path in paths:
         Pillow.linear_gradient("L").convert(path.stem).save(path)
+    exif = Pillow.Exif()
+    exif[274] = 6
+    paths += [tmp_path / "turned.jpg", tmp_path / "stack.tif", tmp_path / "animated.png"]
+    pictures = [Pillow.linear_gradient("L").crop((0, 0, 40, side)) for side in (60, 60, 60)]
+    pictures[0].save(paths[-3], exif=exif)
+    pictures[0].save(paths[-2], save_all=True, append_images=[Pillow.radial_gradient("L"), pictures[1]])
+    pictures[0].save(paths[-1], save_all=True, append_images=[Pillow.radial_gradient("L").crop((0, 0, 40, 60))])
     assert_no_findings(check_format("raster", paths))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from helpers.training import log_rows, make_trainer, same_tensors, training
 
 import fusekit
 from fusekit.errors import FusekitWarning, OptionError, OutputError, TrainingError, WeightsError
+from fusekit.train.processes import find_processes
 from fusekit.train.recipe import PERCEPTUAL_WEIGHT, Recipe
 from fusekit.weights.folders import weights_in
 from fusekit.weights.metadata import read_metadata
@@ -51,10 +53,18 @@ def facts(folder: str = "run") -> dict[str, Any]:
 def test_folders_and_an_output_are_enough(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = Recipe.__dataclass_fields__["steps"].default
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr("fusekit.train.trainer.Trainer.run", lambda self, report: self.folder)
+
+    def stop(self: Any) -> dict[str, Any]:
+        self.progress = replace(self.progress, step=self.step + 1)
+        if self.step > 1:
+            raise KeyboardInterrupt
+        return {"step": self.step, "phase": "train", "rate": 0.1, "loss": 1.0}
+
+    monkeypatch.setattr("fusekit.train.trainer.Trainer.train_step", stop)
     code, out, err = run_cli(["train", "ct", "mri", "-o", "run", "--device", "cpu"])
-    assert (code, out) == (0, "run\n")
-    perceptual, series, plan = err.splitlines()
+    assert (code, out) == (130, "")
+    perceptual, series, plan, end = filter(None, err.splitlines())
+    assert end == "fusekit: interrupted"
     assert perceptual.startswith(
         "fusekit: warning: the perceptual term is left out of the objective, as no network for"
     )
@@ -104,9 +114,13 @@ def test_where_names_tell_no_series_nothing_is_held_out_and_a_line_says_so(case:
     for number, name in enumerate(NAMES[case]):
         write_texture(tmp_path / "ct" / f"{name}.png", number, 34, 33)
     recipe = Recipe(steps=1, batch=1, crop=32, perceptual_weight=0)
-    with pytest.warns(FusekitWarning, match="no image is held out.* the last weights will be the final ones"):
-        trainer = training([tmp_path / "ct"], tmp_path / "run", recipe, device="cpu")
+    trainer = training([tmp_path / "ct"], tmp_path / "run", recipe, device="cpu")
     assert (len(trainer.examples), trainer.validation) == (12, [])
+    with pytest.warns(FusekitWarning, match="no image is held out.* the last weights will be the final ones"):
+        trainer.run()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FusekitWarning)
+        training([tmp_path / "ct"], tmp_path / "run", recipe, device="cpu").run()
 
 
 def test_the_output_is_not_one_of_the_folders(folders: Path) -> None:
@@ -228,7 +242,7 @@ def test_more_steps_go_on_with_a_finished_run(folders: Path) -> None:
     assert facts()["extended"] == [{"after": 4, "steps": 4}]
     assert read_metadata(Path("run/weights.safetensors"))["training"]["extended"] == [{"after": 4, "steps": 4}]
     card = Path("run/README.md").read_text()
-    assert "8 steps (4 until after step 4) of 1 crops" in card
+    assert "8 steps (first 4) of 1 crops" in card
     commands = [line for line in card.splitlines() if line.startswith("    fusekit train")]
     assert ["--steps 4 " in commands[0], "--steps 8 " in commands[1], len(commands)] == [True, True, 2]
 
@@ -362,7 +376,7 @@ def test_tags_and_what_the_weights_say_of_their_network(folders: Path) -> None:
     trainer = fine_tune("run")
     assert trainer.model.spec.id == "composed"
     assert trainer.model.config["encoder_options"] == {"channels": 2}
-    parts = {"encoder": "dran", "decoder": "conv3", "encoder_options": {"channels": 2}}
+    parts: dict[str, Any] = {"encoder": "dran", "decoder": "conv3", "encoder_options": {"channels": 2}}
     assert fine_tune("run", **parts).model.config == trainer.model.config
 
 
@@ -400,7 +414,7 @@ def test_bare_weights_must_fit(folders: Path, tmp_path: Path) -> None:
                 fine_tune(path)
         else:
             assert isinstance(fine_tune(path).model, EHDRAN)
-    with pytest.raises(WeightsError, match="is a pickled checkpoint|convert it"):
+    with pytest.raises(WeightsError, match="is a pickled checkpoint, which fusekit does not load"):
         fine_tune(tmp_path / "a.pth")
 
 
@@ -414,12 +428,15 @@ def test_the_command_begins_from_weights(folders: Path, run: Path) -> None:
 
 
 def test_only_the_main_process_says_what_was_left_to_defaults(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import replace
-
     from fusekit.train import trainer
 
-    found = trainer.find_processes
-    monkeypatch.setattr(trainer, "find_processes", lambda device: replace(found(device), index=1))
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer, "find_processes", lambda device: replace(find_processes(device), index=1))
     with warnings.catch_warnings():
         warnings.simplefilter("error", FusekitWarning)
-        training([Path("ct")], Path("run"), Recipe(steps=1, crop=32), device="cpu")
+        started = training([Path("ct")], Path("run"), Recipe(steps=1, crop=32), device="cpu")
+        monkeypatch.setattr(started, "train_step", stop)
+        with pytest.raises(KeyboardInterrupt):
+            started.run()

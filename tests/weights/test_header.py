@@ -112,7 +112,7 @@ def test_every_command_says_it_and_leaves_nothing(lie: str, tmp_path: Path, monk
     for arguments in (
         ["fuse", "in/a.png", "in/b.png", "-o", "out.png", "--weights", "lie.safetensors"],
         ["fuse", "in/a.png", "in/b.png", "-o", "out.png", "--model", "lie.safetensors"],
-        ["demo", "-o", "out", "--weights", "lie.safetensors"],
+        ["demo", "-o", "shown", "--weights", "lie.safetensors"],
         ["train", "in", "-o", "run", "--init", "lie.safetensors"],
         ["train", "in", "-o", "run", "--perceptual", "lie.safetensors"],
         ["weights", "convert", "lie.safetensors", "--model", "ehdran", "-o", "out.safetensors"],

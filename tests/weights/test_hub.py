@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import textwrap
 from collections.abc import Callable, Iterator
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.cli import write_texture
 from helpers.hub import COMMIT, TOKEN, Hub, run_with_hub, serve
+from safetensors.torch import save_file
 
 from fusekit.errors import WeightsError
 from fusekit.weights.hub import push_folder
@@ -18,9 +21,9 @@ from fusekit_ehdran.model import EHDRAN
 
 pytestmark = pytest.mark.process
 REFUSED = {
-    "hub:lab/missing": "cannot get config.json of lab/missing (revision main) from the hub: ",
-    "hub:lab/ehdran@v9": "cannot get config.json of lab/ehdran (revision v9) from the hub: ",
-    "hub:lab/pickled": f"cannot get model.safetensors of lab/pickled (revision {COMMIT}) from the hub: ",
+    "hub:lab/missing": "cannot get model.safetensors of lab/missing (revision main) from the hub: ",
+    "hub:lab/ehdran@v9": "cannot get model.safetensors of lab/ehdran (revision v9) from the hub: ",
+    "hub:lab/pickled": "cannot get model.safetensors of lab/pickled (revision main) from the hub: ",
     "hub:lab/nameless": "hub:lab/nameless does not say which model its weights belong to; name the model",
     "hub:lab": "'hub:lab' is not a hub address; write hub:owner/name or hub:owner/name@revision",
 }
@@ -39,6 +42,20 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     nameless = folder / "lab" / "nameless"
     nameless.mkdir()
     (nameless / "config.json").write_text('{"architectures": ["Something"]}')
+    save_file(network.state_dict(), nameless / "model.safetensors")
+    for name, config in (
+        ("bare", None),
+        ("beside", '{"model": "ehdran", "edge": "drgo"}'),
+        ("broken", '{"a": ' * 9000),
+    ):
+        repository = folder / "lab" / name
+        repository.mkdir()
+        save_file(network.state_dict(), repository / "model.safetensors")
+        if config is not None:
+            (repository / "config.json").write_text(config)
+    page = folder / "lab" / "page"
+    page.mkdir()
+    (page / "model.safetensors").write_text("<html><title>Sign in</title></html>")
     with serve(folder) as server:
         yield server
 
@@ -92,11 +109,74 @@ def test_weights_and_revisions_can_come_from_the_hub(run: Run) -> None:
     assert done.stdout == f"hub:lab/ehdran@{COMMIT} hub:lab/ehdran@{COMMIT}\n", done.stderr
 
 
-def test_weights_are_of_the_commit_that_the_configuration_is_of(run: Run, hub: Hub) -> None:
+def test_weights_that_do_not_say_their_model_come_with_the_configuration_of_their_commit(run: Run, hub: Hub) -> None:
     hub.asked.clear()
-    assert run("fusekit.load('hub:lab/ehdran')").returncode == 0
-    assert "/lab/ehdran/resolve/main/config.json" in hub.asked
-    assert f"/lab/ehdran/resolve/{COMMIT}/model.safetensors" in hub.asked
+    done = run("""
+        assert isinstance(fusekit.load("hub:lab/beside"), EHDRAN)
+        assert isinstance(fusekit.load(weights="hub:lab/beside"), EHDRAN)
+        assert isinstance(fusekit.load("ehdran", weights="hub:lab/bare"), EHDRAN)
+        assert isinstance(fusekit.load(weights="hub:lab/bare"), EHDRAN)
+    """)
+    assert done.returncode == 0, done.stderr
+    assert "/lab/beside/resolve/main/model.safetensors" in hub.asked
+    assert f"/lab/beside/resolve/{COMMIT}/config.json" in hub.asked
+    assert not any("main/config.json" in path for path in hub.asked)
+
+
+def test_a_commit_that_is_there_is_not_asked_for(run: Run, hub: Hub) -> None:
+    code = f"""
+        model = fusekit.load(weights="hub:lab/ehdran@{COMMIT}")
+        print(model.provenance.weights.origin)
+    """
+    first = run(code)
+    hub.asked.clear()
+    again = run(code)
+    assert first.stdout == again.stdout == f"hub:lab/ehdran@{COMMIT}\n", first.stderr
+    assert hub.asked == []
+
+
+def test_a_digest_pins_what_comes_from_the_hub(run: Run, hub: Hub) -> None:
+    digest = hashlib.sha256((hub.folder / "lab" / "ehdran" / "model.safetensors").read_bytes()).hexdigest()
+    for revision in ("", "@v1", f"@{COMMIT}"):
+        code = f"print(fusekit.load(weights='hub:lab/ehdran{revision}#sha256={digest}').provenance.weights.origin)"
+        assert run(code).stdout == f"hub:lab/ehdran@{COMMIT}\n"
+    error = error_of(run(f"fusekit.load('hub:lab/ehdran#sha256={'1' * 64}')"))
+    assert "is not the file that was asked for: its sha256 is " + digest in error
+    assert error.endswith("correct the digest, or remove it from the hub's cache")
+
+
+def test_a_hub_that_sends_other_bytes_is_found_out_by_the_digest(run: Run, hub: Hub, tmp_path: Path) -> None:
+    path = hub.folder / "lab" / "ehdran" / "model.safetensors"
+    honest = path.read_bytes()
+    digest = hashlib.sha256(honest).hexdigest()
+    try:
+        # Of the right size, and under the name of the right ones.
+        hub.bodies["/lab/ehdran/resolve/main/model.safetensors"] = honest[:-1] + bytes([honest[-1] ^ 1])
+        done = run(f"fusekit.load(weights='hub:lab/ehdran#sha256={digest}')")
+    finally:
+        hub.bodies.clear()
+    assert "is not the file that was asked for: its sha256 is " in error_of(done)
+
+
+def test_what_is_no_weights_on_the_hub_is_called_what_it_is(run: Run) -> None:
+    assert "is no file of weights: it is a web page ('Sign in')" in error_of(run("fusekit.load('hub:lab/page')"))
+    assert "config.json: it is nested more than 64 deep" in error_of(run("fusekit.load('hub:lab/broken')"))
+
+
+def test_training_begins_from_weights_on_the_hub(run: Run, tmp_path: Path) -> None:
+    for number in range(2):
+        write_texture(tmp_path / "images" / f"{number}.png", number, 36, 36)
+    done = run(f"""
+        import json, sys
+        from fusekit.cli.main import run
+        sys.argv = "fusekit train {tmp_path}/images -o {tmp_path}/run --init hub:lab/ehdran@v1 --steps 1".split()
+        sys.argv += "--batch 1 --crop 32 --device cpu --perceptual-weight 0 --validation-series none".split()
+        run()
+    """)
+    assert (done.returncode, done.stderr) == (0, "")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["training"]["init"]["origin"] == f"hub:lab/ehdran@{COMMIT}"
+    assert f"--init hub:lab/ehdran@{COMMIT}" in (tmp_path / "run" / "README.md").read_text()
 
 
 def test_weights_that_a_model_names_are_fetched_and_verified(run: Run, hub: Hub) -> None:
@@ -132,7 +212,7 @@ def test_what_the_hub_does_not_have_is_one_clear_error(run: Run, hub: Hub) -> No
 
 def test_without_network_and_cache_the_error_says_what_to_do(run: Run) -> None:
     error = error_of(run("fusekit.load('hub:lab/ehdran')", HF_HUB_OFFLINE="1"))
-    assert error.startswith("fusekit.errors.WeightsError: cannot get config.json of lab/ehdran")
+    assert error.startswith("fusekit.errors.WeightsError: cannot get model.safetensors of lab/ehdran")
     assert error.endswith("check the name and the network, or download the file and pass its path")
 
 

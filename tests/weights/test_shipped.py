@@ -18,8 +18,8 @@ from fusekit.images.files import read_image
 from fusekit.images.ranges import output_to_unit, unit_luminance
 from fusekit.models.base import EncoderDecoder
 from fusekit.registry.discovery import registries
-from fusekit.weights.resolve import find_bundled
 from fusekit.weights.metadata import read_metadata
+from fusekit.weights.resolve import find_bundled
 from fusekit.weights.verify import verify_all
 
 DATASETS = ["ct-mri", "spect-mri", "pet-mri"]

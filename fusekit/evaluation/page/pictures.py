@@ -74,7 +74,7 @@ def shown(comparison: Comparison) -> Shown:
 def _pixels(comparison: Comparison) -> int:
     """Return how many pixels the first fused image has, which the others are taken to be like."""
     path = comparison.fused[comparison.methods[0]][comparison.images[0]]
-    return math.prod(read_image(path).size)
+    return math.prod(read_image(path, **comparison.reading).size)
 
 
 def pictures(comparison: Comparison, which: Shown, report: Report | None = None) -> str:
@@ -109,7 +109,7 @@ def thumbnails(comparison: Comparison, which: Shown, report: Report | None = Non
             report(len(which.worst) + done, image)
         drawn = []
         for method in comparison.methods:
-            fused = read_image(comparison.fused[method][image])
+            fused = read_image(comparison.fused[method][image], **comparison.reading)
             text = escaped(f"{image}: {method}")
             pixels = eight_bit(fused, comparison.ranges[method][image][-1])
             source = _data_uri(_thinned(pixels, _THUMBNAIL), "jpeg")
@@ -126,7 +126,8 @@ def _case(comparison: Comparison, image: str, which: Shown) -> str:
     """Return one case: the curtain, which a script fills, and its pictures."""
     files = comparison.cases[image].files
     reads = {
-        method: read_all(files, comparison.fused[method][image], comparison.data_range) for method in comparison.methods
+        method: read_all(files, comparison.fused[method][image], comparison.data_range, **comparison.reading)
+        for method in comparison.methods
     }
     groups = [_of_sources(comparison.sources, reads[comparison.methods[0]], which.side)]
     groups += [_of_method(method, comparison.sources, read, which.side) for method, read in reads.items()]

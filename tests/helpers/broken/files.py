@@ -54,6 +54,43 @@ class FormatOfAnyFile(GoodFormat):
         return True
 
 
+class FormatOfNoPages(GoodFormat):
+    def pages(self, path: Path) -> int:
+        return 0
+
+
+class FormatOfTwoPages(GoodFormat):
+    """Two images a file, the same upside down."""
+
+    def origin(self, path: Path, data: bytes) -> Origin | None:
+        return Origin((path,), hashlib.sha256(data).hexdigest(), "format-of-two-pages")
+
+    def pages(self, path: Path) -> int:
+        return 2
+
+    def shape_of(self, path: Path, page: int = 1) -> tuple[int, ...]:
+        image = super().read(path)
+        return (*image.size, 3 if image.color else 1)
+
+    def read_page(self, path: Path, page: int) -> Image:
+        image: Image = super().read(path)
+        return (
+            image
+            if page == 1
+            else from_pixels(image.pixels[::-1], color=image.color, grid=image.grid, origin=image.origin)
+        )
+
+
+class FormatOfTheLastPage(FormatOfTwoPages):
+    def read(self, path: Path) -> Any:
+        return self.read_page(path, 2)
+
+
+class FormatOfOtherShapes(GoodFormat):
+    def shape_of(self, path: Path, page: int = 1) -> tuple[int, ...]:
+        return (3, *super().read(path).size)
+
+
 class FormatWithoutOrigin(GoodFormat):
     def origin(self, path: Path, data: bytes) -> Origin | None:
         return None

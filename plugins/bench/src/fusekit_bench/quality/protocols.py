@@ -19,7 +19,7 @@ from fusekit.cases.datasets import Dataset
 from fusekit.errors import OptionError, TrainingError
 from fusekit.machine.files import write_text_atomically
 from fusekit.registry.discovery import registries
-from fusekit.train.recipe import Recipe
+from fusekit.train.recipe import PERCEPTUAL_WEIGHT, Recipe
 from fusekit_bench.quality.methods import Method, parse_methods, spec_of, with_weights
 from fusekit_bench.requests import Quality
 
@@ -47,9 +47,10 @@ class Variant:
     gradient_weight: float | None = None
 
     def recipe(self, recipe: Recipe, seed: int) -> Recipe:
-        """Return the recipe for this variant and seed."""
-        weight = recipe.gradient_weight if self.gradient_weight is None else self.gradient_weight
-        return replace(recipe, seed=seed, gradient_weight=weight)
+        """Return the recipe for this variant and seed; where nothing is said, the perceptual term is in it."""
+        gradient = recipe.gradient_weight if self.gradient_weight is None else self.gradient_weight
+        perceptual = PERCEPTUAL_WEIGHT if recipe.perceptual_weight is None else recipe.perceptual_weight
+        return replace(recipe, seed=seed, gradient_weight=gradient, perceptual_weight=perceptual)
 
 
 #: The rows of the paper's ablation, each of which adds one thing.
@@ -124,7 +125,7 @@ class Trainings:
             series_pattern=dataset.series or "(.+)",
         )
         # The ablation weighs the perceptual term at 0 in some of its trainings.
-        network = perceptual if recipe.perceptual_weight > 0 else None
+        network = perceptual if recipe.perceptual_weight else None
         parts = Parts(model=variant.model, edge=variant.edge, perceptual=network)
         where = TrainingRun(output=folder, device=self.request.device, save_every=max(1, recipe.steps // 12))
         trainer = start_training(data, parts, recipe, where)
