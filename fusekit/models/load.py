@@ -24,9 +24,7 @@ from fusekit.registry.contract import calling, fault, registered
 from fusekit.registry.discovery import registries
 from fusekit.registry.registry import import_target
 from fusekit.registry.specs import ModelSpec, modalities_of
-from fusekit.weights.resolve import (
-    ResolvedWeights,
-)
+from fusekit.weights.resolve import ResolvedWeights, how_to_get
 from fusekit.weights.store import check_fit, facts_in, read_weights
 
 if TYPE_CHECKING:
@@ -70,7 +68,7 @@ def load(
     notes: tuple[str, ...] = ()
     if any(True for _ in network.parameters()):
         if found is None:
-            raise WeightsError(_without_weights(network))
+            raise WeightsError(f"the model {spec.id!r} comes without trained weights; {how_to_get(spec.id)}")
     else:
         _check_without_parameters(spec, device if asked.device != "auto" else None, dtype)
     if found is not None:
@@ -105,16 +103,6 @@ def loaded_model(model: str | Path | FusionModel | None, choices: Mapping[str, A
             f"{', '.join(given)}: choices of fusekit.load, and this model is loaded already; choose where it is loaded"
         )
     return model
-
-
-def _without_weights(network: FusionModel) -> str:
-    """Say that a model has no weights, with the commands that make some."""
-    model = network.spec.id
-    ways = [f"'fusekit train FOLDER FOLDER --model {model} -o RUN'"]
-    # A class that knows key names of others has a checkpoint of others to convert.
-    if type(network).convert_state_dict.__func__ is not FusionModel.convert_state_dict.__func__:  # type: ignore[attr-defined]
-        ways.insert(0, f"'fusekit weights convert --model {model} PUBLISHED.pth -o FILE.safetensors'")
-    return f"the model {model!r} comes without trained weights; give --weights FILE, made by {' or '.join(ways)}"
 
 
 def _check_without_parameters(spec: ModelSpec, device: torch.device | None, dtype: torch.dtype) -> None:
