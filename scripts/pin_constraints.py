@@ -13,7 +13,16 @@ from packaging.specifiers import SpecifierSet
 
 OLDEST = "3.10"
 NEWER = "3.11"
-OURS = {"fusekit-imaging", "fusekit-bench", "fusekit-classical", "fusekit-ehdran", "pip", "setuptools"}
+OURS = {
+    "fusekit-imaging",
+    "fusekit-bench",
+    "fusekit-classical",
+    "fusekit-ehdran",
+    "fusekit-gesenet",
+    "fusekit-mactfusion",
+    "pip",
+    "setuptools",
+}
 # PyTorch's build for CUDA asks for one Triton itself; another here would leave no version that fits both.
 LEFT_OPEN = {"triton"}
 

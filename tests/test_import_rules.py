@@ -124,7 +124,12 @@ def test_plugins_come_in_by_the_doors(house: ModuleType) -> None:
 def test_plugins_tests_come_in_by_the_doors(house: ModuleType) -> None:
     known = house.read_files(ROOT)
     behind: dict[str, set[str]] = {}
-    for folder in ("classical", "ehdran"):
+    for folder in (
+        "classical",
+        "ehdran",
+        "gesenet",
+        "mactfusion",
+    ):
         for path in sorted((ROOT / "plugins" / folder / "tests").rglob("*.py")):
             used = {each for each in house.imports_of(path, known) if each.startswith("fusekit.")}
             if used - {"fusekit.extend", "fusekit.testing"}:

@@ -108,8 +108,8 @@ def test_the_range_that_was_chosen_is_that_of_the_ratings(tmp_path: Path, pair: 
     wanted = fusekit.evaluate(eight, fused.image, ["ssim", "mse"])
     assert fusekit.evaluate(files, tmp_path / "fused.png", ["ssim", "mse"]) == pytest.approx(wanted, abs=1e-5)
     (tmp_path / "fused.png.json").unlink()
-    said = {"data_range": ["window:0:1000", "-1000:1000"]}
-    assert fusekit.evaluate(files, tmp_path / "fused.png", ["ssim", "mse"], **said) == pytest.approx(wanted, abs=1e-5)
+    said = ["window:0:1000", "-1000:1000"]
+    assert fusekit.evaluate(files, tmp_path / "fused.png", ["ssim", "mse"], said) == pytest.approx(wanted, abs=1e-5)
     with pytest.warns(FusekitWarning, match="which are taken for black and white; --range"):
         others = fusekit.evaluate(files, tmp_path / "fused.png", ["ssim", "mse"])
     assert others["ssim"] != pytest.approx(wanted["ssim"], abs=1e-2)

@@ -70,7 +70,7 @@ def load(
     notes: tuple[str, ...] = ()
     if any(True for _ in network.parameters()):
         if found is None:
-            raise WeightsError(f"the model {spec.id!r} comes without trained weights; pass weights=FILE")
+            raise WeightsError(_without_weights(network))
     else:
         _check_without_parameters(spec, device if asked.device != "auto" else None, dtype)
     if found is not None:
@@ -105,6 +105,16 @@ def loaded_model(model: str | Path | FusionModel | None, choices: Mapping[str, A
             f"{', '.join(given)}: choices of fusekit.load, and this model is loaded already; choose where it is loaded"
         )
     return model
+
+
+def _without_weights(network: FusionModel) -> str:
+    """Say that a model has no weights, with the commands that make some."""
+    model = network.spec.id
+    ways = [f"'fusekit train FOLDER FOLDER --model {model} -o RUN'"]
+    # A class that knows key names of others has a checkpoint of others to convert.
+    if type(network).convert_state_dict.__func__ is not FusionModel.convert_state_dict.__func__:  # type: ignore[attr-defined]
+        ways.insert(0, f"'fusekit weights convert --model {model} PUBLISHED.pth -o FILE.safetensors'")
+    return f"the model {model!r} comes without trained weights; give --weights FILE, made by {' or '.join(ways)}"
 
 
 def _check_without_parameters(spec: ModelSpec, device: torch.device | None, dtype: torch.dtype) -> None:
@@ -174,10 +184,13 @@ def build_network(spec: ModelSpec, config: Mapping[str, Any], seed: int = 0) -> 
     """Return the model of ``spec`` constructed with ``config``, with initial values that depend on ``seed`` alone.
 
     Raises:
+        MissingExtraError, DeviceError: what it requires is not there.
         OptionError: it does not take these options.
         PluginError: its factory cannot be imported, or makes something else.
     """
     models = registries().models
+    if "cuda" in spec.requires and not torch.cuda.is_available():
+        raise DeviceError(f"the model {spec.id!r} runs on a CUDA device only, and torch finds none; take another model")
     component, factory = registered(models, spec.id), import_target(models.entry(spec.id), "model")
     # Weights are loaded over the initial values; a fixed seed makes what they do not cover repeatable.
     with calling(component), torch.random.fork_rng(devices=[]):

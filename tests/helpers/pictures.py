@@ -107,8 +107,8 @@ def tiff_of(tags: Mapping[int, tuple[str, Sequence[int]]], data: bytes, big_endi
             packed, extra = struct.pack(order + "I", behind + len(extra)), extra + packed + bytes(len(packed) % 2)
         entries += struct.pack(order + "HHI", tag, kinds[kind], count) + packed.ljust(4, b"\0")
     head = (b"MM" if big_endian else b"II") + struct.pack(order + "HI", 42, start)
-    count = struct.pack(order + "H", len(everything))
-    return head + data.ljust(start - 8, b"\0") + count + entries + bytes(4) + extra
+    number = struct.pack(order + "H", len(everything))
+    return head + data.ljust(start - 8, b"\0") + number + entries + bytes(4) + extra
 
 
 def plain_tags(size: tuple[int, int], photometric: int, channels: int = 1, bits: int = 8) -> dict[int, Any]:

@@ -30,7 +30,7 @@ def test_what_cannot_be_read_is_a_value_error_of_one_line(case: str, tmp_path: P
     (tmp_path / "a.json").write_text(text)
     for read, given in ((parse_json, text), (parse_json, text.encode()), (read_json, tmp_path / "a.json")):
         with pytest.raises(ValueError, match=message) as caught:
-            read(given)  # type: ignore[operator]
+            read(given)  # type: ignore[arg-type]
         assert len(str(caught.value).splitlines()) == 1
         assert len(str(caught.value)) < 200
 

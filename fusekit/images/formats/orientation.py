@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ def turned(pixels: Array, orientation: int) -> tuple[Array, tuple[str, ...]]:
         return pixels, (f"not turned, as its orientation tag means nothing ({orientation})",)
     # From 5 on rows and columns are exchanged first.
     across = np.swapaxes(pixels, 0, 1) if orientation >= 5 else pixels
-    axes = {2: 1, 3: (0, 1), 4: 0, 5: (), 6: 1, 7: (0, 1), 8: 0}[orientation]
+    axes: Any = {2: 1, 3: (0, 1), 4: 0, 5: (), 6: 1, 7: (0, 1), 8: 0}[orientation]
     return np.flip(across, axes), (f"turned as its orientation tag says ({orientation})",)
 
 

@@ -5,6 +5,7 @@ TIFF 6.0, BigTIFF, and how ImageJ, MetaMorph, NIH Image and tifffile keep a stac
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 import struct
@@ -23,12 +24,12 @@ class Place(NamedTuple):
     """Where an image lies.
 
     Attributes:
-        index: of the directory in the chain; a second number where it is a part of that one (SubIFD).
+        directory: number of it in the chain; a second number where it is a part of that one (SubIFD).
         plane: which of the planes that this directory tells of.
         note: what is to be said of it, or empty.
     """
 
-    index: tuple[int, ...]
+    directory: tuple[int, ...]
     plane: int = 0
     note: str = ""
 
@@ -55,8 +56,9 @@ def page_at(tiff: Any, place: Place) -> Any:
 
     Where the planes are axes of the directory itself (``imagedepth``), its pixels are those of all planes.
     """
-    page = _page(tiff, place.index)
+    page = _page(tiff, place.directory)
     if place.plane and page.imagedepth == 1:
+        page = copy.copy(page)
         page.dataoffsets = tuple(offset + place.plane * page.nbytes for offset in page.dataoffsets)
     return page
 
