@@ -121,7 +121,7 @@ def test_the_wheel_holds_no_tests_and_no_private_data(wheel: Path) -> None:
     parts = {part for name in names for part in name.split("/")}
     assert not parts & {"tests", "shared", "golden", "runs", "scripts", "docs", "__pycache__"}
     assert {Path(name).suffix for name in names if not name.startswith("fusekit_imaging-")} <= {
-        ".py", ".typed", ".png", ".txt", ".md", ".json", ".csv", ".safetensors"
+        ".py", ".typed", ".png", ".txt", ".md", ".json", ".csv", ".safetensors", ".css", ".js"
     }  # fmt: skip
 
 

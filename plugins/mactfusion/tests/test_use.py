@@ -47,7 +47,7 @@ def test_roles_put_the_sources_in_order(network: FusionModel) -> None:
 
 
 def test_it_comes_without_weights_and_says_how_to_get_some() -> None:
-    with pytest.raises(WeightsError, match="by 'fusekit weights convert --model mactfusion PUBLISHED"):
+    with pytest.raises(WeightsError, match="fusekit weights convert CHECKPOINT --model mactfusion"):
         fusekit.load("mactfusion")
 
 

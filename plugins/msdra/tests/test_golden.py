@@ -49,7 +49,7 @@ def test_the_plain_modules_and_the_published_rule_are_the_authors(
     statistics: str, mode: str, sources: list[Tensor], authors: dict[str, Tensor]
 ) -> None:
     """The authors' script normalises by the statistics of each image; by the running ones little is left of it."""
-    network, rule = network_of(statistics, "plain"), "magnitude-signed"
+    network, rule = network_of(statistics, "plain"), "msdra-signed"
     features = network.encode_sources(sources)
     crops = {"a": features[0], "b": features[1], "fused": network.choose_rule(rule).apply(features).features}
     for key, found in crops.items():

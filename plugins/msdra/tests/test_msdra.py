@@ -43,7 +43,7 @@ def test_the_model_keeps_the_contract(statistics: str) -> None:
     assert_no_findings(check_model("msdra", {"channels": 8, "statistics": statistics}))
 
 
-@pytest.mark.parametrize("name", ["magnitude", "magnitude-signed"])
+@pytest.mark.parametrize("name", ["msdra", "msdra-signed"])
 def test_the_rules_keep_the_contract(name: str) -> None:
     assert_no_findings(check_rule(name))
 
@@ -125,16 +125,16 @@ def elements(*values: float) -> Tensor:
     return torch.tensor(values, dtype=torch.float32).view(1, 1, 1, -1)
 
 
-def test_magnitude_weighs_by_shares_of_magnitudes_and_takes_nothing_of_nothing() -> None:
-    fused, weights, _ = build_rule("magnitude").apply([elements(3, 0, 1, 2), elements(1, 0, -1, -6)])
+def test_msdra_weighs_by_shares_of_magnitudes_and_takes_nothing_of_nothing() -> None:
+    fused, weights, _ = build_rule("msdra").apply([elements(3, 0, 1, 2), elements(1, 0, -1, -6)])
     torch.testing.assert_close(fused, elements(2.5, 0, 0, -4))
     torch.testing.assert_close(weights[0], elements(0.75, 0, 0.5, 0.25))
     assert weights[1, 0, 0, 0, 1] == 0
 
 
-def test_magnitude_signed_is_the_published_ratio_and_finite_where_features_cancel() -> None:
+def test_msdra_signed_is_the_published_ratio_and_finite_where_features_cancel() -> None:
     first, second = elements(3, 0, 1, 2), elements(1, 0, -1, -6)
-    fused, weights, _ = build_rule("magnitude-signed").apply([first, second])
+    fused, weights, _ = build_rule("msdra-signed").apply([first, second])
     published = first * (first / (first + second)).abs() + second * (second / (first + second)).abs()
     assert published[..., 1].isnan()
     assert published[..., 2].isnan()
@@ -146,17 +146,17 @@ def test_magnitude_signed_is_the_published_ratio_and_finite_where_features_cance
 
 def test_of_equal_signs_the_two_rules_are_one() -> None:
     sources = images(3, 2, 4, 5, 6)
-    found = [build_rule(name).apply(sources).features for name in ("magnitude", "magnitude-signed")]
+    found = [build_rule(name).apply(sources).features for name in ("msdra", "msdra-signed")]
     torch.testing.assert_close(*found)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_magnitude_signed_refuses_half_precision(dtype: torch.dtype) -> None:
-    with pytest.raises(DeviceError, match="give --dtype float32, or --rule magnitude"):
-        build_rule("magnitude-signed").apply([elements(1, 2).to(dtype)] * 2)
+def test_msdra_signed_refuses_half_precision(dtype: torch.dtype) -> None:
+    with pytest.raises(DeviceError, match="give --dtype float32, or --rule msdra"):
+        build_rule("msdra-signed").apply([elements(1, 2).to(dtype)] * 2)
 
 
-@pytest.mark.parametrize("name", ["magnitude", "magnitude-signed"])
+@pytest.mark.parametrize("name", ["msdra", "msdra-signed"])
 def test_features_that_lie_channels_last_stay_so(name: str) -> None:
     sources = [each - 0.5 for each in images(3, 2, 4, 6, 5)]
     last = [each.contiguous(memory_format=torch.channels_last) for each in sources]

@@ -16,7 +16,7 @@ MSDRA = ModelSpec(
     factory="fusekit_msdra.model:MSDRA",
     summary="double-branch residual attention encoder, normalised by each image's statistics, linear decoder",
     config={"statistics": "image"},
-    default_rule="magnitude",
+    default_rule="msdra",
     # The statistics are those of the whole image.
     tiling="whole",
     normalization="unit",
@@ -34,13 +34,13 @@ def register_models(register: Callable[..., None]) -> None:
 @hookimpl
 def register_fusion_rules(register: Callable[..., None]) -> None:
     register(
-        "magnitude",
+        "msdra",
         "fusekit_msdra.rules:Magnitude",
         summary="a weight an element: its share of the magnitudes, 0/0 = 0",
         citation=PAPER,
     )
     register(
-        "magnitude-signed",
+        "msdra-signed",
         "fusekit_msdra.rules:MagnitudeSigned",
         summary="a weight an element: its magnitude over that of the sum, as MSDRA's authors program it; float32",
         citation=PAPER,

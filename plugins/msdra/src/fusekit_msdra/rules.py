@@ -1,4 +1,4 @@
-"""The rules ``magnitude`` and ``magnitude-signed``: what MSDRA's feature L1 norm weighs by, without and with signs."""
+"""The rules ``msdra`` and ``msdra-signed``: what MSDRA's feature L1 norm weighs by, without and with signs."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class MagnitudeSigned(WeightedRule):
     def weights(self, features: Sequence[Tensor]) -> Tensor:
         if any(feature.dtype in (torch.bfloat16, torch.float16) for feature in features):
             raise DeviceError(
-                "the rule 'magnitude-signed' divides by sums that cancel, which half precision loses; "
-                "give --dtype float32, or --rule magnitude"
+                "the rule 'msdra-signed' divides by sums that cancel, which half precision loses; "
+                "give --dtype float32, or --rule msdra"
             )
         views, in_place = _in_memory_order(features)
         stacked = torch.stack(views)
