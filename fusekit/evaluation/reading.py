@@ -12,9 +12,10 @@ from torch import Tensor
 
 from fusekit.choices import for_each
 from fusekit.errors import Doubt, InputError
+from fusekit.images.color import luminance
 from fusekit.images.files import read_image
 from fusekit.images.image import Array, Image, from_pixels
-from fusekit.images.ranges import find_range, inverted, luminance_of, white_of
+from fusekit.images.ranges import find_range, inverted, white_of
 from fusekit.options import MAX_PIXELS
 from fusekit.record import read_record
 
@@ -112,8 +113,8 @@ def read_one(
 def to_tensor(image: Image, limits: tuple[float, float]) -> Tensor:
     """Return the luminance (1, 1, H, W) in [0, 1], float64; what lies outside the range is cut."""
     low, high = limits
-    unit = (luminance_of(image).astype(np.float64) - low) / (high - low)
-    return torch.from_numpy(np.clip(unit, 0.0, 1.0))[None, None]
+    unit = np.clip((image.pixels.astype(np.float64) - low) / (high - low), 0.0, 1.0)
+    return torch.from_numpy(luminance(unit) if image.color else unit)[None, None]
 
 
 def _told(record: dict[str, Any], image: Image) -> dict[str, Any] | None:

@@ -123,11 +123,11 @@ def _check_form(page: Any, photometric: int, alpha: bool) -> None:
         raise FormError("holds complex values; save their magnitude")
     if photometric in (_PALETTE, _SEPARATED, _YCBCR):
         wanted = {_PALETTE: range(1, 17), _SEPARATED: (8, 16), _YCBCR: (8,)}[photometric]
-        if kind not in "bu" or bits not in wanted:
+        if kind not in ("b", "u") or bits not in wanted:
             raise FormError(f"holds {_called('PHOTOMETRIC', photometric)} values of type {page.dtype}; save it as RGB")
     if photometric == _SEPARATED and int(page.tags.valueof(_INKSET, 1)) != 1:
         raise FormError("holds inks that are not those of CMYK; save it as RGB")
-    if photometric == _MINISWHITE and kind not in "bu":
+    if photometric == _MINISWHITE and kind not in ("b", "u"):
         raise FormError(f"has white at zero and holds {page.dtype}, so that nobody knows its black; save it otherwise")
     if page.compression == _JPEG and alpha:
         raise FormError("holds an alpha channel compressed by JPEG; save it uncompressed or by deflate")
