@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 #: NewSubfileType: a reduced version of another image, or its mask.
 _REDUCED, _MASK = 1, 4
 _IMAGEJ = re.compile(r"^images=([0-9]{1,9})\s*$", re.MULTILINE)
-_SHAPED = re.compile(r'(?:^\{"shape":\s*\[|^shape=\()([0-9,\s]+)[\])]')
+_SHAPED = re.compile(r'(?:\{[^[\]]*"shape":\s*\[|shape=\()([0-9,\s]+)[\])]')
 _TRUNCATED = re.compile(r'"truncated":\s*true')
 _NEW_SUBFILE, _SUBFILE, _UIC1, _UIC2, _NIH = 254, 255, 33628, 33629, 43314
 _MOST_TAGS = 4096
