@@ -24,4 +24,5 @@ def write_preview(target: Path, output: Path, record: Mapping[str, Any], overwri
     if choice.mode == "overlay":
         bar = (choice.color_map, tuple(sources[record["chroma_from"] - 1]["range"]))
     ranges = [tuple(each["range"]) for each in (*sources, record["output"])]
-    write_image(target, side_by_side([*(Path(each["path"]) for each in sources), output], ranges, bar))
+    reading = {name: record[name] for name in ("nan", "page", "max_pixels")}
+    write_image(target, side_by_side([*(Path(each["path"]) for each in sources), output], ranges, bar, **reading))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ def side_by_side(
     paths: Sequence[Path],
     ranges: Sequence[tuple[float, float] | None] | None = None,
     bar: tuple[str, tuple[float, float]] | None = None,
+    **reading: Any,
 ) -> Image:
     """Return images of one size in a row, as 8-bit RGB (H, W') with white gaps between.
 
@@ -28,10 +30,11 @@ def side_by_side(
         paths: of the images.
         ranges: stored values that are black and white in each; what fusing would find without.
         bar: a colour map, and the stored values at its ends, to be shown at the right.
+        reading: choices of `fusekit.images.files.read_image`.
     """
     columns: list[Array] = []
     for path, limits in zip(paths, ranges or [None] * len(paths), strict=True):
-        image = read_image(path)
+        image = read_image(path, **reading)
         pixels = _shown(image, limits or find_range(image).limits)
         columns += [np.full((image.size[0], _GAP, 3), 255, np.uint8)] if columns else []
         columns.append(pixels if image.color else np.repeat(pixels[:, :, None], 3, axis=2))

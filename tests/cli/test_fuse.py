@@ -191,15 +191,15 @@ def test_many_images_become_one_only_when_asked() -> None:
         (["a", "b", "-o", "out"], "a and the other sources are folders; add --pairs to fuse their images one by one"),
         (
             ["a", "b", "-o", "out.png"],
-            "regular file but a folder; name an image file, or fuse folders with --pairs",
+            "a is not a regular file but a folder; name an image file, or fuse folders with --pairs",
         ),
         (
             ["a", "ct.png", "-o", "out.png"],
-            "regular file but a folder; name an image file, or fuse folders with --pairs",
+            "a is not a regular file but a folder; name an image file, or fuse folders with --pairs",
         ),
         (
             ["ct.png", "a", "-o", "out.png"],
-            "regular file but a folder; name an image file, or fuse folders with --pairs",
+            "a is not a regular file but a folder; name an image file, or fuse folders with --pairs",
         ),
         (["--pairs", "ct.png", "mri.png", "-o", "out"], "ct.png is a file, and --pairs takes folders"),
         (["--pairs", "a", "ct.png", "-o", "out"], "ct.png is a file, and --pairs takes folders"),

@@ -51,26 +51,25 @@ class OpenedTiff(Opened):
         return places(self._tiff)
 
     def pages(self) -> int:
-        return len(self._places)
+        return sum(place.planes for place in self._places)
 
     def shape(self, page: int) -> tuple[int, int, int]:
-        found = page_at(self._tiff, self._places[page - 1])
+        found, _, _ = page_at(self._tiff, self._places, page)
         return int(found.imagelength), int(found.imagewidth), int(found.samplesperpixel * found.imagedepth)
 
     def decode(self, page: int) -> Decoded:
-        place = self._places[page - 1]
-        found = page_at(self._tiff, place)
+        found, plane, said = page_at(self._tiff, self._places, page)
         photometric, notes = _photometric(found)
         extra = _extra(found, photometric)
         _check_form(found, photometric, bool(extra))
         _check_data(found, self._tiff.filehandle)
-        values = _values(found, place)
+        values = _values(found, plane)
         decoded = _colored(found, photometric, values[..., : _CHANNELS[photometric]])
         if extra:
             decoded = _with_alpha(found, decoded, photometric, extra[0], values[..., -1])
         orientation = found.tags.valueof(_ORIENTATION, 1)
         notes += ["values of no stated type read as integers without sign"] * (found.sampleformat == _VOID)
-        notes += [place.note] * bool(place.note) + ["ICC profile left alone"] * (_ICC in found.tags)
+        notes += [said] * bool(said) + ["ICC profile left alone"] * (_ICC in found.tags)
         orientation = orientation if isinstance(orientation, int) else 0
         return decoded._replace(orientation=int(orientation), notes=(*decoded.notes, *notes))
 
@@ -175,11 +174,11 @@ def _sides(page: Any) -> tuple[int, int]:
     return page.rowsperstrip, page.imagewidth
 
 
-def _values(page: Any, place: Place) -> Array:
+def _values(page: Any, plane: int) -> Array:
     """Return the stored values of an image: (H, W, channels), native byte order."""
     values = np.asarray(page.asarray(squeeze=False))
     # (planes of channels, depth, H, W, channels)
-    values = np.moveaxis(values[:, place.plane if page.imagedepth > 1 else 0], 0, -1)
+    values = np.moveaxis(values[:, plane], 0, -1)
     values = values.reshape(*values.shape[:2], -1)
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
