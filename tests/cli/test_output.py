@@ -269,8 +269,8 @@ def test_exit_codes_stand_in_the_help_and_in_the_docs() -> None:
 )
 def test_every_command_has_the_common_options(command: str) -> None:
     for flag in ("-h", "--help"):
-        code, out, _ = run_cli([*command.split(), flag])
-        assert code == 0
+        code, out, err = run_cli([*command.split(), flag])
+        assert code == 0, err
         for option in ("-v, --verbose", "-q, --quiet", "--traceback", "-h, --help"):
             assert option in out
 
