@@ -250,7 +250,7 @@ def test_what_is_no_number_in_a_negative_is_its_background() -> None:
     values = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
     broken = values.copy()
     broken[0, 0] = np.nan
-    fused = fusekit.fuse([broken, np.zeros_like(values)], "pixel", rule="max", nan="background", invert=1)
+    fused = fusekit.fuse([broken, np.zeros_like(values)], "pixel", rule="max", nan="background", invert="1")
     assert fused.image[0, 0] == 0
     masked = np.ma.MaskedArray(values, mask=values < 0.1)
     fused = fusekit.fuse([masked, np.zeros_like(values)], "pixel", rule="max", nan="background", invert="1")

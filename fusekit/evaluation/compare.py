@@ -231,18 +231,25 @@ def _rate_image(
 
 
 def _unlike(reads: Mapping[str, Read]) -> tuple[Doubt, ...]:
-    """Return the doubt whether methods compare that are rated against sources of other ranges, as their records say."""
+    """Return the doubts whether methods compare: whether by one depth of their images, and by the same ranges."""
     (first, one), *others = reads.items()
+    doubts = []
     for method, other in others:
-        for image, mine, theirs in zip(one.images[:-1], one.ranges, other.ranges, strict=False):
-            if mine != theirs:
+        mine, theirs = one.images[-1].depth, other.images[-1].depth
+        if mine != theirs:
+            text = (
+                f"{first} is of {mine} and {method} of {theirs}, and metrics such as fmi.gradient, en and mi see what "
+                "8 bits round away; fuse them alike, as by --bit-depth 8"
+            )
+            doubts.append(Doubt("depths", text))
+        for image, (low, high), (least, most) in zip(one.images[:-1], one.ranges, other.ranges, strict=False):
+            if (low, high) != (least, most):
                 text = (
-                    f"{first} is rated against {image.name} with {mine[0]:g} to {mine[1]:g} as black and white, and "
-                    f"{method} with {theirs[0]:g} to {theirs[1]:g}, as their records say; --data-range gives all the "
-                    "same"
+                    f"{first} is rated against {image.name} with {low:g} to {high:g} as black and white, and {method} "
+                    f"with {least:g} to {most:g}, as their records say; --data-range gives all the same"
                 )
-                return (Doubt("unlike", text),)
-    return ()
+                doubts.append(Doubt("unlike", text))
+    return tuple(doubts)
 
 
 def _say_doubts(comparison: Comparison, doubts: Sequence[Doubt]) -> None:

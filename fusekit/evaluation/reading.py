@@ -57,7 +57,7 @@ def asked_ranges(data_range: str | Sequence[str], sources: Sequence[Any], *, fol
     for text in (*of_sources, *of_fused):
         if text and parse_range(text).kind == "folder" and (text in of_fused or not folders):
             raise OptionError(f"the range {text!r} is found from the images of a source's folder; give folders")
-    return DataRanges(tuple(of_sources), *of_fused)
+    return DataRanges(tuple(of_sources), "".join(of_fused))
 
 
 class Read(NamedTuple):

@@ -190,3 +190,14 @@ def test_methods_that_were_fused_by_other_ranges_are_said(files: list[Path]) -> 
     assert set(found.doubts) == {"unlike"}
     same = compare(files[:2], {"a": files[2], "b": other}, METRICS, data_range="-1000:1000")
     assert same.doubts == {}
+
+
+def test_methods_whose_images_are_of_other_depths_are_said(series: list[Path]) -> None:
+    eight = series[2].with_name("eight")
+    eight.mkdir()
+    for name in ("dark", "bright"):
+        tifffile.imwrite(eight / f"{name}.tif", texture(7, 24, 28))
+    ranges = ["0:4095", "fused=0:4095"]
+    with pytest.warns(FusekitWarning, match=r"x is of uint16 and y of uint8, and metrics .* \(said once\)"):
+        found = compare(series[:2], {"x": series[2], "y": eight}, METRICS, data_range=ranges)
+    assert set(found.doubts) == {"depths"}

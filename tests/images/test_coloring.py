@@ -236,7 +236,9 @@ def test_every_depth_in_every_way(form: str, choice: str) -> None:
     fused = fusekit.fuse(stored, "pixel", color=choice)
     assert (fused.image.dtype, fused.image.shape) == (np.dtype(dtype), (SIDE, SIDE, 3))
     eight = fusekit.fuse(sources, "pixel", color=choice).image
-    assert np.abs((fused.image.astype(float) - offset) / factor - eight).max() <= 1
+    # The cube roots of OKLab magnify near black what was rounded to 12 bits.
+    most = 1.5 if choice == "hue" else 1
+    assert np.abs((fused.image.astype(float) - offset) / factor - eight).max() <= most
     shown = fused.record["output"]["range"]
     assert shown == pytest.approx([offset, 255 * factor + offset], abs=1)
 
