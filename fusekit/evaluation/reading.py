@@ -13,9 +13,10 @@ from torch import Tensor
 from fusekit.choices import for_each, parse_range
 from fusekit.errors import Doubt, InputError, OptionError
 from fusekit.evaluation.recorded import Record, record_of, told_of
+from fusekit.images.color import luminance
 from fusekit.images.files import read_image
 from fusekit.images.image import Array, Image, check_finite, from_pixels, unmasked, with_background
-from fusekit.images.ranges import Finding, Range, doubts_about, find_range, inverted, luminance_of, white_of
+from fusekit.images.ranges import Finding, Range, doubts_about, find_range, inverted, white_of
 from fusekit.options import MAX_PIXELS, as_texts, check_nan, check_reading
 
 #: A path, an array (H, W) or (H, W, 3), or a tensor (H, W), (1, H, W) or (1, 1, H, W).
@@ -180,8 +181,8 @@ def read_settled(path: Path, *, nan: str, page: int | None, max_pixels: int) -> 
 def to_tensor(image: Image, limits: tuple[float, float]) -> Tensor:
     """Return the luminance (1, 1, H, W) in [0, 1], float64; what lies outside the range is cut."""
     low, high = limits
-    unit = (luminance_of(image).astype(np.float64) - low) / (high - low)
-    return torch.from_numpy(np.clip(unit, 0.0, 1.0))[None, None]
+    unit = (image.pixels.astype(np.float64) - low) / (high - low)
+    return torch.from_numpy(np.clip(luminance(unit) if image.color else unit, 0.0, 1.0))[None, None]
 
 
 def _range_of_fused(
