@@ -163,8 +163,9 @@ def fuse(
     """Fuse registered images of one scene into one: the steps of the data's way, one a line.
 
     Args:
-        sources: two or more paths, arrays (H, W[, channels]) or tensors ([1, ]C, H, W) or (H, W); integers at their
-            full range, floats preferably in [0, 1].
+        sources: two or more paths, arrays (H, W[, channels]) or tensors ([1, ]C, H, W) or (H, W). Their black and
+            white are what ``range`` says; by default 8 bits are 0 to 255, 16 hold as many as are used, floats in [0, 1]
+            are 0 to 1, and others have their own least and greatest value.
         model: as `fusekit.load` takes it, or a model that it returned (then no choice of loading applies); by default
             the one that the ``weights`` say, or else the default one.
         options: how to fuse.
@@ -182,8 +183,8 @@ def fuse(
         raise InputError("give the sources as a list of two or more")
     loaded = loaded_model(model, choices)
     loaded.check_count(len(sources))
-    check_roles(loaded.spec, options.roles)
     rule = loaded.choose_rule(options.rule, options.rule_options)
+    check_roles(loaded.spec, options.roles)
     prepared = prepare(sources, loaded, options)
     check_page(options.page, prepared.paged)
     read_at = time.perf_counter()

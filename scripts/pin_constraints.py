@@ -13,7 +13,8 @@ from packaging.specifiers import SpecifierSet
 
 OLDEST = "3.10"
 NEWER = "3.11"
-OURS = {"fusekit-imaging", "fusekit-bench", "fusekit-classical", "fusekit-ehdran", "pip", "setuptools"}
+OURS = "fusekit-"
+TOOLS = {"pip", "setuptools"}
 # PyTorch's build for CUDA asks for one Triton itself; another here would leave no version that fits both.
 LEFT_OPEN = {"triton"}
 
@@ -26,7 +27,7 @@ def main() -> None:
     lines = {}
     for found in distributions():
         name = re.sub(r"[-_.]+", "-", found.metadata["Name"]).lower()
-        if name in OURS | LEFT_OPEN:
+        if name.startswith(OURS) or name in TOOLS | LEFT_OPEN:
             continue
         needs = SpecifierSet(found.metadata["Requires-Python"] or "")
         marker = "" if needs.contains(f"{OLDEST}.99") else f' ; python_version >= "{NEWER}"'

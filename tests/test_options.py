@@ -347,6 +347,22 @@ def test_roles_that_cannot_be() -> None:
     assert numbered({"t1": "./c", "t2": 1}, [torch.zeros(2), "b", "c"]) == {"t1": 3, "t2": 1}
 
 
+def test_a_role_of_several_words_takes_any_of_them() -> None:
+    spec = told_apart(TinyJoint(), ("ct/pet", "mri"))
+    for word in ("ct", "pet", "ct/pet"):
+        roles: dict[str, str | int] = {"mri": 1, word: 2}
+        check_roles(spec, roles)
+        assert in_order_of_roles(spec, ["a", "b"], roles) == ["b", "a"]
+    with pytest.warns(FusekitWarning, match=r"takes the sources for ct/pet, mri, in their order; --role ct=SOURCE"):
+        check_roles(spec, {})
+    with pytest.raises(UnknownNameError, match="unknown role of the model 'tiny-joint' 'spect'"):
+        check_roles(spec, {"spect": 1})
+    with pytest.raises(OptionError, match="takes one source for ct/pet; give 'ct' or 'pet'"):
+        check_roles(spec, {"ct": 1, "pet": 2})
+    with pytest.raises(OptionError, match="say which source is 'ct/pet', as --role"):
+        check_roles(spec, {"mri": 1})
+
+
 # --- options of commands ---------------------------------------------------------------------------------------------
 
 

@@ -29,9 +29,9 @@ FORMS: dict[str, tuple[float, float, str]] = {
     "12 bit": (4095 / 255, 0.0, "uint16"),
     "hounsfield": (2000 / 255, -1000.0, "float32"),
 }
-#: Rules that take each detail from one source, as the pyramid does, leave it to the rounding to 12 bits where both are
-#: equally strong: in so large a share of the pixels at most.
-TIES = 0.001
+#: Rules and models that take each detail from one source, as wavelets do, leave it to the rounding to 12 bits where
+#: both are equally strong: in so large a share of the pixels at most.
+TIES = 0.005
 OTHERS = [form for form in FORMS if form != "8 bit"]
 
 

@@ -165,8 +165,8 @@ def fuse_cases(
         PluginError: the executor of a plugin failed, or did not account for every case.
     """
     options, run = with_found_ranges(options or FuseOptions(), cases), run or RunOptions()
-    check_roles(model.spec, options.roles)
     rule = model.choose_rule(options.rule, options.rule_options)
+    check_roles(model.spec, options.roles)
     fuser = CaseFuser(model, rule, options, run.record, run.overwrite)
     said: set[str] = set()
 

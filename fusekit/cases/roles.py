@@ -9,7 +9,7 @@ from typing import Any
 
 from fusekit.errors import FusekitWarning, InputError, OptionError, UnknownNameError
 from fusekit.options import whole_number
-from fusekit.registry.specs import ModelSpec
+from fusekit.registry.specs import ModelSpec, alternatives
 
 
 def check_roles(spec: ModelSpec, roles: Mapping[str, str | int]) -> None:
@@ -23,16 +23,22 @@ def check_roles(spec: ModelSpec, roles: Mapping[str, str | int]) -> None:
         raise OptionError(
             f"the model {spec.id!r} does not tell its sources apart; leave out --role {next(iter(roles))}"
         )
-    for role in roles:
-        if role not in spec.roles:
-            raise UnknownNameError(f"role of the model {spec.id!r}", role, spec.roles)
-    missing = [role for role in spec.roles if role not in roles]
+    given: dict[str, str] = {}
+    for word in roles:
+        role = spec.role_of(word)
+        if role is None:
+            known = [word for role in spec.roles for word in alternatives(role)]
+            raise UnknownNameError(f"role of the model {spec.id!r}", word, known)
+        if role in given:
+            raise OptionError(f"the model {spec.id!r} takes one source for {role}; give {given[role]!r} or {word!r}")
+        given[role] = word
+    missing = [role for role in spec.roles if role not in given]
     if roles and missing:
         raise OptionError(f"the model {spec.id!r} fuses {listed}; say which source is {missing[0]!r}, as --role")
     if missing:
         warnings.warn(
-            f"the model {spec.id!r} takes the sources for {listed}, in their order; --role {missing[0]}=SOURCE says "
-            "otherwise",
+            f"the model {spec.id!r} takes the sources for {listed}, in their order; "
+            f"--role {alternatives(missing[0])[0]}=SOURCE says otherwise",
             FusekitWarning,
             stacklevel=3,
         )
@@ -70,5 +76,5 @@ def in_order_of_roles(spec: ModelSpec, sources: Sequence[Any], roles: Mapping[st
         raise InputError(f"the model {spec.id!r} fuses {', '.join(spec.roles)}, and {len(sources)} sources were given")
     if not roles:
         return list(sources)
-    places = numbered(roles, sources)
+    places = {spec.role_of(word): number for word, number in numbered(roles, sources).items()}
     return [sources[places[role] - 1] for role in spec.roles]

@@ -33,14 +33,14 @@ def demo(pair: str, output: Path, model: str | None, **choices: Any) -> None:
     from fusekit.models.load import load
     from fusekit.pipeline import fuse
 
+    loading, options = made_of(LoadOptions, choices), made_of(FuseOptions, choices)
+    network = load(model, loading if loading.modality else replace(loading, modality=pairs()[pair]))
     prepare_output(output, [])
     sources = [path(name) for name in pairs()[pair]]
     target, panel = output / f"{pair}-fused.png", output / f"{pair}-side-by-side.png"
     again = _is_of(target, sources)
     for each in (target, panel):
         _check_own(each, again)
-    loading, options = made_of(LoadOptions, choices), made_of(FuseOptions, choices)
-    network = load(model, loading if loading.modality else replace(loading, modality=pairs()[pair]))
     fused = fuse(sources, network, options)
     for line in details(fused.record):
         detail(line)

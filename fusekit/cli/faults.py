@@ -15,7 +15,6 @@ from fusekit.machine.faults import as_ours
 
 #: Exit codes; `fusekit --help` and docs/command-line.md say the same.
 FINE, PARTLY, REFUSED, OWN_FAULT, INTERRUPTED = 0, 1, 2, 70, 130
-_ISSUES = "https://github.com/fusekit/fusekit/issues"
 
 
 class Fault(NamedTuple):
@@ -45,8 +44,8 @@ def fault_of(error: BaseException) -> Fault:
         return Fault(_kind_of(ours), one_line(ours), REFUSED)
     return Fault(
         "InternalError",
-        f"fusekit has a fault of its own ({one_line(error)}); run again with --traceback, and report what that shows "
-        f"at {_ISSUES}",
+        f"fusekit has a fault of its own ({one_line(error)}); run again with --traceback, and report what that "
+        "shows to its maintainers",
         OWN_FAULT,
     )
 

@@ -12,7 +12,7 @@ from fusekit.fusing.run import Run
 from fusekit.images.image import Image
 from fusekit.models.base import FusionModel
 from fusekit.options import MOST_SOURCES
-from fusekit.registry.specs import as_words
+from fusekit.registry.specs import alternatives, as_words, fits
 from fusekit.rules.base import FusionRule
 
 #: The share of a rule's weight above which a source is said to dominate.
@@ -32,13 +32,13 @@ def about_weights(model: FusionModel, coloured: Sequence[Image], modalities: Seq
     weights = model.provenance.weights if model.provenance is not None else None
     if weights is None or not weights.modalities:
         return ()
-    trained, choices = set(weights.modalities), _choices(model, weights.name)
+    choices = _choices(model, weights.name)
     said = f"the weights {weights.name} were trained on {as_words(weights.modalities)}"
     if modalities:
-        if set(modalities) == trained:
+        if fits(weights.modalities, modalities):
             return ()
         return (Doubt("weights", f"{said}, and the sources show {as_words(modalities)}{choices}"),)
-    if not coloured or trained & _COLOURED:
+    if not coloured or any(_COLOURED.intersection(alternatives(each)) for each in weights.modalities):
         return ()
     remedy = f"{choices}; or say what the sources show, as --modality pet,mri"
     return (Doubt("weights", f"{coloured[0].name} is in colour, and {said}{remedy}"),)

@@ -65,10 +65,16 @@ def read_image(
     path = Path(path)
     found = _reader_of(path, _start_of(path))
     with _blaming(found, f"cannot read {path}"):
-        count = _pages(found, path)
-        number = _chosen(path, count, page)
-        check_size(path, _shape(found, path, number), max_pixels)
-        image = found.format.read(path) if count == 1 else found.format.read_page(path, number)
+        if isinstance(found.format, Raster):
+            # Opened once, for the built-in formats are read by the thousand.
+            with found.format.opened(path) as file:
+                number, count = _chosen(path, file.pages(), page)
+                check_size(path, file.shape_of(number), max_pixels)
+                image = file.read_page(number)
+        else:
+            number, count = _chosen(path, _pages(found, path), page)
+            check_size(path, _shape(found, path, number), max_pixels)
+            image = found.format.read(path) if count == 1 else found.format.read_page(path, number)
     if not isinstance(found.format, Raster):
         image = _checked(found, path, image)
         check_size(path, (*image.size, 1), max_pixels)
@@ -131,17 +137,17 @@ def _shape(found: _Found, path: Path, page: int) -> tuple[int, ...] | None:
     return tuple(map(index, numbers))
 
 
-def _chosen(path: Path, count: int, page: int | None) -> int:
-    """Return which of the images of a file is to be read, counted from 1."""
+def _chosen(path: Path, count: int, page: int | None) -> tuple[int, int]:
+    """Return which of the images of a file is to be read, counted from 1, and how many there are."""
     if count == 1:
-        return 1
+        return 1, 1
     if page is None:
         raise InputError(
             f"{path} holds {count} pages; choose one by --page N (1 to {count}), or save it as a file of its own"
         )
     if not 1 <= page <= count:
         raise InputError(f"{path} has no page {page}: it holds {count} pages; choose --page 1 to {count}")
-    return page
+    return page, count
 
 
 def write_image(path: Path, image: Image) -> None:

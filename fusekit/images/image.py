@@ -90,7 +90,7 @@ class Image:
 
     def with_pixels(self, pixels: Array, *, color: bool) -> Image:
         """Return computed pixels on this image's grid, to be written with its header."""
-        origin = None if self.origin is None else replace(self.origin, files=(), sha256="")
+        origin = None if self.origin is None else replace(self.origin, files=(), sha256="", page=None)
         return Image(pixels, color, self.grid, origin)
 
 

@@ -165,7 +165,7 @@ def _few_bits(image: Image, bits: int) -> tuple[Finding, ...]:
         return ()
     most, white = int(image.pixels.max()), (1 << bits) - 1
     fact = f"{image.name} holds 16-bit values up to {most} and is taken for {bits} bits, white being {white}"
-    return (Finding("bits", fact, "{option}LOW:HIGH, or {option}dtype for all 16, says otherwise"),)
+    return (Finding("bits", fact, "{option}LOW:HIGH, data for its own values or dtype for all 16 bits says otherwise"),)
 
 
 def _stretched(image: Image, found: tuple[float, float]) -> tuple[Finding, ...]:

@@ -24,9 +24,7 @@ from fusekit.registry.contract import calling, fault, registered
 from fusekit.registry.discovery import registries
 from fusekit.registry.registry import import_target
 from fusekit.registry.specs import ModelSpec, modalities_of
-from fusekit.weights.resolve import (
-    ResolvedWeights,
-)
+from fusekit.weights.resolve import ResolvedWeights, how_to_get
 from fusekit.weights.store import check_fit, facts_in, read_weights
 
 if TYPE_CHECKING:
@@ -70,7 +68,7 @@ def load(
     notes: tuple[str, ...] = ()
     if any(True for _ in network.parameters()):
         if found is None:
-            raise WeightsError(f"the model {spec.id!r} comes without trained weights; pass weights=FILE")
+            raise WeightsError(f"the model {spec.id!r} comes without trained weights; {how_to_get(spec.id)}")
     else:
         _check_without_parameters(spec, device if asked.device != "auto" else None, dtype)
     if found is not None:
@@ -174,10 +172,13 @@ def build_network(spec: ModelSpec, config: Mapping[str, Any], seed: int = 0) -> 
     """Return the model of ``spec`` constructed with ``config``, with initial values that depend on ``seed`` alone.
 
     Raises:
+        MissingExtraError, DeviceError: what it requires is not there.
         OptionError: it does not take these options.
         PluginError: its factory cannot be imported, or makes something else.
     """
     models = registries().models
+    if "cuda" in spec.requires and not torch.cuda.is_available():
+        raise DeviceError(f"the model {spec.id!r} runs on a CUDA device only, and torch finds none; take another model")
     component, factory = registered(models, spec.id), import_target(models.entry(spec.id), "model")
     # Weights are loaded over the initial values; a fixed seed makes what they do not cover repeatable.
     with calling(component), torch.random.fork_rng(devices=[]):

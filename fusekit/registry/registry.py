@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from fusekit.errors import DuplicateNameError, PluginError, UnknownNameError
+from fusekit.errors import DuplicateNameError, MissingExtraError, PluginError, UnknownNameError
 from fusekit.registry.specs import ModelSpec
 
 _NAME = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*")
@@ -152,8 +153,25 @@ class Registry:
         return import_target(self.entry(name), self.kind)
 
 
+def _check_packages(entry: Entry, kind: str) -> None:
+    spec = entry.details.get("spec")
+    required = [name for name in spec.requires if name != "cuda"] if isinstance(spec, ModelSpec) else []
+    missing = next((name for name in required if importlib.util.find_spec(name) is None), None)
+    if isinstance(spec, ModelSpec) and missing is not None:
+        remedy = f"pip install '{entry.owner}[{spec.extra}]'" if spec.extra else "install it"
+        raise MissingExtraError(
+            f"the {kind} {entry.name!r} needs the package {missing!r}, which is not installed; {remedy}"
+        )
+
+
 def import_target(entry: Entry, kind: str) -> Any:
-    """Import ``entry.target`` and return the attribute; a failure names the owner and the cause."""
+    """Import ``entry.target`` and return the attribute; a failure names the owner and the cause.
+
+    Raises:
+        MissingExtraError: a model requires a package that is not installed.
+        PluginError: the module or its attribute cannot be imported.
+    """
+    _check_packages(entry, kind)
     module_name, _, attribute = entry.target.partition(":")
     try:
         found: Any = importlib.import_module(module_name)

@@ -38,6 +38,22 @@ def modalities_of(given: str | Sequence[str] | None) -> tuple[str, ...]:
     return tuple(modality_of(each) for each in texts if each.strip())
 
 
+def alternatives(text: str) -> tuple[str, ...]:
+    """Return the words of which any will do: ``ct/pet`` stands for one image that is a CT or a PET."""
+    return tuple(text.split("/"))
+
+
+def fits(trained: Sequence[str], shown: Sequence[str]) -> bool:
+    """Return whether images that show these modalities are what weights were trained on, one of each.
+
+    Args:
+        trained: as `WeightsSpec.modalities`.
+        shown: as `modality_of` returns them.
+    """
+    places = [next((each for each in trained if word in alternatives(each)), None) for word in shown]
+    return None not in places and set(places) == set(trained) and len(set(places)) == len(set(shown))
+
+
 def as_words(modalities: Sequence[str]) -> str:
     """Return modalities as people write them: ``CT and MRI``."""
     *most, last = [each.upper() for each in modalities]
@@ -56,7 +72,8 @@ class WeightsSpec:
         revision: commit, tag or branch on the hub, without a default where ``hub`` is set.
         licence: of the weights.
         summary: what they were trained on.
-        modalities: of the images that they were trained on, such as ``("ct", "mri")``; empty where that is no matter.
+        modalities: of the images that they were trained on, such as ``("ct", "mri")``, with a ``/`` where any will do,
+            such as ``("ct/pet", "mri")``; empty where that is no matter.
     """
 
     tag: str
@@ -72,7 +89,8 @@ class WeightsSpec:
         return f"WeightsSpec({self.tag!r}, {f'hub:{self.hub}' if self.hub else self.file})"
 
     def __post_init__(self) -> None:
-        wrong = [each for each in self.modalities if modality_of(each) != each]
+        words = [word for each in self.modalities for word in alternatives(each)]
+        wrong = [word for word in words if modality_of(word) != word]
         if wrong:
             raise PluginError(
                 f"the weights {self.tag!r} were trained on {wrong[0]!r}; call it {modality_of(wrong[0])!r}"
@@ -102,8 +120,9 @@ class ModelSpec:
         rule_policy: ``free`` (any rule), ``bound`` (its own learned rule) or ``joint`` (no rule at all).
         weights: the sets of weights; the first is the default.
         n_sources: least and greatest number of sources, ``None`` for no upper limit.
-        roles: what the sources are, in order, such as ``("mri", "ct")``, for models to which that matters; with roles
-            there are as many sources as roles. Users name them, or are told in which order they were taken.
+        roles: what the sources are, in order, such as ``("mri", "ct")``, for models to which that matters, with a ``/``
+            where any will do, such as ``("ct/pet", "mri")``; there are as many sources as roles. Users name them, or
+            are told in which order they were taken.
         dims: spatial dimensions served, ``(2,)``, ``(3,)`` or both.
         multiple: sides are padded to a multiple of this, and cropped back.
         padding: what the padding is filled with: ``replicate`` the border, ``mirror`` it, or ``zero``.
@@ -111,6 +130,7 @@ class ModelSpec:
             only where the user asks for tiles; ``whole``: never.
         requires: what must be there before the factory is imported: names of importable packages, and ``cuda`` for a
             model that runs on CUDA devices only.
+        extra: of the distribution that registers the model, which brings the packages of ``requires``.
         min_size: least side length in pixels.
         normalization: ``minmax`` stretches each source to [0, 1]; ``unit`` divides by the dtype's greatest value.
         output: ``clamp`` cuts the decoder's output to [0, 1]; ``minmax`` stretches it there.
@@ -132,6 +152,7 @@ class ModelSpec:
     padding: Padding = "replicate"
     tiling: Tiling = "exact"
     requires: tuple[str, ...] = ()
+    extra: str = ""
     min_size: int = 2
     normalization: Normalization = "unit"
     output: OutputPolicy = "clamp"
@@ -179,9 +200,12 @@ class ModelSpec:
         Args:
             modalities: as `modality_of` returns them; empty if nothing is known of the sources.
         """
-        asked = set(modalities)
-        fitting = (each for each in self.weights if asked and set(each.modalities) == asked)
+        fitting = (each for each in self.weights if modalities and fits(each.modalities, modalities))
         return next(fitting, self.weights[0] if self.weights else None)
+
+    def role_of(self, word: str) -> str | None:
+        """Return the role that a word names, itself or as one of its alternatives, or ``None``."""
+        return next((role for role in self.roles if word == role or word in alternatives(role)), None)
 
     def find_weights(self, tag: str) -> WeightsSpec | None:
         """Return the weights called ``tag``, or ``None``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
@@ -184,6 +184,17 @@ def normalized(activity: Tensor) -> Tensor:
     """Divide non-negative activities (N, …) by their sum over the N sources; where all are 0 the weights are equal."""
     total = activity.sum(0, keepdim=True)
     return torch.where(total > 0, activity / total.clamp_min(torch.finfo(activity.dtype).tiny), 1 / len(activity))
+
+
+def in_memory_order(features: Sequence[Tensor]) -> tuple[list[Tensor], Callable[[Tensor], Tensor]]:
+    """Return views of N tensors (B, C, *S) for arithmetic element by element, and what gives results C back its place.
+
+    Those that lie channels last in memory are seen so: (B, H, W, C). Stacked and reduced as (B, C, H, W) they would be
+    copied to another order first, which takes several times as long.
+    """
+    if all(each.dim() == 4 and each.is_contiguous(memory_format=torch.channels_last) for each in features):
+        return [each.permute(0, 2, 3, 1) for each in features], lambda result: result.movedim(-1, -3)
+    return list(features), lambda result: result
 
 
 def spatial_axes(feature: Tensor) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fusekit.rules.base import WeightedRule
+from fusekit.rules.base import WeightedRule, in_memory_order
 
 
 class Energy(WeightedRule):
@@ -17,8 +17,9 @@ class Energy(WeightedRule):
     working = 4.5
 
     def weights(self, features: Sequence[Tensor]) -> Tensor:
-        stacked = torch.stack([feature.float() for feature in features])
+        views, in_place = in_memory_order(features)
+        stacked = torch.stack([view.float() for view in views])
         peak = stacked.abs().amax(0, keepdim=True)
         # Dividing by the peak first keeps the squares of very small and very large features in range.
-        squares = torch.where(peak > 0, stacked / peak.where(peak > 0, 1.0), 0.0).square()
-        return squares / squares.sum(0, keepdim=True).clamp_min(1.0)
+        squares = (stacked / peak.where(peak > 0, 1.0)).square()
+        return in_place(squares / squares.sum(0, keepdim=True).clamp_min(1.0))

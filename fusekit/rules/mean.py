@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fusekit.rules.base import FusionRule, RuleResult
+from fusekit.rules.base import FusionRule, RuleResult, in_memory_order
 
 
 class Mean(FusionRule):
@@ -17,4 +17,5 @@ class Mean(FusionRule):
     working = 2.0
 
     def apply(self, features: Sequence[Tensor]) -> RuleResult:
-        return RuleResult(torch.stack(list(features)).mean(0))
+        views, in_place = in_memory_order(features)
+        return RuleResult(in_place(torch.stack(views).mean(0)))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fusekit.rules.base import FusionRule, RuleResult
+from fusekit.rules.base import FusionRule, RuleResult, in_memory_order
 
 
 class Sum(FusionRule):
@@ -17,4 +17,5 @@ class Sum(FusionRule):
     working = 2.0
 
     def apply(self, features: Sequence[Tensor]) -> RuleResult:
-        return RuleResult(torch.stack(list(features)).sum(0))
+        views, in_place = in_memory_order(features)
+        return RuleResult(in_place(torch.stack(views).sum(0)))

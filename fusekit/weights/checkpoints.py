@@ -120,6 +120,9 @@ def _harmless_allowed() -> Iterator[None]:
     scalar = np.float64(0).__reduce__()[0]
     dtypes = {type(np.dtype(each)) for each in ("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u1", "?")}
     names: list[Any] = [argparse.Namespace, scalar, np.dtype, *dtypes]
+    if hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
+        # The place changed with NumPy 2; torch takes names other than an object's own since it has this function.
+        names += [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
     known = torch.serialization.get_safe_globals()
     try:
         torch.serialization.add_safe_globals(names)

@@ -16,8 +16,8 @@ from fusekit.errors import WeightsError
 from fusekit.machine.files import why
 from fusekit.machine.parsing import parse_json
 
-#: The library's own limit of a header, bytes.
-_LONGEST = 100_000_000
+#: Of a header, bytes: room for a hundred thousand tensors. The library takes up to 100 MB, gigabytes as objects.
+_LONGEST = 1 << 24
 _LENGTH = 8
 #: Bits of a value, by the format's name of its dtype.
 _BITS = {

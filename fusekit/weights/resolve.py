@@ -176,12 +176,22 @@ def parse_hub_address(address: str) -> tuple[str, str]:
     return found["repository"], found["revision"] or "main"
 
 
+def how_to_get(model: str) -> str:
+    """Return how a user comes to weights of a model: the commands that make them, as the end of a sentence."""
+    return (
+        f"train some (fusekit train FOLDERS --model {model} -o RUN) or convert published ones (fusekit weights convert "
+        f"CHECKPOINT --model {model} -o FILE.safetensors), and give --weights RUN or FILE.safetensors"
+    )
+
+
 def _of_spec(spec: ModelSpec, weights: WeightsSpec) -> ResolvedWeights:
     name = f"{spec.id}.{weights.tag}"
     path, origin = find_bundled(spec.id, weights.file), "bundled"
     if path is None:
         if not weights.hub:
-            raise WeightsError(f"the weights {name} ({weights.file}) are not installed; reinstall, or pass a file")
+            raise WeightsError(
+                f"the weights {name} ({weights.file}) are not installed; reinstall them, or {how_to_get(spec.id)}"
+            )
         path, commit = download(weights.hub, weights.file, weights.revision)
         origin = f"hub:{weights.hub}@{commit}"
     digest = digest_of(path)

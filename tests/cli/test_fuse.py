@@ -100,7 +100,7 @@ def make_folder() -> None:
         (make_one_pixel, "bad.png is 1×1 pixels"),
         (make_nan, "bad.png holds 1 values that are NaN or infinite"),
         (make_larger, "26×20"),
-        (make_folder, "bad.png is a folder"),
+        (make_folder, "bad.png is not a regular file but a folder"),
     ],
 )
 @pytest.mark.parametrize("first", [True, False])
@@ -189,9 +189,18 @@ def test_many_images_become_one_only_when_asked() -> None:
     ("arguments", "message"),
     [
         (["a", "b", "-o", "out"], "a and the other sources are folders; add --pairs to fuse their images one by one"),
-        (["a", "b", "-o", "out.png"], "a is a folder; name an image file, or fuse folders with --pairs"),
-        (["a", "ct.png", "-o", "out.png"], "a is a folder; name an image file, or fuse folders with --pairs"),
-        (["ct.png", "a", "-o", "out.png"], "a is a folder; name an image file, or fuse folders with --pairs"),
+        (
+            ["a", "b", "-o", "out.png"],
+            "a is not a regular file but a folder; name an image file, or fuse folders with --pairs",
+        ),
+        (
+            ["a", "ct.png", "-o", "out.png"],
+            "a is not a regular file but a folder; name an image file, or fuse folders with --pairs",
+        ),
+        (
+            ["ct.png", "a", "-o", "out.png"],
+            "a is not a regular file but a folder; name an image file, or fuse folders with --pairs",
+        ),
         (["--pairs", "ct.png", "mri.png", "-o", "out"], "ct.png is a file, and --pairs takes folders"),
         (["--pairs", "a", "ct.png", "-o", "out"], "ct.png is a file, and --pairs takes folders"),
         (["--pairs", "a", "b", "-o", "ct.png"], "cannot make the folder ct.png: a file is there; name a folder"),

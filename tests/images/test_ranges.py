@@ -248,7 +248,7 @@ def test_what_is_in_doubt_of_several_images_is_one_line_a_kind() -> None:
     assert first == "an array holds 16-bit values up to 900 and is taken for 10 bits, white being 1023"
     assert second == "an array holds 16-bit values up to 4000 and is taken for 12 bits, white being 4095"
     assert third == "an array holds 16-bit values up to 3000 and is taken for 12 bits, white being 4095"
-    remedy = "--data-range LOW:HIGH, or --data-range dtype for all 16, says otherwise"
+    remedy = "--data-range LOW:HIGH, data for its own values or dtype for all 16 bits says otherwise"
     assert rest == f"1 more are alike; {remedy}"
 
 

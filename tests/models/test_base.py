@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -189,7 +190,12 @@ def test_a_folder_with_pickled_weights_only_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_model_without_weights_asks_for_them() -> None:
-    with pytest.raises(WeightsError, match=r"'tiny-joint' comes without trained weights; pass weights=FILE"):
+    said = (
+        "the model 'tiny-joint' comes without trained weights; train some (fusekit train FOLDERS --model tiny-joint -o "
+        "RUN) or convert published ones (fusekit weights convert CHECKPOINT --model tiny-joint -o FILE.safetensors), "
+        "and give --weights RUN or FILE.safetensors"
+    )
+    with pytest.raises(WeightsError, match=f"^{re.escape(said)}$"):
         fusekit.load("tiny-joint")
 
 

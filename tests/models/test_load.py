@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from safetensors.torch import save_file
 import fusekit
 from fusekit.errors import DeviceError, FusekitWarning, OptionError, RuleError, UnknownNameError, WeightsError
 from fusekit.models.base import FusionModel
+from fusekit.models.load import build_network
 from fusekit.rules.base import FusionRule
 from fusekit.weights.metadata import read_metadata
 from fusekit.weights.resolve import find_bundled
@@ -259,3 +261,9 @@ def test_loading_leaves_the_random_state_alone(ehdran: Path) -> None:
     torch.manual_seed(7)
     fusekit.load(ehdran)
     assert torch.equal(torch.rand(1), wanted)
+
+
+def test_a_model_of_cuda_devices_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(DeviceError, match="the model 'ehdran' runs on a CUDA device only, and torch finds none"):
+        build_network(replace(EHDRAN.spec, requires=("cuda",)), {})

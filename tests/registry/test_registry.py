@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from fusekit.errors import DuplicateNameError, PluginError, UnknownNameError
+from fusekit.errors import DuplicateNameError, MissingExtraError, PluginError, UnknownNameError
 from fusekit.registry.discovery import Registries
 from fusekit.registry.registry import Entry, Registry
+from fusekit.registry.specs import ModelSpec, WeightsSpec, as_words, fits
 
 
 @pytest.fixture
@@ -39,6 +41,17 @@ def test_loading_imports_the_target(rules: Registry) -> None:
 def test_a_target_that_cannot_be_imported_names_its_owner_and_the_cause(rules: Registry) -> None:
     with pytest.raises(PluginError, match=r"'ghost' of some-package .*ModuleNotFoundError.*no_such_module_anywhere"):
         rules.load("ghost")
+
+
+@pytest.mark.parametrize(("extra", "remedy"), [("", "install it"), ("waves", r"pip install 'some-package\[waves\]'")])
+def test_what_a_model_requires_is_named_before_the_import_fails(extra: str, remedy: str) -> None:
+    registry = Registry("model")
+    spec = ModelSpec("wave", "no_such_module:Wave", "a test", rule_policy="joint", requires=("json", "no_such"))
+    registry.registrar("some-package")(replace(spec, extra=extra))
+    with pytest.raises(
+        MissingExtraError, match=f"the model 'wave' needs the package 'no_such', which is not installed; {remedy}$"
+    ):
+        registry.load("wave")
 
 
 def test_a_target_without_its_attribute_names_its_owner(rules: Registry) -> None:
@@ -118,3 +131,27 @@ def test_a_keyword_that_the_kind_does_not_have_is_refused_with_the_nearest(rules
     with pytest.raises(PluginError, match="with 'summery', which is no keyword; did you mean 'summary'"):
         rules.registrar("some-package")("new", "json:dumps", summery="a rule")
     assert "new" not in rules
+
+
+@pytest.mark.parametrize(
+    ("shown", "fitting"),
+    [
+        (("ct", "mri"), True),
+        (("mri", "pet"), True),
+        (("mri",), False),
+        (("ct", "ct"), False),
+        (("ct", "pet", "mri"), False),
+        (("us", "mri"), False),
+    ],
+)
+def test_weights_fit_any_of_several_modalities(shown: tuple[str, ...], fitting: bool) -> None:
+    weights = WeightsSpec("both", "both.safetensors", modalities=("ct/pet", "mri"))
+    assert fits(weights.modalities, shown) is fitting
+    assert as_words(weights.modalities) == "CT/PET and MRI"
+    spec = ModelSpec("a", "b:c", "", rule_policy="joint", weights=(WeightsSpec("other", "other.safetensors"), weights))
+    assert spec.weights_for(shown) is spec.weights[fitting]
+
+
+def test_each_of_several_modalities_has_its_own_name() -> None:
+    with pytest.raises(PluginError, match="were trained on 'nm'; call it 'spect'"):
+        WeightsSpec("both", "both.safetensors", modalities=("ct/nm", "mri"))

@@ -188,3 +188,16 @@ def test_an_unfinished_rule_says_what_it_lacks() -> None:
         FusionRule().apply(features(2, (1, 1, 2, 2)))
     with pytest.raises(NotImplementedError, match=r"WeightedRule must define weights\(features\) or weigh\(features\)"):
         WeightedRule().apply(features(2, (1, 1, 2, 2)))
+
+
+@pytest.mark.parametrize("name", ["energy", "mean", "sum"])
+def test_features_that_lie_channels_last_stay_so_and_give_the_same(name: str) -> None:
+    sources = features(3, (2, 4, 6, 5))
+    last = [each.contiguous(memory_format=torch.channels_last) for each in sources]
+    rule = build_rule(name)
+    (fused, weights, _), wanted = rule.apply(last), rule.apply(sources)
+    assert torch.equal(fused, wanted.features)
+    assert fused.is_contiguous(memory_format=torch.channels_last)
+    if weights is not None:
+        assert torch.equal(weights, wanted.weights)
+        assert all(each.is_contiguous(memory_format=torch.channels_last) for each in weights)

@@ -144,6 +144,17 @@ def test_safetensors_under_the_authors_names_are_renamed(authors: dict[str, torc
     assert torch.equal(network.decoder.convolutions[0].bias, authors["recon.recon_conv.0.bias"].float())
 
 
+def test_numbers_of_an_older_numpy_are_let_through(
+    authors: dict[str, torch.Tensor], tmp_path: Path, output: Path
+) -> None:
+    buffer = io.BytesIO()
+    torch.save({"state_dict": authors, "psnr": np.float64(31.5)}, buffer)
+    with zipfile.ZipFile(buffer) as saved, zipfile.ZipFile(tmp_path / "old.pth", "w") as older:
+        for name in saved.namelist():
+            older.writestr(name, saved.read(name).replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+    assert convert(tmp_path / "old.pth", output).exit_code == 0
+
+
 def test_arrays_of_numpy_become_safetensors(authors: dict[str, torch.Tensor], tmp_path: Path, output: Path) -> None:
     for save, name in ((np.savez, "plain.npz"), (np.savez_compressed, "packed.npz")):
         save(tmp_path / name, **{key: value.numpy() for key, value in authors.items()})  # type: ignore[arg-type]

@@ -24,6 +24,8 @@ from fusekit.weights.verify import verify_all
 
 DATASETS = ["ct-mri", "spect-mri", "pet-mri"]
 SHIPPED = [f"{model}.{dataset}" for model in ("ehdran", "dilran") for dataset in DATASETS]
+#: Weights that others trained and allow to be handed on, with the notice that must go along.
+OTHERS = {"gesenet.authors": ("LICENSE-GeSeNet.txt", "Copyright (c) 2023 JiaweiLi")}
 
 
 def reconstruction_psnr(network: EncoderDecoder, path: Path) -> float:
@@ -36,7 +38,29 @@ def reconstruction_psnr(network: EncoderDecoder, path: Path) -> float:
 
 
 def test_all_bundled_weights_are_pinned_and_intact():
-    assert {check.name: check.state for check in verify_all()} == dict.fromkeys(SHIPPED, "ok")
+    assert {check.name: check.state for check in verify_all()} == dict.fromkeys([*SHIPPED, *OTHERS], "ok")
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_notice_and_the_origin_stand_beside_the_weights_of_others(name):
+    model, _, tag = name.partition(".")
+    file, holder = OTHERS[name]
+    path = find_bundled(model, f"{tag}.safetensors")
+    assert path is not None
+    spec = registries().models.entry(model).details["spec"].find_weights(tag)
+    notice, card = (path.with_name(each).read_text(encoding="utf-8") for each in (file, f"{tag}.md"))
+    assert holder in notice
+    assert "The above copyright notice and this permission notice shall be included" in notice
+    assert spec.sha256 in card
+    assert spec.licence == "MIT"
+    assert "Not a medical device" in card
+    assert f"({file})" in card
+    config = json.loads(path.with_name("config.json").read_text(encoding="utf-8"))["weights"][tag]
+    assert config["sha256"] == spec.sha256
+    assert config["origin"]["repository"] in card
+    assert config["origin"]["commit"] in card
+    assert f"({tag}.md)" in path.with_name("README.md").read_text(encoding="utf-8")
+    assert read_metadata(path)["model"] == model
 
 
 @pytest.mark.parametrize("name", SHIPPED)

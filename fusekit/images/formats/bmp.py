@@ -8,7 +8,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from fusekit.images.formats.decoded import Decoded, FormError, from_pillow
+from fusekit.images.formats.decoded import Decoded, FormError, Opened, from_pillow
 
 _BITS = (1, 4, 8, 16, 24, 32)
 #: Ways of storing by their number: those whose length follows from the size, and those of runs.
@@ -28,24 +28,18 @@ class _Header(NamedTuple):
     profile: bool
 
 
-def pages(file: BinaryIO) -> int:
-    """Return how many images a file holds."""
-    return 1
+class OpenedBmp(Opened):
+    """A BMP."""
+
+    def shape(self, page: int) -> tuple[int, int, int]:
+        header = _read(self.file)
+        return header.height, header.width, 1 if header.bits <= 8 else 3 if header.bits <= 24 else 4
+
+    def decode(self, page: int) -> Decoded:
+        return _decoded(self.file)
 
 
-def shape(file: BinaryIO, page: int) -> tuple[int, int, int]:
-    """Return height, width and channels."""
-    header = _read(file)
-    return header.height, header.width, 1 if header.bits <= 8 else 3 if header.bits <= 24 else 4
-
-
-def decode(file: BinaryIO, page: int) -> Decoded:
-    """Return the pixels.
-
-    Raises:
-        FormError: it is of a form that is not read.
-        Exception: whatever a damaged file makes the decoder raise.
-    """
+def _decoded(file: BinaryIO) -> Decoded:
     from PIL.BmpImagePlugin import BmpImageFile
 
     header = _read(file)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from abc import ABC, abstractmethod
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -24,6 +25,32 @@ class Decoded(NamedTuple):
     alpha: Array | None = None
     orientation: int = 1
     notes: tuple[str, ...] = ()
+
+
+class Opened(ABC):
+    """An open file of one kind, of which only what is asked for is read.
+
+    The methods raise a `FormError` for what is not read, and whatever a damaged file makes decoders raise.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+
+    def close(self) -> None:
+        """Free what was made beside the file, which stays open."""
+        return
+
+    def pages(self) -> int:
+        """Return how many images there are; thumbnails are none."""
+        return 1
+
+    @abstractmethod
+    def shape(self, page: int) -> tuple[int, int, int]:
+        """Return height, width and channels of an image, as they are stored; pages are counted from 1."""
+
+    @abstractmethod
+    def decode(self, page: int) -> Decoded:
+        """Return the pixels of an image, in no more memory than its shape needs."""
 
 
 class FormError(Exception):

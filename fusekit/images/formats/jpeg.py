@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
 
-from fusekit.images.formats.decoded import Decoded, FormError, from_pillow
+from fusekit.images.formats.decoded import Decoded, FormError, Opened, from_pillow
 from fusekit.images.formats.orientation import directory, from_exif, from_xmp
 
 _EXIF, _XMP, _ICC, _MPF, _ADOBE = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0", b"MPF\0", b"Adobe"
@@ -52,27 +53,38 @@ class _Jpeg:
     notes: list[str] = field(default_factory=list)
 
 
-def pages(file: BinaryIO) -> int:
-    """Return how many pictures a file holds; previews that are marked as such are none."""
-    return max(len(_read(file, 0).places), 1)
+class OpenedJpeg(Opened):
+    """A JPEG, or a file of several pictures (MPO), of which previews that are marked as such are none."""
+
+    @functools.cached_property
+    def _first(self) -> _Jpeg:
+        return _read(self.file, 0)
+
+    def pages(self) -> int:
+        return max(len(self._first.places), 1)
+
+    def shape(self, page: int) -> tuple[int, int, int]:
+        frame = self._at(page)[0].frame
+        return frame.height, frame.width, frame.channels
+
+    def decode(self, page: int) -> Decoded:
+        return _decoded(*self._at(page))
+
+    def _at(self, page: int) -> tuple[_Jpeg, BinaryIO]:
+        """Return what a picture's markers say, and a file that begins with it."""
+        found = self._first
+        start, size = found.places[page - 1] if found.places else (0, 0)
+        if start:
+            found = _read(self.file, start)
+            self.file.seek(start)
+            return found, io.BytesIO(self.file.read(size))
+        self.file.seek(0)
+        return found, self.file
 
 
-def shape(file: BinaryIO, page: int) -> tuple[int, int, int]:
-    """Return height, width and channels of a picture."""
-    frame = _at(file, page)[0].frame
-    return frame.height, frame.width, frame.channels
-
-
-def decode(file: BinaryIO, page: int) -> Decoded:
-    """Return the pixels of a picture.
-
-    Raises:
-        FormError: it is of a form that is not read.
-        Exception: whatever a damaged file makes the decoder raise.
-    """
+def _decoded(found: _Jpeg, part: BinaryIO) -> Decoded:
     from PIL.JpegImagePlugin import JpegImageFile
 
-    found, part = _at(file, page)
     if found.frame.bits != 8:
         raise FormError(f"is a JPEG of {found.frame.bits} bits; save it as PNG or TIFF, which hold 16 bits")
     if found.frame.channels not in (1, 3, 4):
@@ -93,18 +105,6 @@ def frame_of(data: bytes) -> Frame:
         ValueError: there is none.
     """
     return _read(io.BytesIO(data), 0).frame
-
-
-def _at(file: BinaryIO, page: int) -> tuple[_Jpeg, BinaryIO]:
-    """Return what a picture's markers say, and a file that begins with it."""
-    found = _read(file, 0)
-    start, size = found.places[page - 1] if found.places else (0, 0)
-    if start:
-        found = _read(file, start)
-        file.seek(start)
-        return found, io.BytesIO(file.read(size))
-    file.seek(0)
-    return found, file
 
 
 def _read(file: BinaryIO, start: int) -> _Jpeg:

@@ -6,6 +6,7 @@ applied: pixels are those that are stored.
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 import zlib
@@ -15,7 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from fusekit.images.formats.decoded import Decoded, FormError, from_pillow
+from fusekit.images.formats.decoded import Decoded, FormError, Opened, from_pillow
 from fusekit.images.formats.orientation import from_exif, from_xmp
 from fusekit.images.image import Array
 
@@ -68,28 +69,24 @@ class _Png:
         return total
 
 
-def pages(file: BinaryIO) -> int:
-    """Return how many images a file holds."""
-    return _read(file, whole=False).pages
+class OpenedPng(Opened):
+    """A PNG, or an animation (APNG), whose images are all shown on one canvas."""
 
+    @functools.cached_property
+    def _head(self) -> _Png:
+        return _read(self.file, whole=False)
 
-def shape(file: BinaryIO, page: int) -> tuple[int, int, int]:
-    """Return height, width and channels; all frames of an animation are shown on one canvas."""
-    found = _read(file, whole=False)
-    return found.height, found.width, _CHANNELS[found.kind]
+    def pages(self) -> int:
+        return self._head.pages
 
+    def shape(self, page: int) -> tuple[int, int, int]:
+        return self._head.height, self._head.width, _CHANNELS[self._head.kind]
 
-def decode(file: BinaryIO, page: int) -> Decoded:
-    """Return the pixels of an image.
-
-    Raises:
-        FormError: it is of a form that is not read.
-        Exception: whatever a damaged file makes the decoders raise.
-    """
-    found = _read(file, whole=True)
-    # The first image is read for itself; others build on those before.
-    decoded = _still(found) if page == 1 else _frame(file, found, page)
-    return decoded._replace(orientation=found.orientation, notes=(*decoded.notes, *found.notes))
+    def decode(self, page: int) -> Decoded:
+        found = _read(self.file, whole=True)
+        # The first image is read for itself; others build on those before.
+        decoded = _still(found) if page == 1 else _frame(self.file, found, page)
+        return decoded._replace(orientation=found.orientation, notes=(*decoded.notes, *found.notes))
 
 
 def _read(file: BinaryIO, *, whole: bool) -> _Png:

@@ -6,22 +6,24 @@ many images there are and how large they are without decoding them, and never ta
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
-from typing import BinaryIO, TypeVar
 
-from fusekit.errors import InputError
-from fusekit.images.formats import bmp, jpeg, png, tiff
+from fusekit.errors import FusekitError, InputError
 from fusekit.images.formats.base import Format
-from fusekit.images.formats.decoded import Decoded, FormError
+from fusekit.images.formats.bmp import OpenedBmp
+from fusekit.images.formats.decoded import FormError, Opened
+from fusekit.images.formats.jpeg import OpenedJpeg
 from fusekit.images.formats.orientation import turned
+from fusekit.images.formats.png import SIGNATURE, OpenedPng
+from fusekit.images.formats.tiff import OpenedTiff
 from fusekit.images.image import Image, Origin, from_pixels, over_black
 from fusekit.machine.files import sha256_of
 
 _SIGNATURES = (
-    (png.SIGNATURE, "PNG"),
+    (SIGNATURE, "PNG"),
     (b"II*\x00", "TIFF"),
     (b"MM\x00*", "TIFF"),
     (b"II+\x00", "TIFF"),
@@ -29,7 +31,7 @@ _SIGNATURES = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"BM", "BMP"),
 )
-_DECODERS: dict[str, ModuleType] = {"PNG": png, "TIFF": tiff, "JPEG": jpeg, "BMP": bmp}
+_OPENERS: dict[str, type[Opened]] = {"PNG": OpenedPng, "TIFF": OpenedTiff, "JPEG": OpenedJpeg, "BMP": OpenedBmp}
 _DEPTHS_OF = {
     ".png": ("uint8", "uint16"),
     ".tif": ("uint8", "uint16", "float32"),
@@ -38,7 +40,32 @@ _DEPTHS_OF = {
     ".jpeg": ("uint8",),
     ".bmp": ("uint8",),
 }
-_Told = TypeVar("_Told")
+
+
+class OpenedRaster:
+    """An open file and its decoder."""
+
+    def __init__(self, path: Path, decoder: Opened) -> None:
+        self._path, self._decoder = path, decoder
+
+    def pages(self) -> int:
+        """Return how many images the file holds."""
+        return self._decoder.pages()
+
+    def shape_of(self, page: int) -> tuple[int, ...]:
+        """Return height, width and channels, as they are stored."""
+        return self._decoder.shape(page)
+
+    def read_page(self, page: int) -> Image:
+        """Read one image; values that are not finite are left to whoever asked for it."""
+        found = self._decoder.decode(page)
+        notes, pixels = list(found.notes), found.pixels
+        if found.alpha is not None:
+            colors = pixels if pixels.ndim == 3 else pixels[..., None]
+            pixels = over_black(colors, found.alpha, str(self._path), notes)
+        pixels, of_turning = turned(pixels, found.orientation)
+        origin = Origin((self._path,), sha256_of(self._path), "raster")
+        return from_pixels(pixels, origin=origin, notes=(*notes, *of_turning), finite=False)
 
 
 class Raster(Format):
@@ -48,13 +75,29 @@ class Raster(Format):
         """Return whether the file begins as one of the four does."""
         return _kind_of(start) is not None
 
+    @contextlib.contextmanager
+    def opened(self, path: Path) -> Iterator[OpenedRaster]:
+        """Give an open file, of which pages and shape can be asked before the pixels are read.
+
+        Raises:
+            InputError: it is none of the four, damaged, or of a form that is not read.
+        """
+        with path.open("rb") as file:
+            kind = _kind_of(file.read(8))
+            if kind is None:
+                raise InputError(f"{path} is no PNG, TIFF, JPEG or BMP file; check the file")
+            with _refusing(path, kind), contextlib.closing(_OPENERS[kind](file)) as decoder:
+                yield OpenedRaster(path, decoder)
+
     def pages(self, path: Path) -> int:
         """Return how many images the file holds; thumbnails are none."""
-        return _told(path, lambda decoder, file: int(decoder.pages(file)))
+        with self.opened(path) as file:
+            return file.pages()
 
     def shape_of(self, path: Path, page: int = 1) -> tuple[int, ...]:
         """Return height, width and channels, as they are stored."""
-        return _told(path, lambda decoder, file: tuple(decoder.shape(file, page)))
+        with self.opened(path) as file:
+            return file.shape_of(page)
 
     def read(self, path: Path) -> Image:
         """Read the image of a file, or its first."""
@@ -64,16 +107,10 @@ class Raster(Format):
         """Read one image.
 
         Raises:
-            InputError: damaged, of a form that is not read, too small, or not finite.
+            InputError: damaged, of a form that is not read, or too small.
         """
-        found = _told(path, lambda decoder, file: _decoded(decoder, file, page))
-        notes, pixels = list(found.notes), found.pixels
-        if found.alpha is not None:
-            colors = pixels if pixels.ndim == 3 else pixels[..., None]
-            pixels = over_black(colors, found.alpha, str(path), notes)
-        pixels, of_turning = turned(pixels, found.orientation)
-        origin = Origin((path,), sha256_of(path), "raster")
-        return from_pixels(pixels, origin=origin, notes=(*notes, *of_turning), finite=False)
+        with self.opened(path) as file:
+            return file.read_page(page)
 
     def depths(self, extension: str) -> tuple[str, ...]:
         """Return the depths that files of this extension hold."""
@@ -106,33 +143,21 @@ def _kind_of(start: bytes) -> str | None:
     return next((kind for signature, kind in _SIGNATURES if start.startswith(signature)), None)
 
 
-def _decoded(decoder: ModuleType, file: BinaryIO, page: int) -> Decoded:
-    found: Decoded = decoder.decode(file, page)
-    return found
-
-
-def _told(path: Path, told: Callable[[ModuleType, BinaryIO], _Told]) -> _Told:
-    """Return what a decoder tells of a file.
-
-    Raises:
-        InputError: the file is none of the four, damaged, or of a form that is not read.
-    """
-    with path.open("rb") as file:
-        kind = _kind_of(file.read(8))
-        if kind is None:
-            raise InputError(f"{path} is no PNG, TIFF, JPEG or BMP file; check the file")
-        try:
-            return told(_DECODERS[kind], file)
-        except FormError as refusal:
-            raise InputError(f"{path} {refusal}") from refusal
-        except (InputError, MemoryError, OSError) as error:
-            # Pillow's errors are of the operating system's kind, without a number.
-            if not isinstance(error, OSError) or error.errno is not None:
-                raise
-            raise _damaged(path, kind, error) from error
-        # Decoders raise whatever a damaged file makes them raise, struct.error and codec errors included.
-        except Exception as error:
-            raise _damaged(path, kind, error) from error
+@contextlib.contextmanager
+def _refusing(path: Path, kind: str) -> Iterator[None]:
+    """Turn what decoders raise into one `InputError` that names the file."""
+    try:
+        yield
+    except FormError as refusal:
+        raise InputError(f"{path} {refusal}") from refusal
+    except (FusekitError, MemoryError):
+        raise
+    # Decoders raise whatever a damaged file makes them raise, struct.error and codec errors included; Pillow's are of
+    # the operating system's kind, without a number.
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise _damaged(path, kind, error) from error
 
 
 def _damaged(path: Path, kind: str, error: Exception) -> InputError:

@@ -5,12 +5,13 @@ TIFF 6.0 and its supplements; the names in messages are those of the standard.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from fusekit.images.formats.decoded import Decoded, FormError, rgb_of_cmyk, rgb_of_ycbcr, widened
+from fusekit.images.formats.decoded import Decoded, FormError, Opened, rgb_of_cmyk, rgb_of_ycbcr, widened
 from fusekit.images.formats.jpeg import frame_of
 from fusekit.images.formats.tiff_pages import Place, page_at, places
 from fusekit.images.image import Array
@@ -31,50 +32,46 @@ _BT601 = (0.299, 0.587, 0.114)
 _MOST_FILLING = 1 << 24
 
 
-def pages(file: BinaryIO) -> int:
-    """Return how many images a file holds."""
-    with _open(file) as tiff:
-        return len(places(tiff))
+class OpenedTiff(Opened):
+    """A TIFF or BigTIFF. Of planes that can only be read together, the shape has the channels of all."""
 
+    def __init__(self, file: BinaryIO) -> None:
+        import tifffile
 
-def shape(file: BinaryIO, page: int) -> tuple[int, int, int]:
-    """Return height, width and channels; of planes that can only be read together, the channels of all."""
-    with _open(file) as tiff:
-        found = page_at(tiff, places(tiff)[page - 1])
+        super().__init__(file)
+        file.seek(0)
+        # Called by a name of our own: tifffile takes files of some names for forms that are no TIFF.
+        self._tiff: Any = tifffile.TiffFile(file, name="image.tif")
+
+    def close(self) -> None:
+        self._tiff.close()
+
+    @functools.cached_property
+    def _places(self) -> list[Place]:
+        return places(self._tiff)
+
+    def pages(self) -> int:
+        return sum(place.planes for place in self._places)
+
+    def shape(self, page: int) -> tuple[int, int, int]:
+        found, _, _ = page_at(self._tiff, self._places, page)
         return int(found.imagelength), int(found.imagewidth), int(found.samplesperpixel * found.imagedepth)
 
-
-def decode(file: BinaryIO, page: int) -> Decoded:
-    """Return the pixels of an image.
-
-    Raises:
-        FormError: it is of a form that is not read.
-        Exception: whatever a damaged file makes the decoders raise.
-    """
-    with _open(file) as tiff:
-        place = places(tiff)[page - 1]
-        found = page_at(tiff, place)
+    def decode(self, page: int) -> Decoded:
+        found, plane, said = page_at(self._tiff, self._places, page)
         photometric, notes = _photometric(found)
         extra = _extra(found, photometric)
         _check_form(found, photometric, bool(extra))
-        _check_data(found, tiff.filehandle)
-        values = _values(found, place)
+        _check_data(found, self._tiff.filehandle)
+        values = _values(found, plane)
         decoded = _colored(found, photometric, values[..., : _CHANNELS[photometric]])
         if extra:
             decoded = _with_alpha(found, decoded, photometric, extra[0], values[..., -1])
         orientation = found.tags.valueof(_ORIENTATION, 1)
         notes += ["values of no stated type read as integers without sign"] * (found.sampleformat == _VOID)
-    notes += [place.note] * bool(place.note) + ["ICC profile left alone"] * (_ICC in found.tags)
-    orientation = orientation if isinstance(orientation, int) else 0
-    return decoded._replace(orientation=int(orientation), notes=(*decoded.notes, *notes))
-
-
-def _open(file: BinaryIO) -> Any:
-    import tifffile
-
-    file.seek(0)
-    # Called by a name of our own: tifffile takes files of some names for forms that are no TIFF.
-    return tifffile.TiffFile(file, name="image.tif")
+        notes += [said] * bool(said) + ["ICC profile left alone"] * (_ICC in found.tags)
+        orientation = orientation if isinstance(orientation, int) else 0
+        return decoded._replace(orientation=int(orientation), notes=(*decoded.notes, *notes))
 
 
 def _photometric(page: Any) -> tuple[int, list[str]]:
@@ -126,11 +123,11 @@ def _check_form(page: Any, photometric: int, alpha: bool) -> None:
         raise FormError("holds complex values; save their magnitude")
     if photometric in (_PALETTE, _SEPARATED, _YCBCR):
         wanted = {_PALETTE: range(1, 17), _SEPARATED: (8, 16), _YCBCR: (8,)}[photometric]
-        if kind not in "bu" or bits not in wanted:
+        if kind not in ("b", "u") or bits not in wanted:
             raise FormError(f"holds {_called('PHOTOMETRIC', photometric)} values of type {page.dtype}; save it as RGB")
     if photometric == _SEPARATED and int(page.tags.valueof(_INKSET, 1)) != 1:
         raise FormError("holds inks that are not those of CMYK; save it as RGB")
-    if photometric == _MINISWHITE and kind not in "bu":
+    if photometric == _MINISWHITE and kind not in ("b", "u"):
         raise FormError(f"has white at zero and holds {page.dtype}, so that nobody knows its black; save it otherwise")
     if page.compression == _JPEG and alpha:
         raise FormError("holds an alpha channel compressed by JPEG; save it uncompressed or by deflate")
@@ -177,11 +174,11 @@ def _sides(page: Any) -> tuple[int, int]:
     return page.rowsperstrip, page.imagewidth
 
 
-def _values(page: Any, place: Place) -> Array:
+def _values(page: Any, plane: int) -> Array:
     """Return the stored values of an image: (H, W, channels), native byte order."""
     values = np.asarray(page.asarray(squeeze=False))
     # (planes of channels, depth, H, W, channels)
-    values = np.moveaxis(values[:, place.plane if page.imagedepth > 1 else 0], 0, -1)
+    values = np.moveaxis(values[:, plane], 0, -1)
     values = values.reshape(*values.shape[:2], -1)
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 

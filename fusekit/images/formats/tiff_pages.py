@@ -5,36 +5,38 @@ TIFF 6.0, BigTIFF, and how ImageJ, MetaMorph, NIH Image and tifffile keep a stac
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 import struct
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 #: NewSubfileType: a reduced version of another image, or its mask.
 _REDUCED, _MASK = 1, 4
 _IMAGEJ = re.compile(r"^images=([0-9]{1,9})\s*$", re.MULTILINE)
-_SHAPED = re.compile(r'(?:^\{"shape":\s*\[|^shape=\()([0-9,\s]+)[\])]')
+_SHAPED = re.compile(r'(?:\{[^[\]]*"shape":\s*\[|shape=\()([0-9,\s]+)[\])]')
 _TRUNCATED = re.compile(r'"truncated":\s*true')
 _NEW_SUBFILE, _SUBFILE, _UIC1, _UIC2, _NIH = 254, 255, 33628, 33629, 43314
 _MOST_TAGS = 4096
 
 
 class Place(NamedTuple):
-    """Where an image lies.
+    """A directory that tells of images.
 
     Attributes:
         directory: number of it in the chain; a second number where it is a part of that one (SubIFD).
-        plane: which of the planes that this directory tells of.
-        note: what is to be said of it, or empty.
+        planes: how many images it tells of.
+        note: what is to be said of them, or empty.
     """
 
     directory: tuple[int, ...]
-    plane: int = 0
+    planes: int = 1
     note: str = ""
 
 
 def places(tiff: Any) -> list[Place]:
-    """Return where the images of an open `tifffile.TiffFile` lie, in the order of the file.
+    """Return which directories of an open `tifffile.TiffFile` tell of images, in the order of the file.
 
     Raises:
         ValueError: it ends before they do.
@@ -47,39 +49,52 @@ def places(tiff: Any) -> list[Place]:
     if not found:
         note = "the file says that it is a reduced version of another image"
         return [Place((number,), note=note) for number in range(len(chain))]
-    return [place for index in found for place in _planes(tiff, index, alone=len(found) == 1)]
+    return [_place(tiff, directory, alone=len(found) == 1) for directory in found]
 
 
-def page_at(tiff: Any, place: Place) -> Any:
-    """Return the directory of an image, as a `tifffile.TiffPage` whose data are those of the image's plane.
+def page_at(tiff: Any, found: Sequence[Place], number: int) -> tuple[Any, int, str]:
+    """Return where one of the images of `places` lies.
 
-    Where the planes are axes of the directory itself (``imagedepth``), its pixels are those of all planes.
+    Args:
+        tiff: the open file.
+        found: its places.
+        number: of the image, from 1.
+
+    Returns:
+        the directory, as a `tifffile.TiffPage` whose data are those of the image; which of its planes the image is,
+        where they can only be read together (``imagedepth``), and else 0; and what is to be said of it.
     """
+    plane, rest = number - 1, iter(found)
+    place = next(rest)
+    while plane >= place.planes:
+        plane, place = plane - place.planes, next(rest)
     page = _page(tiff, place.directory)
-    if place.plane and page.imagedepth == 1:
-        page.dataoffsets = tuple(offset + place.plane * page.nbytes for offset in page.dataoffsets)
-    return page
-
-
-def _page(tiff: Any, index: tuple[int, ...]) -> Any:
-    page = tiff.pages[index[0]]
-    return page if len(index) == 1 else page.pages[index[1]]
-
-
-def _planes(tiff: Any, index: tuple[int, ...], *, alone: bool) -> list[Place]:
-    """Return a place for each plane that a directory tells of."""
-    page = _page(tiff, index)
     if page.imagedepth > 1:
-        return [Place(index, plane) for plane in range(page.imagedepth)]
+        return page, plane, place.note
+    if plane:
+        page = copy.copy(page)
+        page.dataoffsets = tuple(offset + plane * page.nbytes for offset in page.dataoffsets)
+    return page, 0, place.note
+
+
+def _page(tiff: Any, directory: tuple[int, ...]) -> Any:
+    page = tiff.pages[directory[0]]
+    return page if len(directory) == 1 else page.pages[directory[1]]
+
+
+def _place(tiff: Any, directory: tuple[int, ...], *, alone: bool) -> Place:
+    page = _page(tiff, directory)
+    if page.imagedepth > 1:
+        return Place(directory, int(page.imagedepth))
     said = _said(page, alone)
     if said <= 1:
-        return [Place(index)]
+        return Place(directory)
     if not page.is_contiguous:
         # Nobody packs several planes into one directory: the description is that of another file.
-        return [Place(index, note=f"its description says {said} images, and it holds one")]
+        return Place(directory, note=f"its description says {said} images, and it holds one")
     if page.dataoffsets[0] + said * page.nbytes > tiff.filehandle.size:
         raise ValueError(f"it says that it holds {said} images, and ends before")
-    return [Place(index, plane) for plane in range(said)]
+    return Place(directory, said)
 
 
 def _said(page: Any, alone: bool) -> int:

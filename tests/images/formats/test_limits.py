@@ -154,6 +154,10 @@ def growing_files() -> dict[str, tuple[bytes, str]]:
             tiff_with(8, zeros, t322=("I", (1 << 16,)), t323=("I", (1 << 16,)), t324=("I", (8,)), t325=("I", (9,))),
             "says that a part of its 4096 values has 4294967296",
         ),
+        "tiff-depth": (
+            tiff_of({**plain_tags((64, 64), 1), 32997: ("I", (1 << 31,))}, bytes(4096)),
+            "holds 2147483648 pages",
+        ),
         "tiff-channels": (tiff_of(plain_tags((9000, 9000), 1, 9), bytes(9)), "9000×9000 pixels of 9 channels"),
     }
 

@@ -55,18 +55,25 @@ def apng(images: list[np.ndarray], **options: Any) -> bytes:
 
 
 def mpo(images: list[np.ndarray], exifs: tuple[int, ...] = ()) -> bytes:
-    """Return several JPEGs in one file, each with the orientation that is given for it."""
-    buffer = io.BytesIO()
-    pictures = [Pillow.fromarray(image) for image in images]
-    options: dict[str, Any] = {"quality": 100, "subsampling": 0}
-    for picture, orientation in zip(pictures, exifs, strict=False):
-        picture.info["exif"] = b"Exif\0\0" + exif_of(orientation)
-    for picture in pictures:
-        picture.encoderinfo = {**options, "exif": picture.info.get("exif", b"")}
-    first, *others = pictures
-    exif = {"exif": first.info["exif"]} if exifs else {}
-    first.save(buffer, "MPO", save_all=True, append_images=others, **options, **exif)
-    return buffer.getvalue()
+    """Return several JPEGs in one file, each with the orientation that is given for it (CIPA DC-007)."""
+    files = [pillow_bytes(image, "JPEG", quality=100, subsampling=0) for image in images]
+    for number, orientation in enumerate(exifs):
+        files[number] = with_marker(files[number], 0xE1, b"Exif\0\0" + exif_of(orientation))
+    # The index lies behind the start of the first file, its own marker, length and name, where offsets begin.
+    before = 8 + 2 + 12 * 2 + 4
+    first = len(files[0]) + 4 + 4 + before + 16 * len(files)
+    offsets = [0, *np.cumsum([first - 10, *map(len, files[1:])])[:-1].tolist()]
+    entries = b"".join(
+        struct.pack("<IIIHH", 0 if number else 0x030000, len(file), offset, 0, 0)
+        for number, (file, offset) in enumerate(zip(files, offsets, strict=True))
+    )
+    index = b"II*\0" + struct.pack("<IH", 8, 2) + struct.pack("<HHII", 0xB001, 4, 1, len(files))
+    index += struct.pack("<HHII", 0xB002, 7, len(entries), before) + bytes(4) + entries
+    return with_marker(files[0], 0xE2, b"MPF\0" + index) + b"".join(files[1:])
+
+
+def with_marker(jpeg: bytes, marker: int, data: bytes) -> bytes:
+    return jpeg[:2] + struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data + jpeg[2:]
 
 
 STACKS: dict[str, tuple[list[np.ndarray], bytes]] = {
@@ -82,6 +89,11 @@ STACKS: dict[str, tuple[list[np.ndarray], bytes]] = {
     "ImageJ, by tifffile": (DEEP, tiff_bytes(np.stack(DEEP), imagej=True)),
     "ImageJ, channels": (DEEP, tiff_bytes(np.stack(DEEP), imagej=True, metadata={"axes": "CYX"})),
     "shaped": (STACK, shaped(STACK, truncate=True)),
+    "shaped, by older versions": (
+        STACK,
+        in_one_directory(STACK, json.dumps({"truncated": True, "shape": [3, *STACK[0].shape]})),
+    ),
+    "shaped, by the oldest": (STACK, in_one_directory(STACK, f"shape={(3, *STACK[0].shape)}")),
     "shaped, with a description": (DEEP, shaped(DEEP, truncate=True, description="a stack")),
     "shaped, several directories": (DEEP, shaped(DEEP, compression="zlib")),
     "shaped, of more axes": (DEEP, tiff_bytes(np.stack(DEEP)[:, None, None], truncate=True, photometric="minisblack")),
@@ -110,6 +122,13 @@ def test_a_stack_is_refused_or_a_page_of_it_is_read(tmp_path: Path, name: str) -
     for number in (0, 4, 10**12):
         with pytest.raises(InputError, match=rf"has no page {number}: it holds 3 pages; choose --page 1 to 3"):
             read_bytes(tmp_path, data, page=number)
+
+
+def test_pillow_sees_the_same_pictures() -> None:
+    with Pillow.open(io.BytesIO(mpo(RGB))) as opened:
+        assert (opened.format, opened.n_frames) == ("MPO", 3)
+        opened.seek(2)
+        assert np.abs(np.asarray(opened).astype(int) - RGB[2]).max() <= 5
 
 
 def test_a_single_image_is_read_whatever_the_page(tmp_path: Path) -> None:
@@ -244,7 +263,7 @@ def test_each_picture_has_its_own_orientation(tmp_path: Path) -> None:
 def test_previews_and_gain_maps_are_no_pages(tmp_path: Path) -> None:
     data = bytearray(mpo(RGB[:2]))
     at = data.index(b"MPF\0") + 4
-    entries = at + 50
+    entries = at + 38
     data[entries + 16 : entries + 20] = struct.pack("<I", 0x010001)
     image = read_bytes(tmp_path, data)
     assert image.notes == ()
@@ -287,6 +306,13 @@ def test_page_of_the_command_and_in_the_record(sources: list[Path], tmp_path: Pa
         "imagej.tif has no page 4: it holds 3 pages; choose --page 1 to 3"
         in run_cli([*command, "--page", "4", "--overwrite"]).err
     )
+
+
+def test_the_preview_shows_the_page(sources: list[Path], tmp_path: Path) -> None:
+    shown = tmp_path / "shown.png"
+    command = ["fuse", *sources, "-o", tmp_path / "fused.png", "--model", "pixel", "--rule", "mean", "--preview", shown]
+    assert run_cli([*command, "--page", "3", "--max-pixels", "480"]).code == 0
+    np.testing.assert_array_equal(np.asarray(Pillow.open(shown))[:, :20, 0], STACK[2])
 
 
 def test_a_page_that_nothing_has(sources: list[Path]) -> None:

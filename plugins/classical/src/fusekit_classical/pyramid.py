@@ -1,6 +1,8 @@
-"""The model ``laplacian-pyramid`` (Burt and Adelson, 1983)."""
+"""The model ``laplacian-pyramid`` (Burt and Adelson, 1983), and what all pyramids share."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -56,19 +58,17 @@ def compose(details: list[Tensor], base: Tensor) -> Tensor:
     return base
 
 
-class LaplacianPyramid(Joint):
-    """At each level and place the detail of greatest magnitude among the sources; the mean of the coarsest images.
+class Pyramid(Joint):
+    """What the pyramids share: how many levels there are.
 
     Args:
         levels: of detail; fewer where the image is too small for them. 5 suits images of 256×256.
     """
 
-    spec = plugin.LAPLACIAN
-
     def __init__(self, levels: int = 5) -> None:
         super().__init__()
         if levels < 1:
-            raise OptionError(f"a Laplacian pyramid needs 1 level or more, not {levels}")
+            raise OptionError(f"the model {self.spec.id!r} needs 1 level or more, not {levels}")
         self.levels = levels
 
     @property
@@ -77,13 +77,27 @@ class LaplacianPyramid(Joint):
         scale = 1 << self.levels
         return Reach(4 * (scale - 1), 0, scale, working=80.0)
 
+    def levels_for(self, size: Sequence[int]) -> int:
+        """Return how many levels an image of this size gets."""
+        return max(1, min(self.levels, min(size).bit_length() - 2))
+
+
+class LaplacianPyramid(Pyramid):
+    """At each level and place the detail of greatest magnitude among the sources; the mean of the coarsest images.
+
+    Args:
+        levels: of detail; fewer where the image is too small for them. 5 suits images of 256×256.
+    """
+
+    spec = plugin.LAPLACIAN
+
     def fuse_jointly(self, *sources: Tensor) -> Tensor:
-        levels = max(1, min(self.levels, min(sources[0].shape[2:]).bit_length() - 2))
+        levels = self.levels_for(sources[0].shape[2:])
         pyramids = [decompose(source, levels) for source in sources]
-        details = [_strongest(torch.stack(bands)) for bands in zip(*(bands for bands, _ in pyramids), strict=True)]
+        details = [strongest(torch.stack(bands)) for bands in zip(*(bands for bands, _ in pyramids), strict=True)]
         return compose(details, torch.stack([base for _, base in pyramids]).mean(0))
 
 
-def _strongest(bands: Tensor) -> Tensor:
-    """Return, element by element, the value of greatest magnitude among N bands (N, B, 1, h, w)."""
+def strongest(bands: Tensor) -> Tensor:
+    """Return, element by element, the value of greatest magnitude among N bands (N, …)."""
     return bands.gather(0, bands.abs().argmax(0, keepdim=True))[0]

@@ -170,9 +170,11 @@ def _methods(request: Folder, model: FusionModel, folder: Path, progress: Callab
 
         return fuse_all
 
-    loop = in_a_loop(lambda sources, output: fuse(sources, model, rule=request.rule).save(output))
-    loading = in_a_loop(lambda sources, output: fuse(sources, **chosen).save(output))  # type: ignore[call-overload]
-    in_a_shell = in_a_loop(lambda sources, output: run_fusekit("fuse", *sources, "-o", str(output), *words))
+    loop = in_a_loop(lambda sources, output: fuse(sources, model, rule=request.rule).save(output, overwrite=True))
+    loading = in_a_loop(lambda sources, output: fuse(sources, **chosen).save(output, overwrite=True))  # type: ignore[call-overload]
+    in_a_shell = in_a_loop(
+        lambda sources, output: run_fusekit("fuse", *sources, "-o", str(output), "--overwrite", *words)
+    )
     by_name = {"folder": by_folder, "loop": loop, "core": loop, "load": loading, "shell": in_a_shell}
     return [_Method(name, cases[: pairs_of(request, name)], by_name[name]) for name in METHODS]
 

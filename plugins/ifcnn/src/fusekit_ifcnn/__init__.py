@@ -1,0 +1,1 @@
+"""IFCNN as a fusekit plugin."""

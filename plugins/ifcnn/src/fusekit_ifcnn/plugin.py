@@ -1,0 +1,45 @@
+"""What this package adds to fusekit. Importing it is cheap: everything else is named by strings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from fusekit import ModelSpec, hookimpl
+
+PAPER = (
+    "Zhang, Liu, Sun, Yan, Zhao, Zhang: IFCNN: A General Image Fusion Framework Based on Convolutional Neural Network. "
+    "Information Fusion 54, 2020"
+)
+
+IFCNN = ModelSpec(
+    id="ifcnn",
+    factory="fusekit_ifcnn.model:IFCNN",
+    summary="two convolutions each way, trained with the maximum of the features",
+    default_rule="max",
+    normalization="unit",
+    output="clamp",
+    licence="Apache-2.0",
+    citation=PAPER,
+)
+IFCNN_MEAN = replace(
+    IFCNN,
+    id="ifcnn-mean",
+    factory="fusekit_ifcnn.model:IFCNNMean",
+    summary="two convolutions each way, trained with the mean of the features",
+    default_rule="mean",
+)
+IFCNN_SUM = replace(
+    IFCNN,
+    id="ifcnn-sum",
+    factory="fusekit_ifcnn.model:IFCNNSum",
+    summary="two convolutions each way, trained with the sum of the features",
+    default_rule="sum",
+)
+
+
+@hookimpl
+def register_models(register: Callable[..., None]) -> None:
+    register(IFCNN)
+    register(IFCNN_MEAN)
+    register(IFCNN_SUM)

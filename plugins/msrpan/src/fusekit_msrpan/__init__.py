@@ -1,0 +1,1 @@
+"""MSRPAN, the multiscale residual pyramid attention network (Fu et al., 2021), as a fusekit plugin."""

@@ -1,0 +1,1 @@
+"""SwinFusion as a fusekit plugin."""

@@ -1,0 +1,141 @@
+"""Attention within shifted windows (Liu et al.: Swin Transformer, ICCV 2021), of one map or across two.
+
+Maps are (B, H, W, C), sides a multiple of the window. Every block is what a residual network's is: attention and a
+perceptron, each behind a layer norm and added to what went in.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+#: Added to the scores of pixels that the shift brought into one window without their being neighbours.
+_APART = -100.0
+
+
+def windows(x: Tensor, side: int, heads: int) -> Tensor:
+    """Cut a map (B, H, W, C) into windows, row by row, and heads: (B · windows, heads, side², C / heads)."""
+    batch, height, width, channels = x.shape
+    x = x.view(batch, height // side, side, width // side, side, heads, channels // heads)
+    return x.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, heads, side * side, channels // heads)
+
+
+def joined(x: Tensor, side: int, height: int, width: int) -> Tensor:
+    """Put windows together again: the inverse of `windows`."""
+    heads, each = x.shape[1], x.shape[3]
+    x = x.view(-1, height // side, width // side, heads, side, side, each)
+    return x.permute(0, 1, 4, 2, 5, 3, 6).reshape(-1, height, width, heads * each)
+
+
+# What is kept must serve training too, whoever asks first.
+@functools.lru_cache(maxsize=8)
+@torch.inference_mode(False)
+def shift_mask(height: int, width: int, side: int, shift: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return what is added to the scores of a shifted map: (windows, 1, side², side²), 0 or -100.
+
+    The shift brings the last rows and columns beside the first ones; nine regions tell which pixels belong together.
+    """
+    rows, columns = (
+        (torch.arange(length, device=device) >= length - side).long()
+        + (torch.arange(length, device=device) >= length - shift).long()
+        for length in (height, width)
+    )
+    regions = windows((3 * rows[:, None] + columns)[None, :, :, None], side, 1)[:, 0, :, 0]
+    apart = regions[:, :, None] != regions[:, None, :]
+    return torch.zeros(apart.shape, device=device, dtype=dtype).masked_fill(apart, _APART)[:, None]
+
+
+@functools.lru_cache(maxsize=8)
+@torch.inference_mode(False)
+def relative_positions(side: int, device: torch.device) -> Tensor:
+    """Return the place in the table of position biases of each query and key of a window: (side⁴,)."""
+    rows, columns = (each.flatten() for each in torch.meshgrid(*[torch.arange(side, device=device)] * 2, indexing="ij"))
+    differences = [each[:, None] - each[None, :] + side - 1 for each in (rows, columns)]
+    return (differences[0] * (2 * side - 1) + differences[1]).flatten()
+
+
+class WindowAttention(nn.Module):
+    """Attention of queries from one map to keys and values from the same or another one, in windows.
+
+    Args:
+        width: channels.
+        heads: that they are divided into.
+        side: of a window, in pixels.
+        shift: by which the windows are moved, 0 or half a window.
+    """
+
+    def __init__(self, width: int, heads: int, side: int, shift: int) -> None:
+        super().__init__()
+        self.heads, self.side, self.shift = heads, side, shift
+        self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
+        self.output = nn.Linear(width, width)
+        self.position_bias = nn.Parameter(torch.zeros((2 * side - 1) ** 2, heads))
+        nn.init.trunc_normal_(self.position_bias, std=0.02)
+
+    def forward(self, x: Tensor, other: Tensor) -> Tensor:
+        """Return (B, H, W, C) of queries from ``x`` and keys and values from ``other``, both (B, H, W, C)."""
+        height, width = x.shape[1:3]
+        # A map of one window has no neighbours to look at.
+        if self.shift:
+            x, other = (torch.roll(each, (-self.shift, -self.shift), (1, 2)) for each in (x, other))
+        query = windows(self.query(x), self.side, self.heads)
+        key, value = (windows(each, self.side, self.heads) for each in self.key_value(other).chunk(2, -1))
+        found = F.scaled_dot_product_attention(query, key, value, attn_mask=self._bias(x, height, width))
+        found = self.output(joined(found, self.side, height, width))
+        return torch.roll(found, (self.shift, self.shift), (1, 2)) if self.shift else found
+
+    def _bias(self, x: Tensor, height: int, width: int) -> Tensor:
+        """Return what is added to the scores: (1 or B · windows, heads, side², side²)."""
+        area = self.side * self.side
+        bias = self.position_bias[relative_positions(self.side, x.device)].view(area, area, self.heads).permute(2, 0, 1)
+        bias = bias[None].to(x.dtype)
+        if not self.shift:
+            return bias
+        mask = shift_mask(height, width, self.side, self.shift, x.device, x.dtype)
+        return (bias + mask).repeat(len(x), 1, 1, 1)
+
+
+class Perceptron(nn.Sequential):
+    """Two linear layers with GELU between, as wide inside as ``ratio`` times outside."""
+
+    def __init__(self, width: int, ratio: int) -> None:
+        super().__init__(nn.Linear(width, ratio * width), nn.GELU(), nn.Linear(ratio * width, width))
+
+
+class SwinBlock(nn.Module):
+    """Attention of a map to itself, and a perceptron."""
+
+    def __init__(self, width: int, heads: int, side: int, shift: int, ratio: int = 2) -> None:
+        super().__init__()
+        self.norm_attention, self.norm_perceptron = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = WindowAttention(width, heads, side, shift)
+        self.perceptron = Perceptron(width, ratio)
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed = self.norm_attention(x)
+        x = x + self.attention(normed, normed)
+        return x + self.perceptron(self.norm_perceptron(x))
+
+
+class CrossHalf(SwinBlock):
+    """One half of a cross block: a map that attends to another one, which went through that one's own norm."""
+
+    def attend(self, x: Tensor, normed: Tensor, other: Tensor) -> Tensor:
+        """Return the map; ``normed`` and ``other`` are both maps behind their norms, before the block."""
+        x = x + self.attention(normed, other)
+        return x + self.perceptron(self.norm_perceptron(x))
+
+
+class CrossBlock(nn.Module):
+    """Two maps, each attending to the other as it was before the block."""
+
+    def __init__(self, width: int, heads: int, side: int, shift: int) -> None:
+        super().__init__()
+        self.a, self.b = CrossHalf(width, heads, side, shift), CrossHalf(width, heads, side, shift)
+
+    def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        of_a, of_b = self.a.norm_attention(a), self.b.norm_attention(b)
+        return self.a.attend(a, of_a, of_b), self.b.attend(b, of_b, of_a)

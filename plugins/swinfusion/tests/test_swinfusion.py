@@ -1,0 +1,207 @@
+"""SwinFusion against the published network's outputs, intermediate statistics and losses; and its contract."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+import fusekit
+from fusekit.extend import FusekitWarning, InputError, Objectives, OptionError, RuleError, WeightsError
+from fusekit.testing import assert_no_findings, check_model
+from fusekit_swinfusion import attention
+from fusekit_swinfusion.losses import training_terms
+from fusekit_swinfusion.model import SwinFusion
+
+BESIDE = Path(__file__).resolve().parents[3].parent / "shared"
+PEERS = Path(os.environ.get("FUSEKIT_SHARED") or BESIDE) / "golden" / "peers"
+#: Outputs of the published network with random weights, on synthetic images.
+GOLDEN = Path(__file__).parent / "golden"
+SIZES = ["s64a", "s64b", "s72x88", "s61x70", "s128"]
+#: The modules whose outputs were recorded, by the authors' names.
+STAGES = {
+    "layers_Ex_A.0": "extract_a",
+    "norm_Ex_A": "norm_extract_a",
+    "layers_Ex_B.0": "extract_b",
+    "norm_Ex_B": "norm_extract_b",
+    "layers_Ex_A.0.residual_group.blocks.0": "extract_a.0",
+    "layers_Ex_A.0.residual_group.blocks.1": "extract_a.1",
+    "layers_Fusion.0.residual_group_A": "fusing.0.within_a",
+    "layers_Fusion.0.residual_group_B": "fusing.0.within_b",
+    "layers_Re.0": "reconstruct",
+    "norm_Re": "norm_reconstruct",
+    "norm_Fusion_A": "norm_fused_a",
+    "norm_Fusion_B": "norm_fused_b",
+    "conv_after_body_Fusion": "merge",
+    "conv_last1": "last.0",
+    "conv_last2": "last.1",
+    "conv_last3": "last.2",
+}
+
+
+#: Those that the published network activates in place, before they were recorded.
+ACTIVATED = ("conv_after_body_Fusion", "conv_last1", "conv_last2")
+
+
+@pytest.fixture(scope="module")
+def recorded() -> dict[str, np.ndarray]:
+    with np.load(GOLDEN / "SwinFusion_golden.npz") as arrays:
+        return dict(arrays)
+
+
+@pytest.fixture(scope="module")
+def network(recorded: dict[str, np.ndarray]) -> SwinFusion:
+    state = load_file(GOLDEN / "SwinFusion_random_f16.safetensors")
+    network = SwinFusion()
+    network.load_state_dict(SwinFusion.convert_state_dict({key: each.float() for key, each in state.items()}))
+    return network.eval()
+
+
+def sources(recorded: dict[str, np.ndarray], name: str) -> list[Tensor]:
+    return [torch.from_numpy(recorded[f"{name}/{each}"])[None, None] for each in "AB"]
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", SIZES)
+def test_fused_images(network: SwinFusion, recorded: dict[str, np.ndarray], name: str) -> None:
+    fused = network.fuse(sources(recorded, name))[0, 0].numpy()
+    np.testing.assert_allclose(fused, recorded[f"{name}/fused"], atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+def test_the_padding_of_the_published_script(network: SwinFusion, recorded: dict[str, np.ndarray]) -> None:
+    """The script mirrors onto the next greater multiple of 8, the last pixel repeated, before the network."""
+    for name in ("64a", "61x70"):
+        given = sources(recorded, f"s{name}")
+        height, width = given[0].shape[2:]
+        padded = [np.pad(each[0, 0], ((0, 8 - height % 8), (0, 8 - width % 8)), "symmetric") for each in given]
+        fused = network.fuse([torch.from_numpy(each)[None, None] for each in padded])[0, 0, :height, :width].numpy()
+        np.testing.assert_allclose(fused, recorded[f"p{name}/fused"], atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", ["s64a", "s61x70"])
+def test_statistics_of_the_stages(network: SwinFusion, recorded: dict[str, np.ndarray], name: str) -> None:
+    found: dict[str, Tensor] = {}
+    hooks = [
+        network.get_submodule(ours).register_forward_hook(
+            lambda module, given, output, theirs=theirs: found.setdefault(theirs, output)
+        )
+        for theirs, ours in STAGES.items()
+    ]
+    network.fuse(sources(recorded, name))
+    for hook in hooks:
+        hook.remove()
+    for theirs in ACTIVATED:
+        found[theirs] = torch.nn.functional.leaky_relu(found[theirs], 0.2)
+    statistics = {theirs: (each.double().mean(), each.double().std(correction=0)) for theirs, each in found.items()}
+    assert {theirs: tuple(map(float, each)) for theirs, each in statistics.items()} == {
+        theirs: pytest.approx(tuple(recorded[f"{name}/stat/{theirs}"][:2]), abs=1e-5) for theirs in STAGES
+    }
+
+
+@torch.inference_mode()
+def test_float64(network: SwinFusion, recorded: dict[str, np.ndarray]) -> None:
+    exact = SwinFusion().double().eval()
+    exact.load_state_dict(network.state_dict())
+    fused = exact.fuse([each.double() for each in sources(recorded, "s64a")])[0, 0].numpy()
+    np.testing.assert_allclose(fused, recorded["s64a/fused_float64"], atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("size", ["64", "256"])
+def test_losses(size: str) -> None:
+    if not (PEERS / "losses.npz").is_file():
+        pytest.skip("the recorded losses are not here; FUSEKIT_SHARED names the folder of golden/peers")
+    with np.load(PEERS / "losses.npz") as arrays:
+        a, b, fused = (torch.from_numpy(arrays[f"{each}{size}"]).float().reshape(1, 1, int(size), -1) for each in "ABF")
+        total, gradient, intensity, similarity = arrays[f"swinfusion_total_grad_int_ssim_{size}"]
+    found, terms = training_terms(a, b, fused)
+    wanted = {"gradient": gradient / 100, "intensity": intensity / 20, "similarity": similarity / 50}
+    assert float(found) == pytest.approx(total, rel=1e-4)
+    assert {name: float(value) for name, value in terms.items()} == pytest.approx(wanted, rel=1e-4)
+
+
+def test_the_model_keeps_the_contract() -> None:
+    assert_no_findings(check_model("swinfusion"))
+
+
+def test_every_parameter_is_counted_and_used() -> None:
+    network = SwinFusion()
+    assert sum(each.numel() for each in network.parameters()) == 965_251
+    a, b = torch.rand(2, 1, 1, 16, 24)
+    network.training_loss([a, b], Objectives(0.0, 0.0))[0].backward()
+    assert all(each.grad is not None for each in network.parameters())
+
+
+@torch.inference_mode()
+def test_a_batch_is_its_images() -> None:
+    torch.manual_seed(1)
+    network = SwinFusion().eval()
+    for name, each in network.named_parameters():
+        if "position_bias" in name:
+            nn.init.normal_(each)
+    a, b = torch.rand(2, 3, 1, 24, 16)
+    together = network.fuse([a, b])
+    alone = torch.cat([network.fuse([x[None], y[None]]) for x, y in zip(a, b, strict=True)])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+
+
+def test_windows_are_joined_again() -> None:
+    x = torch.rand(2, 16, 24, 12)
+    assert torch.equal(attention.joined(attention.windows(x, 8, 3), 8, 16, 24), x)
+
+
+def test_the_mask_keeps_apart_what_the_shift_brought_together() -> None:
+    mask = attention.shift_mask(16, 16, 8, 4, torch.device("cpu"), torch.float32)
+    assert mask.shape == (4, 1, 64, 64)
+    assert not mask[0].any()
+    # In the last window there are four regions of a quarter each.
+    assert int((mask[3] == 0).sum()) == 4 * 16 * 16
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    network = SwinFusion()
+    network.save(tmp_path / "swin")
+    return tmp_path / "swin"
+
+
+def picture(seed: int, height: int = 41, width: int = 53) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 255, (height, width), np.uint8)
+
+
+def test_files_of_any_size_and_roles(folder: Path) -> None:
+    a, b = picture(1), picture(2)
+    network = fusekit.load(folder)
+    with pytest.warns(FusekitWarning, match="takes the sources for mri, other, in their order"):
+        by_order = fusekit.fuse([a, b], network)
+    assert by_order.image.shape == a.shape
+    roles: dict[str, str | int] = {"other": 1, "mri": 2}
+    np.testing.assert_array_equal(fusekit.fuse([b, a], network, roles=roles).image, by_order.image)
+
+
+@pytest.mark.parametrize(
+    ("count", "choices", "error", "message"),
+    [
+        (3, {}, InputError, "fuses 2 sources"),
+        (2, {"rule": "max"}, RuleError, "sees all sources in one network"),
+        (2, {"roles": {"ct": 1}}, OptionError, "unknown role"),
+    ],
+)
+def test_what_it_refuses(
+    folder: Path, count: int, choices: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        fusekit.fuse([picture(seed) for seed in range(count)], folder, **choices)
+
+
+def test_without_weights_the_error_says_how_to_get_them() -> None:
+    with pytest.raises(WeightsError, match="comes without trained weights"):
+        fusekit.load("swinfusion")
