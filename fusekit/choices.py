@@ -21,7 +21,7 @@ CT_WINDOWS = {
     "mediastinum": (50.0, 350.0),
 }
 #: Colour maps of overlays, by their names.
-COLOR_MAPS = ("hot", "pet", "rainbow")
+COLOR_MAPS = ("hot", "pet", "rainbow", "gray")
 _NUMBER = r"[-+]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE][-+]?\d{1,3})?"
 _FORMS = "auto, dtype, data, percentile:LOW:HIGH, LOW:HIGH, window:CENTER:WIDTH, window:NAME, folder or folder:LOW:HIGH"
 

@@ -126,14 +126,14 @@ class FuseOptions:
     )
     nan: str = choice(
         "refuse",
-        "Values of floats that are no numbers, and masked ones: refuse, or background (the least value of the image).",
+        "Values that are NaN, infinite or masked: refuse, or background (the least value of the image).",
         choices=("refuse", "background"),
     )
     color: str = choice(
         "keep",
-        "keep (the chroma of the first source in colour), gray, from:N (of source N, counted from 1), hue (hue and "
+        "keep (the chroma of the source in colour), gray, from:N (of source N, counted from 1), hue (hue and "
         "saturation kept where it becomes lighter), or overlay:MAP[:ALPHA[:N]] (a grey source through the colour map "
-        "hot, pet or rainbow).",
+        "hot, pet, rainbow or gray).",
     )
     align: str = choice(
         "refuse", "Sources of other sizes: refuse, first (resample to the first one's), or a registered aligner."
@@ -165,12 +165,10 @@ class FuseOptions:
     def __post_init__(self) -> None:
         parse_color(self.color)
         for name in ("range", "invert"):
-            if isinstance(getattr(self, name), str):
-                object.__setattr__(self, name, (getattr(self, name),))
+            object.__setattr__(self, name, as_texts(getattr(self, name), name))
         for text in self.range:
-            parse_range(str(text).rpartition("=")[2])
-        if self.nan not in ("refuse", "background"):
-            raise OptionError(f"unknown choice {self.nan!r} for nan; choose refuse or background")
+            parse_range(text.rpartition("=")[2])
+        check_nan(self.nan)
         if self.bit_depth is not None and str(self.bit_depth) not in BIT_DEPTHS:
             raise OptionError(f"unknown bit depth {self.bit_depth!r}; choose {', '.join(BIT_DEPTHS)}")
         tile, memory = parse_tile(self.tile), parse_memory(self.memory)
@@ -319,11 +317,30 @@ def check_mappings(options: Any) -> None:
             raise OptionError(f"{each.name} takes a mapping of names to values, not {getattr(options, each.name)!r}")
 
 
+def check_nan(nan: str) -> None:
+    """Raise `OptionError` for a choice of what becomes of values that are no numbers that cannot be."""
+    if nan not in ("refuse", "background"):
+        raise OptionError(f"unknown choice {nan!r} for nan; choose refuse or background")
+
+
 def check_reading(page: int | None, max_pixels: int) -> None:
     """Raise `OptionError` for choices of how image files are read that cannot be: whole numbers of 1 or more."""
     for name, number in (("page", page), ("max_pixels", max_pixels)):
         if (number is None and name != "page") or (number is not None and (type(number) is not int or number < 1)):
             raise OptionError(f"{name} takes a whole number of 1 or more, not {number!r}")
+
+
+def as_texts(given: object, name: str) -> tuple[str, ...]:
+    """Return what a repeatable option holds, one text or several, as texts.
+
+    Raises:
+        OptionError: it is neither.
+    """
+    if isinstance(given, (str, int, Path)):
+        return (str(given),)
+    if not isinstance(given, (list, tuple)):
+        raise OptionError(f"{name} takes a text, or a list of texts, not {given!r}")
+    return tuple(map(str, given))
 
 
 _UNITS = {"": 1, "B": 1} | {

@@ -31,11 +31,19 @@ from fusekit.errors import Doubt, FusekitWarning, InputError, OptionError, size_
 from fusekit.fusing.doubts import about_shares, about_sources, about_weights
 from fusekit.fusing.run import Run, run
 from fusekit.images.align import Aligned, aligned
-from fusekit.images.coloring import Coloring, choose_coloring, overlaid, painted
+from fusekit.images.coloring import (
+    Coloring,
+    choose_coloring,
+    noting_grey,
+    overlaid,
+    with_chroma,
+    with_hue,
+)
 from fusekit.images.files import check_page, is_page, read_image
-from fusekit.images.image import Array, Image, from_pixels, with_background
+from fusekit.images.image import Array, Image, from_pixels, unmasked, with_background
 from fusekit.images.ranges import (
     Range,
+    doubts_about,
     find_range,
     from_unit,
     inverted,
@@ -155,8 +163,9 @@ def fuse(
     """Fuse registered images of one scene into one: the steps of the data's way, one a line.
 
     Args:
-        sources: two or more paths, arrays (H, W[, channels]) or tensors ([1, ]C, H, W) or (H, W); integers at their
-            full range, floats preferably in [0, 1].
+        sources: two or more paths, arrays (H, W[, channels]) or tensors ([1, ]C, H, W) or (H, W). Their black and
+            white are what ``range`` says; by default 8 bits are 0 to 255, 16 hold as many as are used, floats in [0, 1]
+            are 0 to 1, and others have their own least and greatest value.
         model: as `fusekit.load` takes it, or a model that it returned (then no choice of loading applies); by default
             the one that the ``weights`` say, or else the default one.
         options: how to fuse.
@@ -199,7 +208,7 @@ class Prepared(NamedTuple):
         coloring: how the result is coloured.
         ranges: of each source.
         limits: the stored values of each that become 0 and 1: its range, or what the model stretches.
-        units: luminances (H, W) in [0, 1], float32.
+        units: luminances (H, W) in [0, 1], float32, of each.
         modalities: what each shows, ``None`` where nothing was said.
         doubts: about the sources.
     """
@@ -223,14 +232,10 @@ def prepare(sources: Sequence[Source], model: FusionModel, options: FuseOptions)
         InputError: one cannot be read, the grids differ, or the model does not fuse images of so many axes.
     """
     check_distinct_files(sources)
-    modalities = said_modalities(model, len(sources))
-    modalities = in_order_of_roles(model.spec, modalities, numbered(options.roles, sources))
-    roles = numbered(options.roles, sources)
-    asked = in_order_of_roles(model.spec, for_each(options.range, sources, roles, "--range", "auto"), roles)
-    turned = inverted_sources(options.invert, sources, roles)
-    turned = in_order_of_roles(model.spec, turned, roles)
-    sources = in_order_of_roles(model.spec, sources, options.roles)
-    images = [read(source, options.nan, options.page, options.max_pixels) for source in sources]
+    asked = _asked(sources, model, options)
+    images = [
+        read(each.source, options.nan, options.page, options.max_pixels, inverted=each.inverted) for each in asked
+    ]
     paged = any(map(is_page, images))
     found = aligned(images, options.align)
     images = found.images
@@ -241,21 +246,48 @@ def prepare(sources: Sequence[Source], model: FusionModel, options: FuseOptions)
             f"{images[0].name} has {axes} spatial axes ({', '.join(images[0].grid.axes)}), and the model "
             f"{model.spec.id!r} fuses images of {served}; choose another model, or cut the image"
         )
-    ranges = [find_range(image, choice) for image, choice in zip(images, asked, strict=True)]
-    for place, each in enumerate(turned):
-        if each:
+    ranges = [find_range(image, each.range) for image, each in zip(images, asked, strict=True)]
+    for place, each in enumerate(asked):
+        if each.inverted:
             images[place] = inverted(images[place], ranges[place].limits)
             ranges[place] = ranges[place]._replace(inverted=True)
-    coloring = choose_coloring(images, parse_color(options.color), modalities)
+    modalities = [each.modality for each in asked]
+    coloring = choose_coloring(images, ranges, parse_color(options.color), modalities)
+    images[:] = noting_grey(images, coloring)
     units, limits = luminances(images, ranges, model)
+    coloured = [image for image, amount in zip(images, coloring.amounts, strict=True) if amount.coloured]
     doubts = (
         *about_sources(images, options.many),
-        *about_weights(model, images, [each for each in modalities if each]),
-        *(doubt for each in ranges for doubt in each.doubts),
+        *about_weights(model, coloured, [each for each in modalities if each]),
+        *doubts_about(ranges),
         *coloring.doubts,
     )
     depth = options.depth(images[0].depth)
-    return Prepared(sources[0], found, paged, depth, coloring, ranges, limits, units, modalities, doubts)
+    return Prepared(asked[0].source, found, paged, depth, coloring, ranges, limits, units, modalities, doubts)
+
+
+class _Asked(NamedTuple):
+    """A source, and what was said of it."""
+
+    source: Source
+    range: str
+    inverted: bool
+    modality: str | None
+
+
+def _asked(sources: Sequence[Source], model: FusionModel, options: FuseOptions) -> list[_Asked]:
+    """Return the sources with what was said of each, in the order of the model's roles.
+
+    Raises:
+        OptionError: something was said of a source that is not there.
+    """
+    roles = numbered(options.roles, sources)
+    ranges = for_each(options.range, sources, roles, "--range", "auto")
+    negatives = {number_of(each, sources, roles, "--invert") for each in options.invert}
+    turned = [number in negatives for number in range(1, len(sources) + 1)]
+    modalities = said_modalities(model, len(sources))
+    every = [_Asked(*each) for each in zip(sources, ranges, turned, modalities, strict=True)]
+    return in_order_of_roles(model.spec, every, roles)
 
 
 def finish(
@@ -274,7 +306,7 @@ def finish(
     images, depth, coloring = prepared.aligned.images, prepared.depth, prepared.coloring
     first = images[0]
     unit = output_to_unit(ran.image, model.spec.output)
-    scale = output_range(first, depth, prepared.limits[0], prepared.ranges[0].choice)
+    scale = output_range(first, depth, prepared.limits[0], prepared.ranges[0])
     if coloring.source is None:
         pixels = from_unit(unit, depth, scale)
     else:
@@ -300,7 +332,14 @@ def finish(
     return Fused(_in_layout_of(prepared.layout, stored), record, stored, doubts)
 
 
-def read(source: Source, nan: str = "refuse", page: int | None = None, max_pixels: int = MAX_PIXELS) -> Image:
+def read(
+    source: Source,
+    nan: str = "refuse",
+    page: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    *,
+    inverted: bool = False,
+) -> Image:
     """Return a path, array or tensor as an `Image`.
 
     Args:
@@ -308,43 +347,15 @@ def read(source: Source, nan: str = "refuse", page: int | None = None, max_pixel
         nan: whether values that are NaN, infinite or masked are refused or taken for ``background``.
         page: of a file, as `read_image` says.
         max_pixels: likewise.
+        inverted: whether black is white in it, which is then its background.
     """
+    finite = nan == "refuse"
     if isinstance(source, (str, Path)):
-        return read_image(source, nan, page=page, max_pixels=max_pixels)
-    pixels = _array_of(source) if isinstance(source, Tensor) else source
-    notes: tuple[str, ...] = ()
-    if isinstance(pixels, np.ma.MaskedArray):
-        pixels, notes = _unmasked(pixels, nan)
-    if nan == "refuse":
-        return from_pixels(np.asarray(pixels), notes=notes)
-    return with_background(from_pixels(np.asarray(pixels), notes=notes, finite=False))
-
-
-def _unmasked(pixels: np.ma.MaskedArray[Any, Any], nan: str) -> tuple[Array, tuple[str, ...]]:
-    """Return the values of a masked array, the masked ones being its least value, with a note.
-
-    Raises:
-        InputError: some are masked, and are to be refused, or all are.
-    """
-    count = int(np.ma.getmaskarray(pixels).sum())
-    if not count:
-        return pixels.data, ()
-    if nan == "refuse" or count == pixels.size:
-        raise InputError(
-            f"the array has {count} masked values of {pixels.size}; nan='background' takes them for background, or "
-            "fill them"
-        )
-    return pixels.filled(pixels.min()), (f"{count} masked values taken for background",)
-
-
-def inverted_sources(asked: Sequence[str], sources: Sequence[Source], roles: Mapping[str, int]) -> list[bool]:
-    """Return of each source whether its black is white.
-
-    Raises:
-        OptionError: one is asked for that is not there.
-    """
-    numbers = {number_of(str(each), sources, roles, "--invert") for each in asked}
-    return [number in numbers for number in range(1, len(sources) + 1)]
+        image = read_image(source, finite=finite, page=page, max_pixels=max_pixels)
+    else:
+        pixels, notes = unmasked(_array_of(source) if isinstance(source, Tensor) else source, nan, inverted)
+        image = from_pixels(pixels, notes=notes, finite=finite)
+    return image if finite else with_background(image, inverted)
 
 
 def said_modalities(model: FusionModel, count: int) -> list[str | None]:
@@ -381,17 +392,20 @@ def _colored(
     """
     assert coloring.source is not None
     first, depth, choice = prepared.aligned.images[0], prepared.depth, coloring.choice
+    source = prepared.aligned.images[coloring.source]
     if choice.mode == "overlay":
         shown = overlaid(unit, prepared.units[coloring.source], choice.color_map, choice.alpha)
         return from_unit(shown, depth, scale), scale
     own = scale
     if depth == first.depth == "float32":
         own = prepared.ranges[0].limits
-        unit = (from_unit(unit, depth, scale) - own[0]) / (own[1] - own[0])
     low, high = prepared.ranges[coloring.source].limits
-    pixels = prepared.aligned.images[coloring.source].pixels
-    colours = in_bands(lambda band: (band.astype(np.float64) - low) / (high - low), pixels)
-    return from_unit(painted(unit, colours, choice.mode == "hue"), depth, own), own
+    colours = in_bands(lambda band: (band.astype(np.float64) - low) / (high - low), source.pixels)
+    if choice.mode == "hue":
+        return from_unit(with_hue(unit, prepared.units[coloring.source], colours), depth, own), own
+    if own != scale:
+        unit = (from_unit(unit, depth, scale) - own[0]) / (own[1] - own[0])
+    return from_unit(with_chroma(unit, colours), depth, own), own
 
 
 def _array_of(tensor: Tensor) -> Array:

@@ -231,7 +231,7 @@ def settings(model: FusionModel, rule: FusionRule | None, options: FuseOptions) 
         "normalization": model.spec.normalization,
         "output_policy": model.spec.output,
         "range": list(options.range) or None,
-        "invert": [str(each) for each in options.invert] or None,
+        "invert": list(options.invert) or None,
         "nan": options.nan,
         "color": options.color,
         "align": options.align,
@@ -266,6 +266,7 @@ def _source(
         "color": image.color,
         "range": list(limits),
         "range_choice": found.choice,
+        **({} if found.bits is None else {"bits_stored": found.bits}),
         "inverted": found.inverted,
         "notes": list(image.notes),
     }

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 
 import fusekit
 from fusekit.images import samples
+from fusekit.images.files import read_image
 from fusekit.images.montage import side_by_side
 
 RULES = ("sfnn", "mean", "max", "sfnn-local")
@@ -39,7 +40,9 @@ def draw(name: str, rules: Sequence[str], titles: Sequence[str] = ()) -> None:
                 files.append(Path(folder) / f"{pair}-{rule}.png")
                 fusekit.fuse(files[: len(sources)], f"ehdran.{pair}", rule=rule, device="cpu").save(files[-1])
             words = [source.upper() for source in sources]
-            rows.append(_titled([*words, *(titles or rules)], side_by_side(files).pixels))
+            rows.append(
+                _titled([*words, *(titles or rules)], side_by_side([read_image(file) for file in files]).pixels)
+            )
     Image.fromarray(np.concatenate(rows)).save(OUTPUT / name, optimize=True)
 
 

@@ -28,7 +28,7 @@ def demo(pair: str, output: Path, model: str | None, **choices: Any) -> None:
     from fusekit.batch.run import prepare_output
     from fusekit.cli.tables import print_metrics
     from fusekit.evaluation.rate import evaluate
-    from fusekit.images.files import write_image
+    from fusekit.images.files import read_image, write_image
     from fusekit.images.montage import side_by_side
     from fusekit.models.load import load
     from fusekit.pipeline import fuse
@@ -45,7 +45,7 @@ def demo(pair: str, output: Path, model: str | None, **choices: Any) -> None:
     for line in details(fused.record):
         detail(line)
     fused.save(target, overwrite=again)
-    write_image(panel, side_by_side([*sources, target]))
+    write_image(panel, side_by_side([read_image(each) for each in (*sources, target)]))
     rule = fused.record["rule"]
     title = f"{pair} sample, model {network.spec.id}" + (f", rule {rule['name']}" if rule else "")
     print_metrics(title, evaluate(sources, target))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--metrics", default="standard", show_default=True, help="Ids or sets (standard, paper, all), by commas.")
 @click.option("--names", metavar="FILE", help="Only these images; a name a line, or FILE.json#/key/key.")
 @options_of(RunOptions, "match", "overwrite")
-@options_of(FuseOptions, "page", "max_pixels")
+@options_of(FuseOptions, "nan", "page", "max_pixels")
 @click.option(
     "--data-range",
     multiple=True,
@@ -44,6 +44,7 @@ def evaluate(
     names: str | None,
     match: tuple[str, ...],
     overwrite: bool,
+    nan: str,
     page: int | None,
     max_pixels: int,
     data_range: tuple[str, ...],
@@ -77,7 +78,7 @@ def evaluate(
         check_not_a_source(path, [*sources, *methods.values()])
         check_writable(path, overwrite)
     command = shlex.join(["fusekit", *sys.argv[1:]])
-    comparison = matched_up(sources, methods, metrics.split(","), names, match, data_range, page, max_pixels)
+    comparison = matched_up(sources, methods, metrics.split(","), names, match, data_range, page, max_pixels, nan)
     with ProgressBar("rating", comparison.steps) as bar:
         rate_all(comparison, lambda done, image: bar.show(done, "rating", plain(image)))
         bar.show(comparison.steps, "rating")

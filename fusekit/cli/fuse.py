@@ -101,9 +101,9 @@ def _fuse_files(
     run: RunOptions,
     as_json: bool,
 ) -> None:
-    from fusekit.cli.preview import write_preview
-    from fusekit.images.files import check_format
-    from fusekit.machine.files import check_writable, remove_stale_partials
+    from fusekit.cli.preview import check_preview, preview_of
+    from fusekit.images.files import check_format, write_image
+    from fusekit.machine.files import check_place, check_writable, remove_stale_partials
     from fusekit.models.load import load
     from fusekit.pipeline import fuse
     from fusekit.record import check_output
@@ -114,18 +114,18 @@ def _fuse_files(
     check_output(output, sources, record=run.record, overwrite=run.overwrite)
     check_writable(output)
     if preview is not None:
-        check_format(preview)
-        check_output(preview, sources, record=False, overwrite=run.overwrite)
-        check_writable(preview)
+        check_preview(preview, output, sources, run.overwrite)
     remove_stale_partials(output.parent)
     network = load(model, loading)
     detail(f"loaded {network!r}")
     fused = fuse(list(sources), network, options)
     for line in details(fused.record):
         detail(line)
+    picture = None if preview is None else preview_of(sources, network, options, fused)
     record = fused.save(output, record=run.record, overwrite=run.overwrite)
-    if preview is not None:
-        write_preview(preview, output, record, run.overwrite)
+    if preview is not None and picture is not None:
+        check_place(preview, run.overwrite)
+        write_image(preview, picture)
     if as_json:
         result_json({"fused": str(output), **record})
     else:

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fusekit.images.image import Image
+    from fusekit.models.base import FusionModel
+    from fusekit.options import FuseOptions
+    from fusekit.pipeline import Fused
 
 
-def write_preview(target: Path, output: Path, record: Mapping[str, Any], overwrite: bool) -> None:
-    """Write the sources that a record names, and the image that was fused of them, as one picture.
+def check_preview(preview: Path, output: Path, sources: Sequence[Path], overwrite: bool) -> None:
+    """Raise `OptionError` or `OutputError` where a preview cannot be written."""
+    from fusekit.errors import OptionError
+    from fusekit.images.files import check_format
+    from fusekit.machine.files import check_writable
+    from fusekit.record import check_output
+
+    if preview.absolute() == output.absolute():
+        raise OptionError(f"--preview and --output are both {preview}; name two files")
+    check_format(preview, "uint8", True)
+    check_output(preview, sources, record=False, overwrite=overwrite)
+    check_writable(preview, overwrite)
+
+
+def preview_of(sources: Sequence[Path], model: FusionModel, options: FuseOptions, fused: Fused) -> Image:
+    """Return the sources as they were fused, on one grid, and what was fused of them, as one picture.
 
     Raises:
-        OutputError: something is there already, or it cannot be written.
+        InputError: they are no pictures.
     """
-    from fusekit.choices import parse_color
-    from fusekit.images.files import write_image
     from fusekit.images.montage import side_by_side
-    from fusekit.machine.files import check_place
+    from fusekit.pipeline import prepare
 
-    check_place(target, overwrite)
-    sources, choice = record["sources"], parse_color(record["color"])
-    bar = None
-    if choice.mode == "overlay":
-        bar = (choice.color_map, tuple(sources[record["chroma_from"] - 1]["range"]))
-    ranges = [tuple(each["range"]) for each in (*sources, record["output"])]
-    reading = {name: record[name] for name in ("nan", "page", "max_pixels")}
-    write_image(target, side_by_side([*(Path(each["path"]) for each in sources), output], ranges, bar, **reading))
+    prepared = prepare(sources, model, options)
+    choice, place = prepared.coloring.choice, prepared.coloring.source
+    bar = (choice.color_map, prepared.limits[place]) if choice.mode == "overlay" and place is not None else None
+    low, high = fused.record["output"]["range"]
+    return side_by_side([*prepared.aligned.images, fused.stored], [*prepared.limits, (low, high)], bar)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -13,17 +14,18 @@ from fusekit.cases.case import Case, check_distinct_files
 from fusekit.cases.folders import image_files, images_in, matched
 from fusekit.cases.patterns import patterns_of, stem_of
 from fusekit.cases.splits import series_of
-from fusekit.errors import FusekitWarning, InputError, OptionError, one_line
+from fusekit.errors import Doubt, FusekitWarning, InputError, OptionError, one_line
 from fusekit.evaluation.copying import TOLD_BY, Sharing, copying_of
 from fusekit.evaluation.left_out import LeftOut, left_out, nothing_in_common
 from fusekit.evaluation.rate import Rating, build_metrics, metric_names, rate_tensors
 from fusekit.evaluation.ratings import Comparison
-from fusekit.evaluation.reading import Read, read_all
+from fusekit.evaluation.reading import DataRanges, Read, asked_ranges, read_settled
 from fusekit.images.files import check_page, is_page
+from fusekit.images.folder_ranges import in_folder
 from fusekit.machine.faults import in_our_words
 from fusekit.machine.files import check_reachable, is_folder
 from fusekit.metrics.base import Metric
-from fusekit.options import MAX_PIXELS, check_reading
+from fusekit.options import MAX_PIXELS, as_texts, check_nan, check_reading
 
 #: Told how many of `Comparison.steps` are done, and which image is being rated.
 Report = Callable[[int, str], None]
@@ -40,6 +42,7 @@ def compare(
     data_range: str | Sequence[str] = (),
     page: int | None = None,
     max_pixels: int = MAX_PIXELS,
+    nan: str = "refuse",
 ) -> Comparison:
     """Rate fused images against their sources: one set of files, or folders matched by file name.
 
@@ -53,16 +56,17 @@ def compare(
         report: told of the progress, see `Report`.
         match: patterns of the names in folders (see `fusekit.cases.folders.matched`): one a source, and, where they are
             called otherwise than by what is common, one a fused folder behind them.
-        data_range: as in `fusekit.evaluate`.
+        data_range: as in `fusekit.evaluate`; ``folder`` finds one range in all images of a source's folder.
         page: likewise.
         max_pixels: likewise.
+        nan: likewise.
 
     Raises:
         InputError: files and folders are mixed, nothing matches, or a folder lacks an image that is asked for.
         OptionError: the patterns are none, or not one a folder.
         UnknownNameError: there is no such metric.
     """
-    comparison = matched_up(sources, fused, metrics, names, match, data_range, page, max_pixels)
+    comparison = matched_up(sources, fused, metrics, names, match, data_range, page, max_pixels, nan)
     rate_all(comparison, report)
     return comparison
 
@@ -76,16 +80,18 @@ def matched_up(
     data_range: str | Sequence[str] = (),
     page: int | None = None,
     max_pixels: int = MAX_PIXELS,
+    nan: str = "refuse",
 ) -> Comparison:
     """Return a comparison of which nothing is rated yet; arguments, errors and warnings as for `compare`."""
     check_reading(page, max_pixels)
+    check_nan(nan)
     for path in (*sources, *fused.values()):
         check_reachable(path)
     kinds = {is_folder(path) for path in (*sources, *fused.values())}
     if len(kinds) > 1:
         raise InputError("give files only, or folders only: sources and fused images are matched one by one")
     chosen = metric_names(metrics)
-    given = (data_range,) if isinstance(data_range, str) else tuple(data_range)
+    asked = asked_ranges(data_range, sources, folders=kinds == {True})
     if kinds == {False}:
         if match:
             raise OptionError("--match finds the images of folders that belong together; leave it out, or give folders")
@@ -94,9 +100,12 @@ def matched_up(
         roles = tuple(path.parent.name for path in sources)
         case = Case(name, tuple(sources), roles, series_of(name))
         paths = {method: {name: path} for method, path in fused.items()}
-        return Comparison(chosen, {name: case}, paths, LeftOut(1), given, page, max_pixels)
-    comparison = _of_folders(sources, fused, chosen, names, match)
-    comparison.data_range, comparison.page, comparison.max_pixels = given, page, max_pixels
+        comparison = Comparison(chosen, {name: case}, paths, LeftOut(1))
+    else:
+        comparison = _of_folders(sources, fused, chosen, names, match)
+    comparison.data_range, comparison.nan = as_texts(data_range, "data_range"), nan
+    comparison.page, comparison.max_pixels = page, max_pixels
+    comparison.asked = _found_in_folders(asked, comparison) if kinds == {True} else asked
     for line, _ in comparison.left_out.told():
         warnings.warn(line, FusekitWarning, stacklevel=2)
     return comparison
@@ -181,6 +190,17 @@ def _of_folders(
     )
 
 
+def _found_in_folders(asked: DataRanges, comparison: Comparison) -> DataRanges:
+    """Return ranges with what is found in all images of a source's folder that are rated."""
+    opened = partial(read_settled, nan="background", page=comparison.page, max_pixels=comparison.max_pixels)
+    said, found = list(asked.sources), []
+    for place, text in enumerate(said):
+        files = [case.files[place] for case in comparison.cases.values()]
+        found.append("auto" if text else in_folder("auto", files, opened))
+        said[place] = text and in_folder(text, files, opened)
+    return DataRanges(tuple(said), asked.fused, tuple(found))
+
+
 def _rate_image(
     comparison: Comparison, image: str, metrics: Mapping[str, Metric], begun: Callable[[str], None]
 ) -> bool:
@@ -189,16 +209,17 @@ def _rate_image(
     Returns:
         whether a file of it holds several images.
     """
-    files, rows = comparison.cases[image].files, dict[str, tuple[Read, dict[str, Rating]]]()
+    rows = dict[str, tuple[Read, dict[str, Rating]]]()
     for method in comparison.methods:
         try:
-            read = read_all(files, comparison.fused[method][image], comparison.data_range, **comparison.reading)
-            _say_doubts(comparison, read)
+            read = comparison.read(image, method)
+            _say_doubts(comparison, read.doubts)
             rows[method] = read, rate_tensors(read.sources, read.fused, metrics, begun)
         # A metric of a plugin may raise anything; the other images go on.
         except (Exception, SystemExit) as error:
             comparison.failed[image] = f"{method}: {one_line(error)}"
             return False
+    _say_doubts(comparison, _unlike({method: read for method, (read, _) in rows.items()}))
     for method, (read, row) in rows.items():
         correlation, vif = (_of_each_source(row[name]) for name in TOLD_BY)
         copying = copying_of(correlation, _between(read.sources, metrics["cc"]))
@@ -209,9 +230,31 @@ def _rate_image(
     return any(is_page(each) for read, _ in rows.values() for each in read.images)
 
 
-def _say_doubts(comparison: Comparison, read: Read) -> None:
+def _unlike(reads: Mapping[str, Read]) -> tuple[Doubt, ...]:
+    """Return the doubts whether methods compare: whether by one depth of their images, and by the same ranges."""
+    (first, one), *others = reads.items()
+    doubts = []
+    for method, other in others:
+        mine, theirs = one.images[-1].depth, other.images[-1].depth
+        if mine != theirs:
+            text = (
+                f"{first} is of {mine} and {method} of {theirs}, and metrics such as fmi.gradient, en and mi see what "
+                "8 bits round away; fuse them alike, as by --bit-depth 8"
+            )
+            doubts.append(Doubt("depths", text))
+        for image, (low, high), (least, most) in zip(one.images[:-1], one.ranges, other.ranges, strict=False):
+            if (low, high) != (least, most):
+                text = (
+                    f"{first} is rated against {image.name} with {low:g} to {high:g} as black and white, and {method} "
+                    f"with {least:g} to {most:g}, as their records say; --data-range gives all the same"
+                )
+                doubts.append(Doubt("unlike", text))
+    return tuple(doubts)
+
+
+def _say_doubts(comparison: Comparison, doubts: Sequence[Doubt]) -> None:
     """Say what is in doubt of the ranges, each kind once, and keep it."""
-    for doubt in read.doubts:
+    for doubt in doubts:
         if doubt.kind not in comparison.doubts:
             comparison.doubts[doubt.kind] = doubt.text
             once = " (said once)" if len(comparison.cases) > 1 else ""

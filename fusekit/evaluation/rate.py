@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from fusekit.errors import FusekitWarning, InputError
-from fusekit.evaluation.reading import ImageLike, read_all, read_one, to_tensor
+from fusekit.evaluation.reading import ImageLike, read_all, read_one, settled, to_tensor
 from fusekit.images.files import check_page, is_page
 from fusekit.images.ranges import find_range
 from fusekit.machine.faults import in_our_words
 from fusekit.metrics.base import Metric
 from fusekit.metrics.build import build_metric
 from fusekit.models.contract import described, unchanged
-from fusekit.options import MAX_PIXELS, check_reading
+from fusekit.options import MAX_PIXELS
 from fusekit.registry.contract import Component, calling, fault, registered
 
 
@@ -44,6 +44,7 @@ def evaluate(
     metrics: str | Sequence[str] | None = None,
     data_range: str | Sequence[str] = (),
     *,
+    nan: str = "refuse",
     page: int | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> dict[str, float]:
@@ -61,6 +62,8 @@ def evaluate(
             out those that need weights of their own.
         data_range: which stored values are black and white, as the range of `fusekit.FuseOptions`, and ``fused=RANGE``
             for the fused image. Without, the record beside the fused image says it, where there is one.
+        nan: whether values that are NaN, infinite or masked are refused or taken for ``background``, the least value
+            of the image; the latter without asking where the record says that fusing did so.
         page: which image of files that hold several, counted from 1.
         max_pixels: the most pixels that an image file may have, checked before memory is taken.
 
@@ -73,7 +76,7 @@ def evaluate(
         UnknownNameError: there is no such metric.
         PluginError: a plugin's metric cannot be imported, or fails.
     """
-    found = evaluate_detailed(sources, fused, metrics, data_range, page=page, max_pixels=max_pixels)
+    found = evaluate_detailed(sources, fused, metrics, data_range, nan=nan, page=page, max_pixels=max_pixels)
     return {name: rating["value"] for name, rating in found.items()}
 
 
@@ -83,17 +86,17 @@ def evaluate_detailed(
     metrics: str | Sequence[str] | None = None,
     data_range: str | Sequence[str] = (),
     *,
+    nan: str = "refuse",
     page: int | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> dict[str, Rating]:
     """Rate one fused image and tell each source's share; arguments and errors as for `evaluate`."""
-    check_reading(page, max_pixels)
     chosen = build_metrics(metrics)
     if isinstance(sources, (str, Path, np.ndarray, Tensor)):
         raise InputError("the sources come as a list of images, one entry each, also where there is only one")
     if not sources:
         raise InputError("there is no source to evaluate against; give at least one")
-    read = read_all(sources, fused, data_range, page=page, max_pixels=max_pixels)
+    read = read_all(sources, fused, data_range, nan=nan, page=page, max_pixels=max_pixels)
     check_page(page, any(map(is_page, read.images)))
     for doubt in read.doubts:
         warnings.warn(doubt.text, FusekitWarning, stacklevel=3)
@@ -132,7 +135,7 @@ def read_luminance(given: ImageLike, role: str = "the image") -> Tensor:
     Raises:
         InputError: it cannot be read or used.
     """
-    image = read_one(given, role)
+    image = settled(read_one(given, role), role)
     return to_tensor(image, find_range(image).limits)
 
 

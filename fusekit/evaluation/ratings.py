@@ -17,6 +17,7 @@ from fusekit.errors import count_of
 from fusekit.evaluation.copying import NEARLY_A_COPY, TOLD_BY, Sharing, mean_of
 from fusekit.evaluation.left_out import LeftOut
 from fusekit.evaluation.rate import Rating
+from fusekit.evaluation.reading import DataRanges, Read, read_all
 from fusekit.evaluation.significance import holm, randomization_tests
 from fusekit.options import MAX_PIXELS
 from fusekit.registry.discovery import registries
@@ -32,6 +33,8 @@ class Comparison:
         fused: method → image name → path of the fused image.
         left_out: what there is and is not rated.
         data_range: which stored values are black and white, as given to `fusekit.evaluate`.
+        asked: the same for each image, with what was found in folders.
+        nan: what becomes of values that are no numbers.
         page: which image of files that hold several.
         max_pixels: the most pixels that an image file may have.
         ratings: method → image name → metric → rating. All methods have the same images.
@@ -46,6 +49,8 @@ class Comparison:
     fused: dict[str, dict[str, Path]]
     left_out: LeftOut
     data_range: tuple[str, ...] = ()
+    asked: DataRanges | None = None
+    nan: str = "refuse"
     page: int | None = None
     max_pixels: int = MAX_PIXELS
     ratings: dict[str, dict[str, dict[str, Rating]]] = field(default_factory=dict)
@@ -65,7 +70,17 @@ class Comparison:
     @property
     def reading(self) -> dict[str, Any]:
         """The choices of how files are read, as keywords."""
-        return {"page": self.page, "max_pixels": self.max_pixels}
+        return {"nan": self.nan, "page": self.page, "max_pixels": self.max_pixels}
+
+    def read(self, image: str, method: str) -> Read:
+        """Return the sources of an image, and what a method fused of them.
+
+        Raises:
+            InputError: one cannot be read or used, or the sizes differ.
+            OptionError: a range cannot be used.
+        """
+        ranges = self.data_range if self.asked is None else self.asked
+        return read_all(self.cases[image].files, self.fused[method][image], ranges, **self.reading)
 
     @property
     def methods(self) -> list[str]:

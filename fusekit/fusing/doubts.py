@@ -21,12 +21,12 @@ DOMINANT = 0.8
 _COLOURED = {"pet", "spect"}
 
 
-def about_weights(model: FusionModel, images: Sequence[Image], modalities: Sequence[str]) -> tuple[Doubt, ...]:
+def about_weights(model: FusionModel, coloured: Sequence[Image], modalities: Sequence[str]) -> tuple[Doubt, ...]:
     """Return the doubt whether a model's weights were trained on what the sources show, where there is one.
 
     Args:
         model: loaded.
-        images: the sources.
+        coloured: those of the sources that are in colour.
         modalities: what they show, in their order, as `fusekit.registry.specs.modality_of` calls it; empty if unknown.
     """
     weights = model.provenance.weights if model.provenance is not None else None
@@ -38,11 +38,10 @@ def about_weights(model: FusionModel, images: Sequence[Image], modalities: Seque
         if fits(weights.modalities, modalities):
             return ()
         return (Doubt("weights", f"{said}, and the sources show {as_words(modalities)}{choices}"),)
-    colored = next((image.name for image in images if image.color), None)
-    if colored is None or any(_COLOURED.intersection(alternatives(each)) for each in weights.modalities):
+    if not coloured or any(_COLOURED.intersection(alternatives(each)) for each in weights.modalities):
         return ()
     remedy = f"{choices}; or say what the sources show, as --modality pet,mri"
-    return (Doubt("weights", f"{colored} is in colour, and {said}{remedy}"),)
+    return (Doubt("weights", f"{coloured[0].name} is in colour, and {said}{remedy}"),)
 
 
 def _choices(model: FusionModel, name: str) -> str:

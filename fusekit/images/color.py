@@ -29,6 +29,8 @@ _TO_LAB = np.array(
 )
 #: Halvings by which the greatest saturation that can be shown is found: to a part in 4096.
 _HALVINGS = 12
+#: How often at most chroma is multiplied, and the greatest channels between which hue begins to be known.
+_GAIN, _NO_HUE = 3.0, (0.05, 0.25)
 
 
 def luminance(rgb: Array) -> Array:
@@ -64,16 +66,24 @@ def from_oklab(lab: Array) -> Array:
     return found
 
 
-def relit(rgb: Array, grey: Array) -> Array:
-    """Return colours (H, W, 3) of hue and saturation of ``rgb`` and the lightness of ``grey`` (H, W), all in [0, 1].
+def relit(rgb: Array, before: Array, after: Array) -> Array:
+    """Return colours (H, W, 3) whose lightness changes as that of grey does from ``before`` to ``after``.
 
-    Saturation is chroma over lightness, so that orange stays orange where it becomes lighter. Where a screen cannot
-    show a colour, its chroma is lessened, hue and lightness kept.
+    Hue and saturation stay, which is chroma over lightness, so that orange stays orange where it becomes lighter.
+    Where a screen cannot show a colour, its chroma is lessened, hue and lightness kept. What is nearly black has no
+    hue to speak of: it gains at most `_GAIN` times its chroma, and loses it towards black.
+
+    Args:
+        rgb: colours (H, W, 3) in [0, 1].
+        before: their luminance (H, W) in [0, 1], on the scale of ``after``.
+        after: the luminance (H, W) that is wanted.
     """
     lab = to_oklab(rgb)
-    lightness = to_oklab(np.repeat(grey[..., None], 3, axis=-1))[..., :1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        colour = np.where(lab[..., :1] > 1e-4, lab[..., 1:] / lab[..., :1], 0.0) * lightness
+    lightness = np.clip(lab[..., :1] + (_lightness(after) - _lightness(before))[..., None], 0.0, 1.0)
+    gain = np.minimum(lightness / np.maximum(lab[..., :1], 1e-4), _GAIN)
+    dark, light = _NO_HUE
+    known = np.clip((rgb.max(axis=-1, keepdims=True) - dark) / (light - dark), 0.0, 1.0)
+    colour = lab[..., 1:] * gain * known**2 * (3 - 2 * known)
     shown, most = np.zeros_like(lightness), np.ones_like(lightness)
     for _ in range(_HALVINGS):
         middle = (shown + most) / 2
@@ -81,6 +91,12 @@ def relit(rgb: Array, grey: Array) -> Array:
         shown, most = np.where(fits, middle, shown), np.where(fits, most, middle)
     share = np.where(_shown(lightness, colour), 1.0, shown)
     return np.clip(from_oklab(np.concatenate([lightness, colour * share], axis=-1)), 0.0, 1.0)
+
+
+def _lightness(grey: Array) -> Array:
+    """Return the lightness in OKLab of greys of sRGB in [0, 1], same shape."""
+    found: Array = to_oklab(np.repeat(grey[..., None], 3, axis=-1))[..., 0]
+    return found
 
 
 def _shown(lightness: Array, colour: Array) -> Array:

@@ -28,7 +28,7 @@ from fusekit.errors import (
 from fusekit.images.formats.base import Format
 from fusekit.images.formats.foreign import called
 from fusekit.images.formats.raster import Raster
-from fusekit.images.image import DEPTHS, Image, check_finite, with_background
+from fusekit.images.image import DEPTHS, Image, check_finite
 from fusekit.machine.files import check_regular, irregular, why
 from fusekit.options import MAX_PIXELS
 from fusekit.registry.contract import Component, calling, fault
@@ -46,13 +46,13 @@ class _Found(NamedTuple):
 
 
 def read_image(
-    path: str | Path, nan: str = "refuse", *, page: int | None = None, max_pixels: int = MAX_PIXELS
+    path: str | Path, *, finite: bool = True, page: int | None = None, max_pixels: int = MAX_PIXELS
 ) -> Image:
     """Read one image file, or a folder that is one series.
 
     Args:
         path: a regular file, or such a folder.
-        nan: whether values that are NaN or infinite are refused (``refuse``) or taken for ``background``.
+        finite: whether values that are NaN or infinite are refused.
         page: which image of a file that holds several, counted from 1; a file of one image is read whatever it says.
         max_pixels: the most pixels that the image may have, checked before memory is taken; of more than four channels
             each four values count as a pixel.
@@ -78,9 +78,8 @@ def read_image(
     if not isinstance(found.format, Raster):
         image = _checked(found, path, image)
         check_size(path, (*image.size, 1), max_pixels)
-    if nan == "background":
-        image = with_background(image)
-    check_finite(image.pixels, image.name)
+    if finite:
+        check_finite(image.pixels, image.name)
     if count == 1:
         return image
     origin = None if image.origin is None else replace(image.origin, page=number)

@@ -155,8 +155,12 @@ def check_finite(pixels: Array, name: str) -> None:
         )
 
 
-def with_background(image: Image) -> Image:
-    """Return an image whose values that are NaN or infinite are the least finite one: nothing then shows there.
+def with_background(image: Image, inverted: bool = False) -> Image:
+    """Return an image whose values that are NaN or infinite are its background: nothing then shows there.
+
+    Args:
+        image: one that is not `check_finite`.
+        inverted: whether black is white in it, so that its greatest finite value is background, and not the least one.
 
     Raises:
         InputError: no value is finite.
@@ -166,9 +170,39 @@ def with_background(image: Image) -> Image:
         return image
     if not finite.any():
         raise InputError(f"{image.name} holds no finite value; check the file")
-    pixels = np.where(finite, image.pixels, image.pixels[finite].min()).astype(image.pixels.dtype)
+    pixels = np.where(finite, image.pixels, _background(image.pixels[finite], inverted)).astype(image.pixels.dtype)
     note = f"{int((~finite).sum())} values that are NaN or infinite taken for background"
-    return Image(pixels, image.color, image.grid, image.origin, (*image.notes, note))
+    return replace(image, pixels=pixels, notes=(*image.notes, note))
+
+
+def unmasked(pixels: Array, nan: str, inverted: bool = False) -> tuple[Array, tuple[str, ...]]:
+    """Return the values of an array, the masked ones of a NumPy masked array being background, with a note of them.
+
+    Args:
+        pixels: any array.
+        nan: whether masked values are refused (``refuse``) or ``background``.
+        inverted: as in `with_background`.
+
+    Raises:
+        InputError: some are masked, and are to be refused, or all are.
+    """
+    if not isinstance(pixels, np.ma.MaskedArray):
+        return np.asarray(pixels), ()
+    count = int(np.ma.getmaskarray(pixels).sum())
+    if not count:
+        return pixels.data, ()
+    seen = pixels.compressed()
+    seen = seen[np.isfinite(seen)] if seen.dtype.kind == "f" else seen
+    if nan == "refuse" or not seen.size:
+        raise InputError(
+            f"the array has {count} masked values of {pixels.size}; nan='background' takes them for background, or "
+            "fill them"
+        )
+    return pixels.filled(_background(seen, inverted)), (f"{count} masked values taken for background",)
+
+
+def _background(values: Array, inverted: bool) -> Any:
+    return values.max() if inverted else values.min()
 
 
 def _check_shape(pixels: Array, name: str, axes: int, color: bool | None) -> None:

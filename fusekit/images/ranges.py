@@ -6,6 +6,7 @@ records and for metrics alike.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,22 @@ _STORED = (8, 10, 12, 14, 16)
 _HOT_SHARE, _USED_SHARE = 0.001, 0.5
 #: Pixels that are looked at for percentiles.
 _SAMPLE = 1 << 20
+#: Images that one line names.
+_FACTS = 3
+
+
+class Finding(NamedTuple):
+    """What of a range only the user can settle.
+
+    Attributes:
+        kind: a word, as of `fusekit.errors.Doubt`.
+        fact: what is so of one image, with its name.
+        remedy: what settles it; ``{option}`` stands for the option and what is before its value.
+    """
+
+    kind: str
+    fact: str
+    remedy: str
 
 
 class Range(NamedTuple):
@@ -32,14 +49,16 @@ class Range(NamedTuple):
         low: black, which becomes 0.
         high: white, which becomes 1.
         choice: as it was asked for.
-        doubts: what of it only the user can settle.
+        bits: that are stored, where these were found: 8, 10, 12, 14 or 16.
+        findings: what of it only the user can settle.
         inverted: whether black and white were exchanged.
     """
 
     low: float
     high: float
     choice: str = "auto"
-    doubts: tuple[Doubt, ...] = ()
+    bits: int | None = None
+    findings: tuple[Finding, ...] = ()
     inverted: bool = False
 
     @property
@@ -53,18 +72,12 @@ def bits_for(value: float) -> int:
     return next((bits for bits in _STORED if value < 1 << bits), _STORED[-1])
 
 
-def white_of(image: Image, choice: str = "auto") -> float:
-    """Return the stored value that is white in integers like an image's, of the range that was chosen for it, else 1.
+def white_of(depth: str, found: Range) -> float:
+    """Return the stored value that is white in what is written of an image of this depth and range.
 
-    16 bits may hold fewer: as many as a chosen range needs, or else as the image's values use.
+    Integers of 16 bits hold as many as the white of the range takes: 4095 where it is 3500. Floats have 1.
     """
-    if image.depth != "uint16":
-        return full_scale(image.depth)
-    asked = parse_range(choice)
-    if asked.kind == "dtype":
-        return full_scale(image.depth)
-    most = asked.numbers[1] if asked.kind in ("auto", "limits") and asked.numbers else float(image.pixels.max())
-    return float((1 << bits_for(most)) - 1)
+    return float((1 << bits_for(found.high)) - 1) if depth == "uint16" else full_scale(depth)
 
 
 def find_range(image: Image, choice: str = "auto") -> Range:
@@ -80,20 +93,43 @@ def find_range(image: Image, choice: str = "auto") -> Range:
     """
     asked, values = parse_range(choice), image.pixels
     if asked.kind == "folder":
-        raise OptionError(f"the range {choice!r} is found from the images of a folder; use it with --pairs")
+        raise OptionError(f"the range {choice!r} is found from all images of a folder; use it with --pairs")
     if asked.kind == "limits" and asked.numbers is not None:
         return Range(*asked.numbers, choice)
     if asked.kind == "percentile":
         return Range(*_spread(*percentiles(values, asked), image), choice)
-    if asked.kind == "dtype":
-        return Range(*(_spread(*_ends(values), image) if _outside(image) else (0.0, full_scale(image.depth))), choice)
-    if asked.kind == "data":
-        return Range(*_spread(*_ends(values), image), choice)
-    if _outside(image):
-        found = _spread(*_ends(values), image)
-        return Range(*found, choice, (*_hot(image, found), *_stretched(image, found)))
-    found = (0.0, white_of(image, choice))
-    return Range(*found, choice, (*_hot(image, found), *_few_bits(image, found[1])))
+    if asked.kind == "data" or (asked.kind == "dtype" and _outside(image)):
+        return Range(*_spread(*ends_of(values), image), choice)
+    if asked.kind == "dtype" or image.depth == "uint8":
+        return Range(0.0, full_scale(image.depth), choice)
+    if image.depth == "uint16":
+        bits = bits_for(ends_of(values)[1]) if asked.numbers is None else bits_for(asked.numbers[1])
+        white = float((1 << bits) - 1)
+        return Range(0.0, white, choice, bits, (*_hot(image, (0.0, white)), *_few_bits(image, bits)))
+    if not _outside(image):
+        return Range(0.0, 1.0, choice, None, _hot(image, (0.0, 1.0)))
+    found = _spread(*ends_of(values), image)
+    return Range(*found, choice, None, (*_hot(image, found), *_stretched(image, found)))
+
+
+def doubts_about(ranges: Iterable[Range], option: str = "--range ") -> tuple[Doubt, ...]:
+    """Return what of some ranges only the user can settle: of each kind one doubt, with what is so of each image.
+
+    Args:
+        ranges: of images.
+        option: by which the user settles it, with what is before its value.
+    """
+    by_kind: dict[str, list[Finding]] = {}
+    for each in ranges:
+        for finding in each.findings:
+            by_kind.setdefault(finding.kind, []).append(finding)
+    doubts = []
+    for kind, findings in by_kind.items():
+        facts = list(dict.fromkeys(finding.fact for finding in findings))
+        more = f", and {len(facts) - _FACTS} more are alike" if len(facts) > _FACTS else ""
+        remedy = findings[0].remedy.format(option=option)
+        doubts.append(Doubt(kind, f"{'; '.join(facts[:_FACTS])}{more}; {remedy}"))
+    return tuple(doubts)
 
 
 def _outside(image: Image) -> bool:
@@ -101,7 +137,8 @@ def _outside(image: Image) -> bool:
     return image.depth == "float32" and (image.pixels.min() < 0 or image.pixels.max() > 1)
 
 
-def _ends(values: Array) -> tuple[float, float]:
+def ends_of(values: Array) -> tuple[float, float]:
+    """Return the least and the greatest value."""
     return float(values.min()), float(values.max())
 
 
@@ -123,38 +160,31 @@ def percentiles(values: Array, asked: RangeChoice) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _few_bits(image: Image, white: float) -> tuple[Doubt, ...]:
-    if image.depth != "uint16" or white == full_scale(image.depth):
+def _few_bits(image: Image, bits: int) -> tuple[Finding, ...]:
+    if bits == _STORED[-1]:
         return ()
-    text = (
-        f"{image.name} holds 16-bit values up to {int(image.pixels.max())} and is taken for {bits_for(white)} bits, "
-        f"white being {white:.0f}; --range LOW:HIGH, or --range dtype for all 16, says otherwise"
-    )
-    return (Doubt("bits", text),)
+    most, white = int(image.pixels.max()), (1 << bits) - 1
+    fact = f"{image.name} holds 16-bit values up to {most} and is taken for {bits} bits, white being {white}"
+    return (Finding("bits", fact, "{option}LOW:HIGH, data for its own values or dtype for all 16 bits says otherwise"),)
 
 
-def _stretched(image: Image, found: tuple[float, float]) -> tuple[Doubt, ...]:
-    text = (
-        f"{image.name} holds values from {found[0]:g} to {found[1]:g}, which are taken for black and white; --range "
-        "LOW:HIGH, window:CENTER:WIDTH or, for CT, window:brain says what is"
-    )
-    return (Doubt("range", text),)
+def _stretched(image: Image, found: tuple[float, float]) -> tuple[Finding, ...]:
+    fact = f"{image.name} holds values from {found[0]:g} to {found[1]:g}, which are taken for black and white"
+    return (Finding("range", fact, "{option}LOW:HIGH, window:CENTER:WIDTH or, for CT, window:brain says what is"),)
 
 
-def _hot(image: Image, found: tuple[float, float]) -> tuple[Doubt, ...]:
-    """Return the doubt about a few pixels that lie so far off that the others use little of the range."""
-    if image.depth == "uint8":
-        return ()
+def _hot(image: Image, found: tuple[float, float]) -> tuple[Finding, ...]:
+    """Return the finding that a few pixels lie so far off that the others use little of the range."""
     values = sampled(image.pixels).astype(np.float64)
     low, high = np.percentile(values, (100 * _HOT_SHARE, 100 - 100 * _HOT_SHARE))
-    ends = _ends(image.pixels)
+    ends = ends_of(image.pixels)
     if high - low >= _USED_SHARE * (ends[1] - ends[0]) or not low < high:
         return ()
-    text = (
-        f"in {image.name} 99.8 % of the pixels lie between {low:g} and {high:g}, and a few as far as {ends[0]:g} and "
-        f"{ends[1]:g}, which set the range {found[0]:g} to {found[1]:g}; --range percentile:0.1:99.9 leaves them out"
+    fact = (
+        f"in {image.name} {100 - 200 * _HOT_SHARE:g} % of the pixels lie between {low:g} and {high:g}, and a few as "
+        f"far as {ends[0]:g} and {ends[1]:g}, within the range {found[0]:g} to {found[1]:g}"
     )
-    return (Doubt("outliers", text),)
+    return (Finding("outliers", fact, "{option}percentile:0.1:99.9 leaves them out"),)
 
 
 def inverted(image: Image, limits: tuple[float, float]) -> Image:
@@ -172,7 +202,7 @@ def source_range(values: Array, depth: str, policy: Normalization) -> tuple[floa
     with values outside [0, 1] has no white of its own and is stretched. A constant image keeps the dtype's range, as
     there is nothing to stretch.
     """
-    low, high = _ends(values)
+    low, high = ends_of(values)
     outside = depth == "float32" and (low < 0 or high > 1)
     if low < high and (policy == "minmax" or outside):
         return low, high
@@ -219,19 +249,19 @@ def output_to_unit(image: Array, policy: OutputPolicy) -> Array:
     return np.clip(image, 0.0, 1.0)
 
 
-def output_range(first: Image, depth: str, limits: tuple[float, float], choice: str) -> tuple[float, float]:
+def output_range(first: Image, depth: str, limits: tuple[float, float], found: Range) -> tuple[float, float]:
     """Return the stored values that are black and white in what is written.
 
     Args:
         first: the first source.
         depth: to write. A float image lies on the range of a float source, and on [0, 1] else; integers of the first
             source's depth have its white, as 4095 where 12 bits are stored in 16.
-        limits: the range of the first source.
-        choice: as it was asked for.
+        limits: the stored values of the first source that became 0 and 1.
+        found: its range.
     """
     if depth == "float32":
         return limits if first.depth == "float32" else (0.0, 1.0)
-    return 0.0, white_of(first, choice) if depth == first.depth else full_scale(depth)
+    return 0.0, white_of(depth, found) if depth == first.depth else full_scale(depth)
 
 
 def from_unit(image: Array, depth: str, limits: tuple[float, float]) -> Array:

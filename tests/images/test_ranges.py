@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fusekit.choices import RangeChoice, parse_range
+from fusekit.choices import CT_WINDOWS, RangeChoice, parse_range
 from fusekit.errors import OptionError
-from fusekit.images.image import from_pixels
+from fusekit.images.image import from_pixels, full_scale
 from fusekit.images.ranges import (
     Range,
+    doubts_about,
     find_range,
     from_unit,
     inverted,
     model_range,
+    output_range,
     output_to_unit,
     source_range,
     to_unit,
@@ -160,9 +162,9 @@ def test_what_is_no_range(text: str, message: str) -> None:
 def test_bits_that_are_stored_are_found_and_said(most: int, bits: int) -> None:
     image = from_pixels(ramp(0, most, "uint16"))
     found = find_range(image)
-    assert white_of(image) == 2**bits - 1
+    assert (found.bits, white_of("uint16", found)) == (bits, 2**bits - 1)
     assert list(found.limits) == [0, 2**bits - 1]
-    said = [doubt.text for doubt in found.doubts if doubt.kind == "bits"]
+    said = [doubt.text for doubt in doubts_about([found]) if doubt.kind == "bits"]
     assert len(said) == (bits < 16)
     if said:
         assert f"values up to {most} and is taken for {bits} bits, white being {2**bits - 1}; --range" in said[0]
@@ -176,8 +178,9 @@ def test_floats_whose_white_is_not_known_are_said() -> None:
     assert find_range(from_pixels(ramp(0.1, 0.9, "float32"))) == Range(0, 1)
     found = find_range(from_pixels(ramp(-1000, 882, "float32")))
     assert list(found.limits) == [-1000, 882]
-    assert [doubt.kind for doubt in found.doubts] == ["range"]
-    assert "--range LOW:HIGH, window:CENTER:WIDTH" in found.doubts[0].text
+    (said,) = doubts_about([found])
+    assert said.kind == "range"
+    assert "--range LOW:HIGH, window:CENTER:WIDTH" in said.text
 
 
 @pytest.mark.parametrize("depth", ["uint16", "float32"])
@@ -187,11 +190,11 @@ def test_hot_pixels_are_said_and_left_out_by_percentiles(depth: str) -> None:
     image = from_pixels(pixels)
     found = find_range(image)
     assert found.high == 65535
-    said = next(doubt.text for doubt in found.doubts if doubt.kind == "outliers")
+    said = next(doubt.text for doubt in doubts_about([found]) if doubt.kind == "outliers")
     assert "--range percentile:0.1:99.9 leaves them out" in said
     assert find_range(image, "percentile:0.1:99.9").high < 4096
     pixels[3, 3] = 0
-    assert "outliers" not in [doubt.kind for doubt in find_range(from_pixels(pixels)).doubts]
+    assert "outliers" not in [each.kind for each in find_range(from_pixels(pixels)).findings]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +203,7 @@ def test_hot_pixels_are_said_and_left_out_by_percentiles(depth: str) -> None:
 )
 def test_chosen_ranges_are_not_doubted(choice: str, limits: tuple[float, float]) -> None:
     found = find_range(from_pixels(ramp(100, 3000, "uint16")), choice)
-    assert (found.limits, found.doubts) == (limits, ())
+    assert (found.limits, found.bits, found.findings) == (limits, None, ())
 
 
 def test_the_range_of_a_folder_is_not_that_of_an_image() -> None:
@@ -220,6 +223,36 @@ def test_inversion_exchanges_black_and_white(depth: str) -> None:
     image = from_pixels(ramp(0, 1 if depth == "float32" else np.iinfo(depth).max, depth))
     turned = inverted(image, find_range(image).limits)
     np.testing.assert_allclose(
-        to_unit(turned.pixels, (0, white_of(image))), 1 - to_unit(image.pixels, (0, white_of(image))), atol=1e-6
+        to_unit(turned.pixels, (0, full_scale(depth))), 1 - to_unit(image.pixels, (0, full_scale(depth))), atol=1e-6
     )
     assert turned.notes[-1].startswith("inverted within 0 to ")
+
+
+@pytest.mark.parametrize(
+    ("choice", "white"), [("auto", 4095), ("0:3000", 4095), ("0:900", 1023), ("data", 4095), ("dtype", 65535)]
+)
+def test_the_white_that_is_written_is_that_of_the_bits_that_the_range_takes(choice: str, white: int) -> None:
+    image = from_pixels(ramp(100, 3000, "uint16"))
+    found = find_range(image, choice)
+    assert output_range(image, "uint16", found.limits, found) == (0, white)
+    assert output_range(image, "uint8", found.limits, found) == (0, 255)
+    assert output_range(image, "float32", found.limits, found) == (0, 1)
+
+
+def test_what_is_in_doubt_of_several_images_is_one_line_a_kind() -> None:
+    images = [from_pixels(ramp(0, most, "uint16")) for most in (900, 4000, 4000, 3000, 16000)]
+    floats = from_pixels(ramp(-5, 5, "float32"))
+    found = doubts_about([find_range(each) for each in (*images, floats)], "--data-range ")
+    assert [doubt.kind for doubt in found] == ["bits", "range"]
+    first, second, third, rest = found[0].text.split("; ", 2)[:2] + found[0].text.split("; ", 2)[2].split(", and ")
+    assert first == "an array holds 16-bit values up to 900 and is taken for 10 bits, white being 1023"
+    assert second == "an array holds 16-bit values up to 4000 and is taken for 12 bits, white being 4095"
+    assert third == "an array holds 16-bit values up to 3000 and is taken for 12 bits, white being 4095"
+    remedy = "--data-range LOW:HIGH, data for its own values or dtype for all 16 bits says otherwise"
+    assert rest == f"1 more are alike; {remedy}"
+
+
+@pytest.mark.parametrize("name", sorted(CT_WINDOWS))
+def test_windows_of_ct_are_known_by_name(name: str) -> None:
+    center, width = CT_WINDOWS[name]
+    assert parse_range(f"window:{name}") == parse_range(f"window:{center}:{width}")

@@ -15,9 +15,8 @@ import numpy as np
 
 from fusekit.evaluation.page.marks import escaped, note
 from fusekit.evaluation.ratings import Comparison
-from fusekit.evaluation.reading import Read, read_all
+from fusekit.evaluation.reading import Read, read_settled
 from fusekit.evaluation.terminal import fixed
-from fusekit.images.files import read_image
 from fusekit.images.image import Array, Image
 
 #: Longest side of a picture, in pixels: at most, and where there are so many that they would fill the page.
@@ -74,7 +73,7 @@ def shown(comparison: Comparison) -> Shown:
 def _pixels(comparison: Comparison) -> int:
     """Return how many pixels the first fused image has, which the others are taken to be like."""
     path = comparison.fused[comparison.methods[0]][comparison.images[0]]
-    return math.prod(read_image(path, **comparison.reading).size)
+    return math.prod(read_settled(path, **comparison.reading).size)
 
 
 def pictures(comparison: Comparison, which: Shown, report: Report | None = None) -> str:
@@ -109,7 +108,7 @@ def thumbnails(comparison: Comparison, which: Shown, report: Report | None = Non
             report(len(which.worst) + done, image)
         drawn = []
         for method in comparison.methods:
-            fused = read_image(comparison.fused[method][image], **comparison.reading)
+            fused = read_settled(comparison.fused[method][image], **comparison.reading)
             text = escaped(f"{image}: {method}")
             pixels = eight_bit(fused, comparison.ranges[method][image][-1])
             source = _data_uri(_thinned(pixels, _THUMBNAIL), "jpeg")
@@ -124,15 +123,11 @@ def thumbnails(comparison: Comparison, which: Shown, report: Report | None = Non
 
 def _case(comparison: Comparison, image: str, which: Shown) -> str:
     """Return one case: the curtain, which a script fills, and its pictures."""
-    files = comparison.cases[image].files
-    reads = {
-        method: read_all(files, comparison.fused[method][image], comparison.data_range, **comparison.reading)
-        for method in comparison.methods
-    }
+    reads = {method: comparison.read(image, method) for method in comparison.methods}
     groups = [_of_sources(comparison.sources, reads[comparison.methods[0]], which.side)]
     groups += [_of_method(method, comparison.sources, read, which.side) for method, read in reads.items()]
     # The curtain opens on the worst fused image and the source that it serves worst.
-    count, method = len(files), which.worst[image][0]
+    count, method = len(comparison.sources), which.worst[image][0]
     right = count + comparison.methods.index(method) * (1 + count)
     served = [abs(each) for each in comparison.sharing[method][image]["correlation"]]
     said = []

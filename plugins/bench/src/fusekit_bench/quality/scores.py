@@ -158,9 +158,8 @@ def _reconstruction(network: FusionModel, sources: Sequence[Path]) -> Rating:
 
 def _as_written(images: Sequence[Image], raw: Array, network: FusionModel) -> tuple[list[Array], Array]:
     """Return the sources as stored and the grey pixels that the pipeline would write."""
-    first = images[0]
-    limits = model_range(first, find_range(first), network.spec.normalization)
-    scale = output_range(first, first.depth, limits, "auto")
+    first, found = images[0], find_range(images[0])
+    scale = output_range(first, first.depth, model_range(first, found, network.spec.normalization), found)
     return [image.pixels for image in images], from_unit(output_to_unit(raw, network.spec.output), first.depth, scale)
 
 
