@@ -58,6 +58,11 @@ def _open_standard_handles() -> None:
 class _ShowsHelp(click.Command):
     """A command or group whose help any output can show."""
 
+    def __init__(self, name: str | None = None, *, context_settings: dict[str, Any] | None = None, **more: Any) -> None:
+        # Also where it is called without the group that it is of: click keeps the option that it made first.
+        settings = {"help_option_names": ["-h", "--help"], **(context_settings or {})}
+        super().__init__(name, context_settings=settings, **more)
+
     def get_help(self, ctx: click.Context) -> str:
         # Click takes an output of ASCII for one of UTF-8.
         return in_signs_of(getattr(sys.stdout, "encoding", None), super().get_help(ctx))
