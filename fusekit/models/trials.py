@@ -13,7 +13,7 @@ from torch import Tensor
 from fusekit.images import samples
 from fusekit.images.files import read_image
 from fusekit.images.image import Array
-from fusekit.images.ranges import luminance_of, source_range, to_unit
+from fusekit.images.ranges import unit_luminance
 from fusekit.machine.probation import KernelTrial, Verdict, key_of, prove, recall
 from fusekit.registry.specs import ModelSpec, Normalization
 from fusekit.version import package_digest
@@ -40,10 +40,8 @@ def sample_pair(normalization: Normalization, size: Sequence[int]) -> Tensor:
 def _middle(
     name: str, normalization: Normalization, size: Sequence[int]
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    image = read_image(samples.path(name))
-    luminance = luminance_of(image)
-    top, left = ((whole - part) // 2 for whole, part in zip(luminance.shape, size, strict=True))
-    unit = to_unit(luminance, source_range(luminance, image.depth, normalization))
+    unit = unit_luminance(read_image(samples.path(name)), normalization)
+    top, left = ((whole - part) // 2 for whole, part in zip(unit.shape, size, strict=True))
     middle: Array = unit[top : top + size[0], left : left + size[1]].astype(np.float32)
     return middle
 
