@@ -53,6 +53,10 @@ if TYPE_CHECKING:
     from fusekit.metrics.build import build_metric
     from fusekit.metrics.windows import gaussian, windowed
     from fusekit.models.base import BoundRule, EncoderDecoder, FusionModel, Joint
+    from fusekit.models.blocks.attention import Perceptron, SwinBlock, WindowAttention
+    from fusekit.models.blocks.composed import ComposedConvolution, ComposedGradient, Composition
+    from fusekit.models.blocks.gradient import GradientBlock
+    from fusekit.models.losses import Similarity, normalized_ms_ssim, steepness, structural_similarity
     from fusekit.models.objectives import Objectives
     from fusekit.models.parts import Decoder, Encoder, build_part, build_rule, reach_of_parts
     from fusekit.models.shapes import crop_to, pad_to_multiple
@@ -75,6 +79,9 @@ __all__ = [
     "Case",
     "CaseFuser",
     "Command",
+    "ComposedConvolution",
+    "ComposedGradient",
+    "Composition",
     "Decoder",
     "DeviceError",
     "EdgeOperator",
@@ -88,6 +95,7 @@ __all__ = [
     "FusekitWarning",
     "FusionModel",
     "FusionRule",
+    "GradientBlock",
     "GradientOperator",
     "Grid",
     "Image",
@@ -101,6 +109,7 @@ __all__ = [
     "Origin",
     "Outcome",
     "OutputError",
+    "Perceptron",
     "PluginError",
     "Reach",
     "RuleError",
@@ -108,9 +117,11 @@ __all__ = [
     "Score",
     "Scores",
     "SharedWorkMetric",
+    "Similarity",
     "SourceMetric",
     "Split",
     "Survey",
+    "SwinBlock",
     "Task",
     "Tile",
     "TogetherMetric",
@@ -118,6 +129,7 @@ __all__ = [
     "Weighing",
     "WeightedRule",
     "WeightsError",
+    "WindowAttention",
     "Work",
     "build_metric",
     "build_part",
@@ -132,12 +144,15 @@ __all__ = [
     "interprets",
     "keep_freed_memory",
     "normalized",
+    "normalized_ms_ssim",
     "one_line",
     "pad_to_multiple",
     "plugin_api_version",
     "reach_of_parts",
     "result",
     "result_json",
+    "steepness",
+    "structural_similarity",
     "triton_refusal",
     "weighted_sum",
     "windowed",
@@ -174,6 +189,10 @@ if not TYPE_CHECKING:
             "metrics.build": "build_metric",
             "metrics.windows": "gaussian windowed",
             "models.base": "BoundRule EncoderDecoder FusionModel Joint",
+            "models.blocks.attention": "Perceptron SwinBlock WindowAttention",
+            "models.blocks.composed": "ComposedConvolution ComposedGradient Composition",
+            "models.blocks.gradient": "GradientBlock",
+            "models.losses": "Similarity normalized_ms_ssim steepness structural_similarity",
             "models.objectives": "Objectives",
             "models.parts": "Decoder Encoder build_part build_rule reach_of_parts",
             "models.shapes": "crop_to pad_to_multiple",

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from fusekit.extend import normalized_ms_ssim
 from fusekit_mactfusion.model import MACTFusion
-from fusekit_mactfusion.objective import fusion_loss, normalized_ms_ssim
+from fusekit_mactfusion.objective import fusion_loss
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 import fusekit
 from fusekit.extend import FusekitWarning, InputError, Objectives, OptionError, RuleError, WeightsError
 from fusekit.testing import assert_no_findings, check_model
-from fusekit_swinfusion import attention
 from fusekit_swinfusion.losses import training_terms
 from fusekit_swinfusion.model import SwinFusion
 
@@ -150,19 +149,6 @@ def test_a_batch_is_its_images() -> None:
     together = network.fuse([a, b])
     alone = torch.cat([network.fuse([x[None], y[None]]) for x, y in zip(a, b, strict=True)])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
-
-
-def test_windows_are_joined_again() -> None:
-    x = torch.rand(2, 16, 24, 12)
-    assert torch.equal(attention.joined(attention.windows(x, 8, 3), 8, 16, 24), x)
-
-
-def test_the_mask_keeps_apart_what_the_shift_brought_together() -> None:
-    mask = attention.shift_mask(16, 16, 8, 4, torch.device("cpu"), torch.float32)
-    assert mask.shape == (4, 1, 64, 64)
-    assert not mask[0].any()
-    # In the last window there are four regions of a quarter each.
-    assert int((mask[3] == 0).sum()) == 4 * 16 * 16
 
 
 @pytest.fixture

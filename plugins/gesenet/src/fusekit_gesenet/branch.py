@@ -1,4 +1,4 @@
-"""What GeSeNet computes of one source: shallow features, the edge block, the region mask module."""
+"""What GeSeNet computes of one source: shallow features, the gradient block, the region mask module."""
 
 from __future__ import annotations
 
@@ -8,35 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fusekit.extend import GradientBlock
+
 #: Layers of the region mask module, and channels of each.
 LAYERS, CHANNELS = 4, 32
-_SOBEL_X = ((1.0, 0.0, -1.0), (2.0, 0.0, -2.0), (1.0, 0.0, -1.0))
-
-
-class EdgeBlock(nn.Module):
-    """Densely connected convolutions beside a gradient path: (B, C, H, W) → (B, C', H, W).
-
-    The gradient is |Gx∗x| + |Gy∗x| channel by channel; Gx and Gy start as Sobel filters and are trained.
-    """
-
-    def __init__(self, channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(2 * channels, channels, 3, padding=1)
-        self.dense = nn.Conv2d(3 * channels, out_channels, 1)
-        self.along_x = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
-        self.along_y = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
-        self.gradient = nn.Conv2d(channels, out_channels, 1)
-        sobel = torch.tensor(_SOBEL_X)
-        with torch.no_grad():
-            self.along_x.weight.copy_(sobel.expand(channels, 1, 3, 3))
-            self.along_y.weight.copy_(sobel.T.expand(channels, 1, 3, 3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        first = F.leaky_relu(self.first(x), 0.2)
-        second = F.leaky_relu(self.second(torch.cat([x, first], dim=1)), 0.2)
-        dense = self.dense(torch.cat([x, first, second], dim=1))
-        return F.leaky_relu(dense + self.gradient(self.along_x(x).abs() + self.along_y(x).abs()), 0.1)
 
 
 class Masks(NamedTuple):
@@ -120,7 +95,7 @@ class Branch(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.shallow = nn.Conv2d(1, CHANNELS // 2, 3, padding=1)
-        self.edges = EdgeBlock(CHANNELS // 2, CHANNELS)
+        self.edges = GradientBlock(CHANNELS // 2, CHANNELS)
         self.region = RegionMask()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 - A layer of the region mask module is one convolution instead of two. Outside the mask s masked channels f·q' are zero,
   so c(f·d') and c(f) differ at those pixels alone that are outside the mask and have a neighbour inside it; there
   c(f·q') is taken off again. Channels are sorted, dense ones first, so that masked ones are a slice.
-- The edge block's 1×1 convolutions become one, and its gradient filters one depthwise convolution.
+- The gradient block's 1×1 convolutions become one, and its gradient filters one depthwise convolution.
 - Memory is laid out channels last.
 """
 
@@ -13,54 +13,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusekit.extend import keep_freed_memory
-from fusekit_gesenet.branch import LAYERS, Branch, EdgeBlock, RegionMask
+from fusekit.extend import ComposedConvolution, ComposedGradient, Composition
+from fusekit_gesenet.branch import LAYERS, Branch, RegionMask
 from fusekit_gesenet.fusion import Decoder, Refinement
 
-#: Address, version, dtype and device of a tensor.
-_Stamp = tuple[int, int, torch.dtype, torch.device]
-#: What oneDNN computes in.
-_ONEDNN = (torch.float32, torch.bfloat16)
 
-
-def stamps(module: nn.Module) -> list[_Stamp]:
-    """Return what changes when a module's weights change; tensors made in inference mode count no versions."""
-    return [
-        (each.data_ptr(), -1 if each.is_inference() else each._version, each.dtype, each.device)
-        for each in module.parameters()
-    ]
-
-
-class InferenceForm:
+class InferenceForm(Composition):
     """The network composed: two sources (B, 1, H, W), even sides → (B, 1, H, W).
 
     Args:
         first, second: the branches.
         refinement, decoder: of both.
-
-    Attributes:
-        made_of: the `stamps` of the network that it was composed of.
     """
 
     @torch.no_grad()
     def __init__(self, network: nn.Module, first: Branch, second: Branch, refinement: Refinement, decoder: Decoder):
-        self.made_of = stamps(network)
-        # While an alias lives, no other tensor comes to lie at the same address.
-        self._kept = [each.clone() if each.is_inference() else each.detach() for each in network.parameters()]
-        if self._kept[0].device.type == "cpu":
-            keep_freed_memory()
+        super().__init__(network)
         self.first, self.second = _Branch(first), _Branch(second)
-        self.scale = [_Convolution(each) for each in refinement.scale]
-        self.shift = [_Convolution(each) for each in refinement.shift]
-        self.mix = _Convolution(refinement.mix)
-        self.decode, self.last = _Convolution(decoder.first), _Convolution(decoder.last)
-
-    def is_of(self, network: nn.Module) -> bool:
-        """Return whether the form was composed of these weights as they are now."""
-        if self.made_of != stamps(network):
-            return False
-        pairs = zip(network.parameters(), self._kept, strict=True)
-        return all(torch.equal(each, kept) for each, kept in pairs if each.is_inference())
+        self.scale = [ComposedConvolution.of(each) for each in refinement.scale]
+        self.shift = [ComposedConvolution.of(each) for each in refinement.shift]
+        self.mix = ComposedConvolution.of(refinement.mix)
+        self.decode, self.last = ComposedConvolution.of(decoder.first), ComposedConvolution.of(decoder.last)
 
     def __call__(self, *sources: Tensor) -> Tensor:
         first_edges, first = self.first(sources[0])
@@ -72,40 +45,12 @@ class InferenceForm:
         return self.last(hidden).tanh_().div_(2).add_(0.5)
 
 
-class _Convolution:
-    """A convolution that keeps the size, channels last."""
-
-    def __init__(self, module: nn.Module) -> None:
-        assert isinstance(module, nn.Conv2d)
-        self.set(module.weight, module.bias, module.groups)
-
-    def set(self, weight: Tensor, bias: Tensor | None, groups: int = 1) -> _Convolution:
-        """Take other weights."""
-        self.weight = weight.detach().contiguous(memory_format=torch.channels_last)
-        self.bias = None if bias is None else bias.detach().clone()
-        self.groups = groups
-        return self
-
-    def __call__(self, x: Tensor) -> Tensor:
-        pad = self.weight.shape[-1] // 2
-        if x.device.type == "cpu" and x.dtype in _ONEDNN and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-            # With one thread `F.conv2d` takes another, several times slower way for few channels.
-            ones = (1, 1)
-            found: Tensor = torch.mkldnn_convolution(x, self.weight, self.bias, (pad, pad), ones, ones, self.groups)
-            return found
-        return F.conv2d(x, self.weight, self.bias, padding=pad, groups=self.groups)
-
-
-def _of(weight: Tensor, bias: Tensor | None, groups: int = 1) -> _Convolution:
-    return _Convolution.__new__(_Convolution).set(weight, bias, groups)
-
-
 class _Branch:
     """A `Branch` composed: (B, 1, H, W) → edges and region features."""
 
     def __init__(self, branch: Branch) -> None:
-        self.shallow = _Convolution(branch.shallow)
-        self.edges = _Edges(branch.edges)
+        self.shallow = ComposedConvolution.of(branch.shallow)
+        self.edges = ComposedGradient(branch.edges)
         self.region = _Region(branch.region)
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,32 +60,12 @@ class _Branch:
         return edges, self.region(edges)
 
 
-class _Edges:
-    """An `EdgeBlock` composed."""
-
-    def __init__(self, block: EdgeBlock) -> None:
-        self.first, self.second = _Convolution(block.first), _Convolution(block.second)
-        channels = block.along_x.groups
-        # Of each channel both gradients, one after the other.
-        along = torch.stack([block.along_x.weight, block.along_y.weight], dim=1).flatten(0, 1)
-        self.along = _of(along, None, channels)
-        project = torch.cat([block.dense.weight, block.gradient.weight.repeat_interleave(2, dim=1)], dim=1)
-        assert block.dense.bias is not None
-        assert block.gradient.bias is not None
-        self.project = _of(project, block.dense.bias + block.gradient.bias)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        both = torch.cat([x, F.leaky_relu_(self.first(x), 0.2)], dim=1)
-        second = F.leaky_relu_(self.second(both), 0.2)
-        return F.leaky_relu_(self.project(torch.cat([both, second, self.along(x).abs_()], dim=1)), 0.1)
-
-
 class _Region:
     """A `RegionMask` composed."""
 
     def __init__(self, region: RegionMask) -> None:
         first, _, _, second, _, self.logits = region.spatial
-        self.spatial = [_Convolution(first), _Convolution(second)]
+        self.spatial = [ComposedConvolution.of(first), ComposedConvolution.of(second)]
         self.attention = region.attention
         dense = region.dense_channels[0]
         order = [torch.argsort(~dense[:, layer], stable=True) for layer in range(LAYERS)]
@@ -150,13 +75,13 @@ class _Region:
         for index, layer in enumerate(region.layers):
             assert isinstance(layer, nn.Conv2d)
             weight = layer.weight[order[index]][:, before]
-            self.layers.append(_of(weight, None))
+            self.layers.append(ComposedConvolution(weight, None))
             # Of masked inputs and dense outputs: (9·inputs, outputs), taps first.
             split = len(dense) if index == 0 else self.dense[index - 1]
             self.masked.append(weight[: self.dense[index], split:].permute(2, 3, 1, 0).flatten(0, 2))
             before = order[index]
         columns = torch.cat([index * len(dense) + each for index, each in enumerate(order)])
-        self.join = _of(region.join.weight[:, columns], region.join.bias)
+        self.join = ComposedConvolution(region.join.weight[:, columns], region.join.bias)
 
     def __call__(self, x: Tensor) -> Tensor:
         mask = self._mask(x)

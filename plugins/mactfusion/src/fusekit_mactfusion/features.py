@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fusekit_mactfusion.fourier import fourier_convolution
 
-_SOBEL_X = ((1.0, 0.0, -1.0), (2.0, 0.0, -2.0), (1.0, 0.0, -1.0))
 #: Channels of a member of the chain of `LargeKernel`, and side of its large kernel.
 WIDTH, SIDE = 4, 31
 
@@ -42,29 +40,3 @@ class LargeKernel(nn.Module):
         for convolution, member in zip(self.back, reversed(chain), strict=False):
             back.append(convolution(back[-1] + member))
         return torch.cat(back, dim=1) + together
-
-
-class GradientBlock(nn.Module):
-    """Densely connected convolutions beside a gradient path: (B, C, H, W) → (B, C', H, W).
-
-    The gradient is |Gx∗x| + |Gy∗x| channel by channel; Gx and Gy start as Sobel filters and are trained.
-    """
-
-    def __init__(self, channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(2 * channels, channels, 3, padding=1)
-        self.dense = nn.Conv2d(3 * channels, out_channels, 1)
-        self.along_x = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
-        self.along_y = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
-        self.gradient = nn.Conv2d(channels, out_channels, 1)
-        sobel = torch.tensor(_SOBEL_X)
-        with torch.no_grad():
-            self.along_x.weight.copy_(sobel.expand(channels, 1, 3, 3))
-            self.along_y.weight.copy_(sobel.T.expand(channels, 1, 3, 3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        first = F.leaky_relu(self.first(x), 0.2)
-        second = F.leaky_relu(self.second(torch.cat([x, first], dim=1)), 0.2)
-        dense = self.dense(torch.cat([x, first, second], dim=1))
-        return F.leaky_relu(dense + self.gradient(self.along_x(x).abs() + self.along_y(x).abs()), 0.1)

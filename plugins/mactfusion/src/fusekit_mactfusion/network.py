@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusekit_mactfusion.features import GradientBlock, LargeKernel
+from fusekit.extend import GradientBlock
+from fusekit_mactfusion.features import LargeKernel
 from fusekit_mactfusion.transformer import CrossBlock, SelfBlock
 
 #: Channels of a source's features, from the first to the last.

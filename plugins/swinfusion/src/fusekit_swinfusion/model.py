@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusekit.extend import Joint, Objectives
+from fusekit.extend import Joint, Objectives, SwinBlock
 from fusekit_swinfusion import plugin
-from fusekit_swinfusion.attention import CrossBlock, SwinBlock
+from fusekit_swinfusion.cross import CrossBlock
 from fusekit_swinfusion.losses import training_terms
 
 WIDTH, HEADS, WINDOW = 60, 6, 8

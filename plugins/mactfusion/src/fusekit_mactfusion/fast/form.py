@@ -12,32 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusekit.extend import keep_freed_memory
+from fusekit.extend import ComposedConvolution, ComposedGradient, Composition, GradientBlock
 from fusekit_mactfusion.fast.attention import BandedAttention
-from fusekit_mactfusion.fast.convolution import Convolution
-from fusekit_mactfusion.features import GradientBlock, LargeKernel
+from fusekit_mactfusion.features import LargeKernel
 from fusekit_mactfusion.fourier import fourier_convolution
 from fusekit_mactfusion.network import Branch, Decoder
 from fusekit_mactfusion.transformer import Adaptation, Convolutions, CrossBlock, Norm, SelfBlock, simam
 
-#: Address, version, dtype and device of a tensor.
-_Stamp = tuple[int, int, torch.dtype, torch.device]
 
-
-def tensors(module: nn.Module) -> list[Tensor]:
-    """Return the parameters and buffers of a module."""
-    return [*module.parameters(), *module.buffers()]
-
-
-def stamps(module: nn.Module) -> list[_Stamp]:
-    """Return what changes when a module's tensors change; those made in inference mode count no versions."""
-    return [
-        (each.data_ptr(), -1 if each.is_inference() else each._version, each.dtype, each.device)
-        for each in tensors(module)
-    ]
-
-
-class InferenceForm:
+class InferenceForm(Composition):
     """The network composed: two sources (B, 1, H, W), sides multiples of 8 → (B, 1, H, W).
 
     Args:
@@ -48,21 +31,10 @@ class InferenceForm:
 
     @torch.no_grad()
     def __init__(self, network: nn.Module, mri: Branch, ct: Branch, decoder: Decoder) -> None:
-        self.made_of = stamps(network)
-        # While an alias lives, no other tensor comes to lie at the same address.
-        self._kept = [each.clone() if each.is_inference() else each.detach() for each in tensors(network)]
-        if self._kept[0].device.type == "cpu":
-            keep_freed_memory()
+        super().__init__(network)
         self.mri, self.ct = _Branch(mri), _Branch(ct)
         self.cross_mri, self.cross_ct = _Cross(mri.cross), _Cross(ct.cross)
-        self.decoder = [Convolution.of(each) for each in decoder.layers]
-
-    def is_of(self, network: nn.Module) -> bool:
-        """Return whether the form was composed of these weights as they are now."""
-        if self.made_of != stamps(network):
-            return False
-        pairs = zip(tensors(network), self._kept, strict=True)
-        return all(torch.equal(each, kept) for each, kept in pairs if each.is_inference())
+        self.decoder = [ComposedConvolution.of(each) for each in decoder.layers]
 
     def __call__(self, *sources: Tensor) -> Tensor:
         mri, ct = self.mri(sources[0]), self.ct(sources[1])
@@ -77,7 +49,7 @@ class _Branch:
 
     def __init__(self, branch: Branch) -> None:
         self.large = _Large(branch.large)
-        self.gradients = [_Gradient(each) for each in branch.gradients if isinstance(each, GradientBlock)]
+        self.gradients = [ComposedGradient(each) for each in branch.gradients if isinstance(each, GradientBlock)]
         self.attention = _Self(branch.attention)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -91,10 +63,10 @@ class _Large:
     """A `LargeKernel` composed."""
 
     def __init__(self, module: LargeKernel) -> None:
-        self.first = Convolution.of(module.first)
+        self.first = ComposedConvolution.of(module.first)
         self.first_norm, self.large_norm = module.first_norm, module.large_norm
-        self.chain = [Convolution.of(each) for each in module.chain]
-        self.back = [Convolution.of(each) for each in module.back]
+        self.chain = [ComposedConvolution.of(each) for each in module.chain]
+        self.back = [ComposedConvolution.of(each) for each in module.back]
         self.large, self.groups = module.large.weight.detach(), module.large.groups
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -111,25 +83,6 @@ class _Large:
         return fourier_convolution(x.contiguous(), self.large, self.groups)
 
 
-class _Gradient:
-    """A `GradientBlock` composed."""
-
-    def __init__(self, block: GradientBlock) -> None:
-        self.first, self.second = Convolution.of(block.first), Convolution.of(block.second)
-        # Of each channel both gradients, one after the other.
-        along = torch.stack([block.along_x.weight, block.along_y.weight], dim=1).flatten(0, 1)
-        self.along = Convolution(along, None, block.along_x.groups)
-        project = torch.cat([block.dense.weight, block.gradient.weight.repeat_interleave(2, dim=1)], dim=1)
-        assert block.dense.bias is not None
-        assert block.gradient.bias is not None
-        self.project = Convolution(project, block.dense.bias + block.gradient.bias)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        both = torch.cat([x, F.leaky_relu_(self.first(x), 0.2)], dim=1)
-        second = F.leaky_relu_(self.second(both), 0.2)
-        return F.leaky_relu_(self.project(torch.cat([both, second, self.along(x).abs_()], dim=1)), 0.1)
-
-
 class _Convolutions:
     """A `Convolutions` composed: x (B, 48, H, W) → tokens (B, H, W, 48)."""
 
@@ -138,7 +91,7 @@ class _Convolutions:
         self.scale, self.shift = scale[:, None, None], shift[:, None, None]
         self.depthwise = _folded(module.depthwise, module.depthwise_norm)
         self.pointwise = _folded(module.pointwise, module.pointwise_norm)
-        self.project = Convolution.of(module.project)
+        self.project = ComposedConvolution.of(module.project)
 
     def __call__(self, x: Tensor) -> Tensor:
         normed = torch.addcmul(self.shift, x, self.scale)
@@ -164,7 +117,7 @@ class _Cross:
         self.adaptation = _Adaptation(block.adaptation)
         self.own, self.other = _Convolutions(block.own_convolutions), _Convolutions(block.other_convolutions)
         self.window, self.grid = BandedAttention(block.window), BandedAttention(block.grid)
-        self.select = Convolution.of(block.select)
+        self.select = ComposedConvolution.of(block.select)
 
     def __call__(self, own: Tensor, other: Tensor) -> Tensor:
         adapted = self.other(self.adaptation(own, other))
@@ -176,10 +129,10 @@ class _Adaptation:
     """An `Adaptation` composed."""
 
     def __init__(self, module: Adaptation) -> None:
-        self.shared = Convolution.of(module.shared)
+        self.shared = ComposedConvolution.of(module.shared)
         assert module.gamma.bias is not None
         assert module.beta.bias is not None
-        self.both = Convolution(
+        self.both = ComposedConvolution(
             torch.cat([module.gamma.weight, module.beta.weight]), torch.cat([module.gamma.bias, module.beta.bias])
         )
 
@@ -205,7 +158,7 @@ def _affine(norm: Norm) -> tuple[Tensor, Tensor]:
     return scale.to(norm.weight.dtype), shift.to(norm.weight.dtype)
 
 
-def _folded(convolution: nn.Conv2d, norm: Norm) -> Convolution:
+def _folded(convolution: nn.Conv2d, norm: Norm) -> ComposedConvolution:
     """Return a convolution with the BatchNorm behind it in its weights."""
     scale, shift = _affine(norm)
-    return Convolution(convolution.weight * scale[:, None, None, None], shift, convolution.groups)
+    return ComposedConvolution(convolution.weight * scale[:, None, None, None], shift, convolution.groups)

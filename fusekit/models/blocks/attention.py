@@ -1,7 +1,8 @@
 """Attention within shifted windows (Liu et al.: Swin Transformer, ICCV 2021), of one map or across two.
 
-Maps are (B, H, W, C), sides a multiple of the window. Every block is what a residual network's is: attention and a
-perceptron, each behind a layer norm and added to what went in.
+Maps are (B, H, W, C), sides a multiple of the window. Position biases, masks and windows are those of the published
+Swin Transformer; masks are computed for any size. A map of a single window is shifted too, and then attends within its
+quarters: so do networks that were built for larger maps and are given smaller ones.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ def relative_positions(side: int, device: torch.device) -> Tensor:
 class WindowAttention(nn.Module):
     """Attention of queries from one map to keys and values from the same or another one, in windows.
 
+    Scores are scaled by the root of the width of a head; each offset of a key from its query has a trained bias.
+
     Args:
         width: channels.
         heads: that they are divided into.
@@ -78,7 +81,6 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor, other: Tensor) -> Tensor:
         """Return (B, H, W, C) of queries from ``x`` and keys and values from ``other``, both (B, H, W, C)."""
         height, width = x.shape[1:3]
-        # A map of one window has no neighbours to look at.
         if self.shift:
             x, other = (torch.roll(each, (-self.shift, -self.shift), (1, 2)) for each in (x, other))
         query = windows(self.query(x), self.side, self.heads)
@@ -106,7 +108,15 @@ class Perceptron(nn.Sequential):
 
 
 class SwinBlock(nn.Module):
-    """Attention of a map to itself, and a perceptron."""
+    """Attention of a map (B, H, W, C) to itself, and a perceptron, each behind a layer norm and added to what went in.
+
+    Args:
+        width: C.
+        heads: that the channels are divided into.
+        side: of a window, in pixels, of which H and W are multiples.
+        shift: by which the windows are moved, 0 or half a window.
+        ratio: of the perceptron's width to C.
+    """
 
     def __init__(self, width: int, heads: int, side: int, shift: int, ratio: int = 2) -> None:
         super().__init__()
@@ -118,24 +128,3 @@ class SwinBlock(nn.Module):
         normed = self.norm_attention(x)
         x = x + self.attention(normed, normed)
         return x + self.perceptron(self.norm_perceptron(x))
-
-
-class CrossHalf(SwinBlock):
-    """One half of a cross block: a map that attends to another one, which went through that one's own norm."""
-
-    def attend(self, x: Tensor, normed: Tensor, other: Tensor) -> Tensor:
-        """Return the map; ``normed`` and ``other`` are both maps behind their norms, before the block."""
-        x = x + self.attention(normed, other)
-        return x + self.perceptron(self.norm_perceptron(x))
-
-
-class CrossBlock(nn.Module):
-    """Two maps, each attending to the other as it was before the block."""
-
-    def __init__(self, width: int, heads: int, side: int, shift: int) -> None:
-        super().__init__()
-        self.a, self.b = CrossHalf(width, heads, side, shift), CrossHalf(width, heads, side, shift)
-
-    def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        of_a, of_b = self.a.norm_attention(a), self.b.norm_attention(b)
-        return self.a.attend(a, of_a, of_b), self.b.attend(b, of_b, of_a)
