@@ -18,20 +18,20 @@ def weights() -> None:
 
 
 @weights.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--model", required=True, help="The model that the checkpoint belongs to.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Safetensors file to write.")
 @click.option("--key", metavar="NAME", help="Entry that holds the weights, as params_ema; found by itself without.")
 @options_of(RunOptions, "overwrite")
-def convert(file: Path, model: str, output: Path, key: str | None, overwrite: bool) -> None:
+def convert(files: tuple[Path, ...], model: str, output: Path, key: str | None, overwrite: bool) -> None:
     """Turn a published checkpoint into safetensors under fusekit's key names.
 
-    A pickled checkpoint is read with weights_only=True; one whose reading could run code is refused. Safetensors and
+    Several FILES are parts of one network, published one by one. A pickled checkpoint is read with weights_only=True; one whose reading could run code is refused. Safetensors and
     NumPy's .npz are read as well, and what trainers wrap weights in is taken away.
     """
     from fusekit.weights.convert import convert_checkpoint
 
-    tensors = convert_checkpoint(model, file, output, overwrite, key)
+    tensors = convert_checkpoint(model, files, output, overwrite, key)
     result(plain(f"{output}: {tensors} tensors of the model {model}"))
 
 

@@ -68,7 +68,7 @@ def load(
     notes: tuple[str, ...] = ()
     if any(True for _ in network.parameters()):
         if found is None:
-            raise WeightsError(f"the model {spec.id!r} comes without trained weights; {how_to_get(spec.id)}")
+            raise WeightsError(f"the model {spec.id!r} comes without trained weights; {how_to_get(spec)}")
     else:
         _check_without_parameters(spec, device if asked.device != "auto" else None, dtype)
     if found is not None:

@@ -38,7 +38,9 @@ class Located(NamedTuple):
     config: dict[str, Any]
 
 
-def locate(name: str | None, weights: str | Path | None, modalities: Sequence[str] = ()) -> Located:
+def locate(
+    name: str | None, weights: str | Path | None, modalities: Sequence[str] = (), *, or_base: bool = False
+) -> Located:
     """Return the model that a name or weights, or both, stand for.
 
     Args:
@@ -46,6 +48,7 @@ def locate(name: str | None, weights: str | Path | None, modalities: Sequence[st
             ``weights`` say, or else the default one.
         weights: as `fusekit.weights.resolve.resolve` takes them.
         modalities: that the sources show.
+        or_base: take weights of the model's base too, and return that one's spec with them.
 
     Raises:
         UnknownNameError: no such model or tag.
@@ -69,6 +72,8 @@ def locate(name: str | None, weights: str | Path | None, modalities: Sequence[st
         if tag and weights is not None:
             raise OptionError(f"{name!r} names weights already; leave out either '.{tag}' or weights={str(weights)!r}")
         found = resolve(spec, tag or weights, modalities)
+        if or_base and spec.base and found is not None and _config_of(found).get("model") == spec.base:
+            spec = spec_of(spec.base)
         return Located(spec, found, _config_for(spec, found))
     if not is_hub_address(name) and not is_path(split_pin(name)[0]):
         raise UnknownNameError("model", name, registries().models.names())

@@ -118,6 +118,8 @@ class ModelSpec:
         config: keyword arguments of the factory; for an encoder-decoder the names of its parts.
         default_rule: fusion rule used when none is named; empty for joint models.
         rule_policy: ``free`` (any rule), ``bound`` (its own learned rule) or ``joint`` (no rule at all).
+        base: id of a model whose trained weights are part of this one's: its training starts from them, by ``--init``.
+            All tensors of the base have the same names here, and its configuration serves this model too.
         weights: the sets of weights; the first is the default.
         n_sources: least and greatest number of sources, ``None`` for no upper limit.
         roles: what the sources are, in order, such as ``("mri", "ct")``, for models to which that matters, with a ``/``
@@ -144,6 +146,7 @@ class ModelSpec:
     config: Mapping[str, Any] = field(default_factory=dict)
     default_rule: str = ""
     rule_policy: RulePolicy = "free"
+    base: str = ""
     weights: tuple[WeightsSpec, ...] = ()
     n_sources: tuple[int, int | None] = (2, None)
     roles: tuple[str, ...] = ()

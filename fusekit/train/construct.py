@@ -11,8 +11,10 @@ from fusekit.errors import FusekitWarning, OptionError, TrainingError, WeightsEr
 from fusekit.machine.files import same_file
 from fusekit.models.base import FusionModel
 from fusekit.models.load import build_network, built, with_choices
-from fusekit.models.locate import locate, spec_of
+from fusekit.models.locate import Located, locate, spec_of
 from fusekit.options import DEFAULT_MODEL
+from fusekit.registry.contract import fault
+from fusekit.registry.specs import ModelSpec
 from fusekit.train.options import Parts
 from fusekit.weights.store import read_weights
 
@@ -44,9 +46,12 @@ def construct(parts: Parts, seed: int, output: Path) -> tuple[FusionModel, dict[
     name = _COMPOSED if given else parts.model
     if parts.init is None:
         spec = spec_of(name or DEFAULT_MODEL)
+        _check_base(spec)
         config = with_choices(spec, {**spec.config, **given}, parts.edge, parts.encoder_options)
         return build_network(spec, config, seed), None
-    located = locate(name, parts.init)
+    located = locate(name, parts.init, or_base=True)
+    if name is not None and located.spec.id == spec_of(name).base:
+        return _on_base(spec_of(name), located, seed)
     spec, found, said = located
     assert found is not None
     _check_not_its_own(found.path, output)
@@ -58,6 +63,30 @@ def construct(parts: Parts, seed: int, output: Path) -> tuple[FusionModel, dict[
     read_weights(network, found.path, spec.id, prefix=found.prefix)
     if found.note:
         warnings.warn(found.note, FusekitWarning, stacklevel=3)
+    return network, {"name": found.name, "sha256": found.sha256, "origin": found.origin}
+
+
+def _check_base(spec: ModelSpec) -> None:
+    """Raise `OptionError` where a model is to be trained from values that are drawn, and needs some that are trained."""
+    if spec.base:
+        raise OptionError(
+            f"the model {spec.id!r} is trained from trained weights of {spec.base!r}; train those first (fusekit train "
+            f"FOLDERS --model {spec.base} -o BASE), and give --init BASE"
+        )
+
+
+def _on_base(spec: ModelSpec, located: Located, seed: int) -> tuple[FusionModel, dict[str, str]]:
+    """Return a model of which the part that its base is was trained, and the rest is drawn."""
+    base, found, said = located
+    assert found is not None
+    trained = build_network(base, {**base.config, **said}, seed)
+    read_weights(trained, found.path, base.id, prefix=found.prefix)
+    network = build_network(spec, {**spec.config, **said}, seed)
+    other = network.load_state_dict(trained.state_dict(), strict=False).unexpected_keys
+    if other:
+        raise fault(network.component, f"has no tensor {other[0]!r} of its base {base.id!r}", "give it the same names")
+    if found.note:
+        warnings.warn(found.note, FusekitWarning, stacklevel=4)
     return network, {"name": found.name, "sha256": found.sha256, "origin": found.origin}
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from fusekit.errors import FusekitError, FusekitWarning, OutputError, WeightsError, some
+from fusekit.errors import FusekitError, FusekitWarning, OptionError, OutputError, WeightsError, some
 from fusekit.machine.files import check_writable, same_file, sha256_of
-from fusekit.registry.contract import calling, registered
+from fusekit.registry.contract import Component, calling, registered
 from fusekit.registry.discovery import registries
 from fusekit.registry.registry import import_target
-from fusekit.weights.checkpoints import StateDict, read_state_dicts, variants
+from fusekit.weights.checkpoints import read_state_dicts, variants
 from fusekit.weights.store import check_fit, facts_of, fill, save_weights
 
 
@@ -33,8 +33,10 @@ class _Fitting(NamedTuple):
     left_out: int
 
 
-def convert_checkpoint(model: str, source: Path, output: Path, overwrite: bool = False, key: str | None = None) -> int:
-    """Convert ``source`` to a safetensors file of ``model`` and return its number of tensors.
+def convert_checkpoint(
+    model: str, sources: Sequence[Path], output: Path, overwrite: bool = False, key: str | None = None
+) -> int:
+    """Convert a checkpoint to a safetensors file of ``model`` and return its number of tensors.
 
     The weights are looked for in what trainers wrap them in: entries such as ``state_dict``, lists, prefixes such as
     ``module.``. The model's class maps the published key names; the result must then fit the model exactly. A file that
@@ -42,7 +44,8 @@ def convert_checkpoint(model: str, source: Path, output: Path, overwrite: bool =
 
     Args:
         model: a registered model.
-        source: a pickled checkpoint, a safetensors file or an ``.npz``.
+        sources: pickled checkpoints, safetensors files or ``.npz``: one, or several for a model whose parts are
+            published one by one.
         output: the safetensors file to write.
         overwrite: replace it if it is there.
         key: where in the checkpoint the weights lie, entries and prefixes joined by dots; needed where more than one
@@ -55,38 +58,111 @@ def convert_checkpoint(model: str, source: Path, output: Path, overwrite: bool =
     """
     if output.suffix != ".safetensors":
         raise OutputError(f"cannot write {output}: name the output .safetensors")
-    if same_file(source, output):
+    if any(same_file(source, output) for source in sources):
         raise OutputError(f"cannot write {output}: it is the checkpoint itself; choose another name")
+    if len(sources) > 1 and key is not None:
+        raise OptionError("--key says where in one checkpoint weights lie; leave it out, or give one checkpoint")
     check_writable(output, overwrite)
     entry = registries().models.entry(model)
     component, network_class = registered(registries().models, model), import_target(entry, "model")
-    found = read_state_dicts(source)
     with calling(component):
         network = network_class(**entry.details["spec"].config)
-    refused: list[tuple[int, FusekitError]] = []
+    converter = _Converter(model, component, network_class, network)
+    if len(sources) == 1:
+        chosen = _chosen(converter.fitting(sources[0]), key, sources[0])
+        state, names = chosen.state, {"key": chosen.key} if chosen.key else {}
+    else:
+        state, names = converter.joined(sources), {}
+    fill(network, state, sources[0])
+    digests = [sha256_of(source) for source in sources]
+    origin: dict[str, Any] = {"converted_from": [source.name for source in sources], "source_sha256": digests}
+    if len(sources) == 1:
+        origin = {name: value[0] for name, value in origin.items()}
+    save_weights(network, output, {**network.header, **origin, **names})
+    return len(network.state_dict())
 
-    def fitting(candidate: StateDict) -> Iterator[_Fitting]:
-        for prefix, tensors in variants(candidate.tensors, max(1, len(network.state_dict()) // 2)):
-            try:
-                with calling(component):
-                    state = network_class.convert_state_dict(tensors)
-                check_fit(network, {name: facts_of(each) for name, each in state.items()}, source, model)
-            except FusekitError as error:
-                refused.append((len(tensors), error))
-                continue
-            where = ".".join(filter(None, (candidate.key, prefix.rstrip("."))))
-            yield _Fitting(where, state, len(candidate.tensors) - len(tensors))
 
-    fits = [each for candidate in found for each in fitting(candidate)]
-    if not fits:
+class _Converter(NamedTuple):
+    """What turns checkpoints into weights of one model.
+
+    Attributes:
+        model: its name.
+        component: what messages call it.
+        network_class: whose ``convert_state_dict`` knows the published names.
+        network: that the weights must fit.
+    """
+
+    model: str
+    component: Component
+    network_class: Any
+    network: Any
+
+    def fitting(self, source: Path) -> list[_Fitting]:
+        """Return all weights in a file that fit the model exactly.
+
+        Raises:
+            WeightsError: there are none.
+        """
+        refused: list[tuple[int, FusekitError]] = []
+        least = max(1, len(self.network.state_dict()) // 2)
+        fits = list(self._candidates(source, least, refused, whole=True))
+        if fits:
+            return fits
+        part = next(self._candidates(source, 1, []), None)
+        if part is not None:
+            raise WeightsError(
+                f"{source} holds {len(part.state)} of the {len(self.network.state_dict())} tensors of the model "
+                f"{self.model!r}; if others are in another file, give both: fusekit weights convert {source} OTHER"
+            )
         # Of all that was tried, what the largest set lacks tells most.
         error = max(refused, key=lambda each: each[0])[1]
-        raise error if str(source) in str(error) else WeightsError(f"{source} is not of the model {model!r}: {error}")
-    chosen = _chosen(fits, key, source)
-    fill(network, chosen.state, source)
-    origin = {"converted_from": source.name, "source_sha256": sha256_of(source)}
-    save_weights(network, output, {**network.header, **origin, **({"key": chosen.key} if chosen.key else {})})
-    return len(network.state_dict())
+        if str(source) in str(error):
+            raise error
+        raise WeightsError(f"{source} is not of the model {self.model!r}: {error}")
+
+    def joined(self, sources: Sequence[Path]) -> dict[str, Tensor]:
+        """Return the weights of which each file holds a part.
+
+        Raises:
+            WeightsError: a file holds none, two hold the same, or all together hold too few.
+        """
+        state: dict[str, Tensor] = {}
+        for source in sources:
+            refused: list[tuple[int, FusekitError]] = []
+            part = next(self._candidates(source, 1, refused), None)
+            if part is None:
+                error = max(refused, key=lambda each: each[0])[1]
+                raise WeightsError(f"{source} holds no part of the model {self.model!r}: {error}")
+            twice = sorted(state.keys() & part.state.keys())
+            if twice:
+                raise WeightsError(f"{source} holds {twice[0]!r}, which another file holds too; leave one of them out")
+            state |= part.state
+        missing = sorted(self.network.state_dict().keys() - state.keys())
+        if missing:
+            raise WeightsError(
+                f"{' and '.join(map(str, sources))} together hold {len(state)} of the "
+                f"{len(self.network.state_dict())} tensors of the model {self.model!r}; {missing[0]!r} is missing"
+            )
+        return state
+
+    def _candidates(
+        self, source: Path, least: int, refused: list[tuple[int, FusekitError]], *, whole: bool = False
+    ) -> Iterator[_Fitting]:
+        """Yield what fits of a file: ``whole`` weights, or also a part; what does not is added to ``refused``."""
+        for candidate in read_state_dicts(source):
+            for prefix, tensors in variants(candidate.tensors, least):
+                try:
+                    with calling(self.component):
+                        state = self.network_class.convert_state_dict(tensors)
+                    facts = {name: facts_of(each) for name, each in state.items()}
+                    unknown = check_fit(self.network, facts, source, self.model, strict=whole)[1]
+                    if unknown or not state:
+                        raise WeightsError(f"{unknown[0]!r} is unknown to it" if unknown else "it holds nothing of it")
+                except FusekitError as error:
+                    refused.append((len(tensors), error))
+                    continue
+                where = ".".join(filter(None, (candidate.key, prefix.rstrip("."))))
+                yield _Fitting(where, state, len(candidate.tensors) - len(tensors))
 
 
 def _chosen(fits: Sequence[_Fitting], key: str | None, source: Path) -> _Fitting:

@@ -176,10 +176,17 @@ def parse_hub_address(address: str) -> tuple[str, str]:
     return found["repository"], found["revision"] or "main"
 
 
-def how_to_get(model: str) -> str:
+def how_to_get(spec: ModelSpec) -> str:
     """Return how a user comes to weights of a model: the commands that make them, as the end of a sentence."""
+    model = spec.id
+    train = f"train some (fusekit train FOLDERS --model {model} -o RUN)"
+    if spec.base:
+        train = (
+            f"train some (fusekit train FOLDERS --model {spec.base} -o BASE, then fusekit train FOLDERS --model {model} "
+            "--init BASE -o RUN)"
+        )
     return (
-        f"train some (fusekit train FOLDERS --model {model} -o RUN) or convert published ones (fusekit weights convert "
+        f"{train} or convert published ones (fusekit weights convert "
         f"CHECKPOINT --model {model} -o FILE.safetensors), and give --weights RUN or FILE.safetensors"
     )
 
@@ -190,7 +197,7 @@ def _of_spec(spec: ModelSpec, weights: WeightsSpec) -> ResolvedWeights:
     if path is None:
         if not weights.hub:
             raise WeightsError(
-                f"the weights {name} ({weights.file}) are not installed; reinstall them, or {how_to_get(spec.id)}"
+                f"the weights {name} ({weights.file}) are not installed; reinstall them, or {how_to_get(spec)}"
             )
         path, commit = download(weights.hub, weights.file, weights.revision)
         origin = f"hub:{weights.hub}@{commit}"
