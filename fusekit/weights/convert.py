@@ -15,6 +15,7 @@ from fusekit.machine.files import check_writable, same_file, sha256_of
 from fusekit.registry.contract import Component, calling, registered
 from fusekit.registry.discovery import registries
 from fusekit.registry.registry import import_target
+from fusekit.registry.specs import ModelSpec
 from fusekit.weights.checkpoints import read_state_dicts, variants
 from fusekit.weights.store import check_fit, facts_of, fill, save_weights
 
@@ -65,9 +66,10 @@ def convert_checkpoint(
     check_writable(output, overwrite)
     entry = registries().models.entry(model)
     component, network_class = registered(registries().models, model), import_target(entry, "model")
+    spec: ModelSpec = entry.details["spec"]
     with calling(component):
-        network = network_class(**entry.details["spec"].config)
-    converter = _Converter(model, component, network_class, network)
+        network = network_class(**spec.config)
+    converter = _Converter(spec, component, network_class, network)
     if len(sources) == 1:
         chosen = _chosen(converter.fitting(sources[0]), key, sources[0])
         state, names = chosen.state, {"key": chosen.key} if chosen.key else {}
@@ -86,13 +88,13 @@ class _Converter(NamedTuple):
     """What turns checkpoints into weights of one model.
 
     Attributes:
-        model: its name.
+        spec: of the model.
         component: what messages call it.
         network_class: whose ``convert_state_dict`` knows the published names.
         network: that the weights must fit.
     """
 
-    model: str
+    spec: ModelSpec
     component: Component
     network_class: Any
     network: Any
@@ -108,17 +110,17 @@ class _Converter(NamedTuple):
         fits = list(self._candidates(source, least, refused, whole=True))
         if fits:
             return fits
-        part = next(self._candidates(source, 1, []), None)
+        part = next(self._candidates(source, 1, []), None) if self.spec.base else None
         if part is not None:
             raise WeightsError(
                 f"{source} holds {len(part.state)} of the {len(self.network.state_dict())} tensors of the model "
-                f"{self.model!r}; if others are in another file, give both: fusekit weights convert {source} OTHER"
+                f"{self.spec.id!r}; if others are in another file, give both: fusekit weights convert {source} OTHER"
             )
         # Of all that was tried, what the largest set lacks tells most.
         error = max(refused, key=lambda each: each[0])[1]
         if str(source) in str(error):
             raise error
-        raise WeightsError(f"{source} is not of the model {self.model!r}: {error}")
+        raise WeightsError(f"{source} is not of the model {self.spec.id!r}: {error}")
 
     def joined(self, sources: Sequence[Path]) -> dict[str, Tensor]:
         """Return the weights of which each file holds a part.
@@ -132,7 +134,7 @@ class _Converter(NamedTuple):
             part = next(self._candidates(source, 1, refused), None)
             if part is None:
                 error = max(refused, key=lambda each: each[0])[1]
-                raise WeightsError(f"{source} holds no part of the model {self.model!r}: {error}")
+                raise WeightsError(f"{source} holds no part of the model {self.spec.id!r}: {error}")
             twice = sorted(state.keys() & part.state.keys())
             if twice:
                 raise WeightsError(f"{source} holds {twice[0]!r}, which another file holds too; leave one of them out")
@@ -141,7 +143,7 @@ class _Converter(NamedTuple):
         if missing:
             raise WeightsError(
                 f"{' and '.join(map(str, sources))} together hold {len(state)} of the "
-                f"{len(self.network.state_dict())} tensors of the model {self.model!r}; {missing[0]!r} is missing"
+                f"{len(self.network.state_dict())} tensors of the model {self.spec.id!r}; {missing[0]!r} is missing"
             )
         return state
 
@@ -155,7 +157,7 @@ class _Converter(NamedTuple):
                     with calling(self.component):
                         state = self.network_class.convert_state_dict(tensors)
                     facts = {name: facts_of(each) for name, each in state.items()}
-                    unknown = check_fit(self.network, facts, source, self.model, strict=whole)[1]
+                    unknown = check_fit(self.network, facts, source, self.spec.id, strict=whole)[1]
                     if unknown or not state:
                         raise WeightsError(f"{unknown[0]!r} is unknown to it" if unknown else "it holds nothing of it")
                 except FusekitError as error:

@@ -43,7 +43,8 @@ class Autoencoder(EncoderDecoder):
 
     @classmethod
     def convert_state_dict(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return convert.from_authors(state)
+        # Of what both networks are in, the autoencoder.
+        return {key: value for key, value in convert.from_authors(state).items() if not key.startswith("fusion.")}
 
 
 class MRSCFusion(BoundRule):
