@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from fusekit.models.base import BoundRule, EncoderDecoder, FusionModel, Joint
     from fusekit.models.blocks.attention import Perceptron, SwinBlock, WindowAttention
     from fusekit.models.blocks.composed import ComposedConvolution, ComposedGradient, Composition
+    from fusekit.models.blocks.convolution import WinogradConvolution, accumulate, convolve
     from fusekit.models.blocks.gradient import GradientBlock
     from fusekit.models.losses import Similarity, normalized_ms_ssim, steepness, structural_similarity
     from fusekit.models.objectives import Objectives
@@ -130,11 +131,14 @@ __all__ = [
     "WeightedRule",
     "WeightsError",
     "WindowAttention",
+    "WinogradConvolution",
     "Work",
+    "accumulate",
     "build_metric",
     "build_part",
     "build_rule",
     "code_version",
+    "convolve",
     "crop_to",
     "empty_maps",
     "exact_float32",
@@ -191,6 +195,7 @@ if not TYPE_CHECKING:
             "models.base": "BoundRule EncoderDecoder FusionModel Joint",
             "models.blocks.attention": "Perceptron SwinBlock WindowAttention",
             "models.blocks.composed": "ComposedConvolution ComposedGradient Composition",
+            "models.blocks.convolution": "WinogradConvolution accumulate convolve",
             "models.blocks.gradient": "GradientBlock",
             "models.losses": "Similarity normalized_ms_ssim steepness structural_similarity",
             "models.objectives": "Objectives",

@@ -15,6 +15,7 @@ from fusekit.extend import (
     SwinBlock,
     TrainingError,
     WindowAttention,
+    WinogradConvolution,
     normalized_ms_ssim,
     steepness,
     structural_similarity,
@@ -126,6 +127,17 @@ def test_composed_blocks_are_their_modules() -> None:
         found = ComposedConvolution.of(convolution)(x)
         torch.testing.assert_close(found, convolution(x), atol=1e-5, rtol=1e-5)
         assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("height", [1, 2, 4, 6, 9])
+@pytest.mark.parametrize("bias", [True, False])
+def test_convolutions_against_torch(height: int, bias: bool) -> None:
+    generator = torch.Generator().manual_seed(height)
+    x = torch.randn(2, 5, height + 2, 9, generator=generator)
+    weight = torch.randn(3, 5, 3, 3, generator=generator)
+    offset = torch.randn(3, generator=generator) if bias else None
+    found = WinogradConvolution(weight, offset, torch.float32)(x)
+    torch.testing.assert_close(found, F.conv2d(x, weight, offset), atol=2e-5, rtol=0)
 
 
 def test_a_composition_knows_later_changes() -> None:

@@ -68,11 +68,12 @@ class WindowAttention(nn.Module):
         heads: that they are divided into.
         side: of a window, in pixels.
         shift: by which the windows are moved, 0 or half a window.
+        shift_single: whether they are moved too on a map that is one window high or wide.
     """
 
-    def __init__(self, width: int, heads: int, side: int, shift: int) -> None:
+    def __init__(self, width: int, heads: int, side: int, shift: int, *, shift_single: bool = True) -> None:
         super().__init__()
-        self.heads, self.side, self.shift = heads, side, shift
+        self.heads, self.side, self.shift, self.shift_single = heads, side, shift, shift_single
         self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
         self.output = nn.Linear(width, width)
         self.position_bias = nn.Parameter(torch.zeros((2 * side - 1) ** 2, heads))
@@ -81,23 +82,28 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor, other: Tensor) -> Tensor:
         """Return (B, H, W, C) of queries from ``x`` and keys and values from ``other``, both (B, H, W, C)."""
         height, width = x.shape[1:3]
-        if self.shift:
-            x, other = (torch.roll(each, (-self.shift, -self.shift), (1, 2)) for each in (x, other))
+        shift = self.shift_of(height, width)
+        if shift:
+            x, other = (torch.roll(each, (-shift, -shift), (1, 2)) for each in (x, other))
         query = windows(self.query(x), self.side, self.heads)
         key, value = (windows(each, self.side, self.heads) for each in self.key_value(other).chunk(2, -1))
-        found = F.scaled_dot_product_attention(query, key, value, attn_mask=self._bias(x, height, width))
+        bias = self.bias_of(height, width).to(x.dtype)
+        # Without a shift all windows have the same.
+        bias = bias if len(bias) == 1 else bias.repeat(len(x), 1, 1, 1)
+        found = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         found = self.output(joined(found, self.side, height, width))
-        return torch.roll(found, (self.shift, self.shift), (1, 2)) if self.shift else found
+        return torch.roll(found, (shift, shift), (1, 2)) if shift else found
 
-    def _bias(self, x: Tensor, height: int, width: int) -> Tensor:
-        """Return what is added to the scores: (1 or B · windows, heads, side², side²)."""
-        area = self.side * self.side
-        bias = self.position_bias[relative_positions(self.side, x.device)].view(area, area, self.heads).permute(2, 0, 1)
-        bias = bias[None].to(x.dtype)
-        if not self.shift:
-            return bias
-        mask = shift_mask(height, width, self.side, self.shift, x.device, x.dtype)
-        return (bias + mask).repeat(len(x), 1, 1, 1)
+    def shift_of(self, height: int, width: int) -> int:
+        """Return by how many pixels the windows of a map are moved."""
+        return self.shift if self.shift_single or min(height, width) > self.side else 0
+
+    def bias_of(self, height: int, width: int) -> Tensor:
+        """Return what is added to the scores of a map: (1 or windows, heads, side², side²)."""
+        area, table = self.side * self.side, self.position_bias
+        bias = table[relative_positions(self.side, table.device)].view(area, area, self.heads).permute(2, 0, 1)[None]
+        shift = self.shift_of(height, width)
+        return bias + shift_mask(height, width, self.side, shift, table.device, table.dtype) if shift else bias
 
 
 class Perceptron(nn.Sequential):
@@ -116,12 +122,15 @@ class SwinBlock(nn.Module):
         side: of a window, in pixels, of which H and W are multiples.
         shift: by which the windows are moved, 0 or half a window.
         ratio: of the perceptron's width to C.
+        shift_single: whether they are moved too on a map that is one window high or wide.
     """
 
-    def __init__(self, width: int, heads: int, side: int, shift: int, ratio: int = 2) -> None:
+    def __init__(
+        self, width: int, heads: int, side: int, shift: int, ratio: int = 2, *, shift_single: bool = True
+    ) -> None:
         super().__init__()
         self.norm_attention, self.norm_perceptron = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention = WindowAttention(width, heads, side, shift)
+        self.attention = WindowAttention(width, heads, side, shift, shift_single=shift_single)
         self.perceptron = Perceptron(width, ratio)
 
     def forward(self, x: Tensor) -> Tensor:

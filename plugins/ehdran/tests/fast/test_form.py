@@ -8,13 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 import fusekit_ehdran.fast.tiles
 from fusekit.extend import EncoderDecoder
 from fusekit_ehdran.fast.background import split_background
-from fusekit_ehdran.fast.convolution import Convolution
 from fusekit_ehdran.fast.tiles import tiles
 from fusekit_ehdran.model import DILRAN, EHDRAN
 
@@ -139,17 +137,6 @@ def test_training_and_gradients_take_the_plain_modules() -> None:
     with torch.inference_mode():
         network.eval().reconstruct(image)
     assert network._inference is not None
-
-
-@pytest.mark.parametrize("height", [1, 2, 4, 6, 9])
-@pytest.mark.parametrize("bias", [True, False])
-def test_convolutions_against_torch(height: int, bias: bool) -> None:
-    generator = torch.Generator().manual_seed(height)
-    x = torch.randn(2, 5, height + 2, 9, generator=generator)
-    weight = torch.randn(3, 5, 3, 3, generator=generator)
-    offset = torch.randn(3, generator=generator) if bias else None
-    found = Convolution(weight, offset, torch.float32)(x)
-    torch.testing.assert_close(found, F.conv2d(x, weight, offset), atol=2e-5, rtol=0)
 
 
 @pytest.mark.parametrize("size", [(5, 7), (64, 64), (37, 301), (4, 1000), (1000, 4)])

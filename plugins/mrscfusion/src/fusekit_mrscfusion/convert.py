@@ -77,7 +77,9 @@ def from_authors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if _OURS.match(key):
             converted[key] = value
         else:
-            converted |= _of_a_block(name, value, key) if name.startswith("fusion_block") else _renamed(name, value, key)
+            converted |= (
+                _of_a_block(name, value, key) if name.startswith("fusion_block") else _renamed(name, value, key)
+            )
     return converted
 
 

@@ -15,10 +15,12 @@ HEADS, WINDOW, SHIFTS, RATIO = 4, 8, (0, 4, 0), 4
 class Branch(nn.Module):
     """What becomes of one source's features (B, C, H, W) before they meet the other's; sides are multiples of 8."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, shift_single: bool) -> None:
         super().__init__()
         self.before = nn.Conv2d(width, width, 3, padding=1)
-        self.blocks = nn.Sequential(*(SwinBlock(width, HEADS, WINDOW, shift, RATIO) for shift in SHIFTS))
+        self.blocks = nn.Sequential(
+            *(SwinBlock(width, HEADS, WINDOW, shift, RATIO, shift_single=shift_single) for shift in SHIFTS)
+        )
         self.behind = nn.Conv2d(width, width, 3, padding=1)
         self.layer = Layer(width, width, 3)
         self.gradients = GradientBlock(width, width)
@@ -35,11 +37,17 @@ class Branch(nn.Module):
 
 
 class FusionBlock(nn.Module):
-    """The features of two sources fused at one scale: two (B, C, H, W), sides multiples of 8 → (B, C, H, W)."""
+    """The features of two sources fused at one scale: two (B, C, H, W), sides multiples of 8 → (B, C, H, W).
 
-    def __init__(self, width: int) -> None:
+    Args:
+        width: C.
+        shift_single: whether windows are moved too on a map that is one window high or wide.
+    """
+
+    def __init__(self, width: int, *, shift_single: bool) -> None:
         super().__init__()
-        self.mri, self.other = Branch(width), Branch(width)
+        self.mri = Branch(width, shift_single=shift_single)
+        self.other = Branch(width, shift_single=shift_single)
         self.merge = nn.Conv2d(2 * width, width, 3, padding=1)
         self.reduce = nn.Sequential(Layer(2 * width, width, 1), Layer(width, width, 3), Layer(width, width, 3))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from fusekit.extend import BoundRule, EncoderDecoder, Objectives
 from fusekit_mrscfusion import convert, plugin
 from fusekit_mrscfusion.autoencoder import WIDTHS, Decoder, Encoder
+from fusekit_mrscfusion.fast.form import InferenceForm
 from fusekit_mrscfusion.fusion import FusionBlock
 from fusekit_mrscfusion.objective import fusion_loss, reconstruction_loss
 
@@ -54,14 +56,22 @@ class MRSCFusion(BoundRule):
 
     Args:
         widths: channels of the four scales of features, fine to coarse.
+        shift_single_windows: whether the middle block of the attention moves its windows too where the coarsest map is
+            one window high or wide, as for images of 64 pixels. Networks that were trained on larger ones do so.
     """
 
     spec = plugin.MRSCFUSION
+    forms = ("plain", "composed")
 
-    def __init__(self, widths: Sequence[int] = WIDTHS) -> None:
+    def __init__(self, widths: Sequence[int] = WIDTHS, shift_single_windows: bool = True) -> None:
         super().__init__()
         self.encoder, self.decoder = Encoder(widths).requires_grad_(False), Decoder(widths).requires_grad_(False)
-        self.fusion = nn.ModuleList(FusionBlock(width) for width in widths)
+        self.fusion = nn.ModuleList(FusionBlock(width, shift_single=shift_single_windows) for width in widths)
+        self._inference: InferenceForm | None = None
+
+    @property
+    def form(self) -> str:
+        return "plain" if self.asked_form == "plain" or self.training else "composed"
 
     def encode(self, x: Tensor) -> list[Tensor]:
         return self.encoder(LEVELS * x)
@@ -72,11 +82,30 @@ class MRSCFusion(BoundRule):
         return [list(each) for each in zip(*scales, strict=True)]
 
     def fuse_bound(self, features: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        form = self._inference_form(*features[0])
+        if form is not None:
+            return form.fuse(features)
         pairs = zip(self.fusion, *features, strict=True)
         return [block(mri, other) for block, mri, other in pairs]
 
     def decode(self, features: Sequence[Tensor], sources: Sequence[Tensor] | None = None) -> Tensor:
-        return self.decoder(features) / LEVELS
+        form = self._inference_form(*features)
+        return (self.decoder if form is None else form.decoder)(features) / LEVELS
+
+    def _inference_form(self, *inputs: Tensor) -> InferenceForm | None:
+        """Return the inference form of the weights as they are now, or ``None`` where the plain modules must run."""
+        if self.form == "plain":
+            return None
+        if torch.is_grad_enabled() and any(each.requires_grad for each in (*inputs, *self.parameters())):
+            return None
+        form = self._inference
+        if form is None or not form.is_of(self):
+            form = self._inference = InferenceForm(self, self.fusion, self.decoder)
+        return form
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies and worker processes compose their own.
+        return {**self.__dict__, "_inference": None}
 
     def training_loss(self, sources: Sequence[Tensor], objectives: Objectives) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the authors' `fusion_loss`; of ``objectives`` the weight of the gradient term counts."""

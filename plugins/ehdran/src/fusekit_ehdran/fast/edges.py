@@ -6,11 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusekit.extend import EdgeOperator
+from fusekit.extend import EdgeOperator, WinogradConvolution, accumulate, convolve
 from fusekit_ehdran.drgo import DenseResidualGradient
 from fusekit_ehdran.encoder import DilatedResidualAttention
 from fusekit_ehdran.fast.algebra import bias_of, compose_edges
-from fusekit_ehdran.fast.convolution import Convolution, accumulate, convolve
 from fusekit_ehdran.fast.tiles import Tile
 
 
@@ -56,7 +55,7 @@ class DenseEdges(InferenceEdges):
         self.dtype = dtype
         self.first, self.first_bias = placed(composed.first), bias_of(dense.first).to(dtype)
         self.second_of_maps, self.second_bias = placed(composed.second), bias_of(dense.second).to(dtype)
-        self.second_of_first = Convolution(dense.second.weight[:, len(basis) :], None, dtype)
+        self.second_of_first = WinogradConvolution(dense.second.weight[:, len(basis) :], None, dtype)
         self.gradients = placed(torch.cat([composed.along_x, composed.along_y]))
         self.project = placed(gain * dense.project.weight)
         self.project_gradients = placed(gain * torch.cat([gradient.weight] * 2, dim=1))

@@ -8,7 +8,7 @@
 - Images are computed tile by tile, channels last, so that what one step writes the next one finds in the cache and no
   memory is asked of the system anew; tiles carry exact margins (`fusekit_ehdran.fast.tiles`).
 - Background is not computed pixel by pixel (`fusekit_ehdran.fast.background`).
-- 3×3 convolutions of many channels run as in `fusekit_ehdran.fast.convolution`.
+- 3×3 convolutions of many channels run as `fusekit.extend.WinogradConvolution`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusekit.extend import empty_maps, in_parallel, keep_freed_memory, weighted_sum
+from fusekit.extend import (
+    WinogradConvolution,
+    accumulate,
+    convolve,
+    empty_maps,
+    in_parallel,
+    keep_freed_memory,
+    weighted_sum,
+)
 from fusekit_ehdran.decoder import Decoder
 from fusekit_ehdran.encoder import DilatedResidualAttention, pooling_gate
 from fusekit_ehdran.fast.algebra import bias_of, compose_multiscale, shallow_basis
 from fusekit_ehdran.fast.background import fill_constant, split_background, template_side
-from fusekit_ehdran.fast.convolution import Convolution, accumulate, convolve
 from fusekit_ehdran.fast.edges import edges_of
 from fusekit_ehdran.fast.tiles import Tile, border, chunks, inner, tile_pixels
 
@@ -124,9 +131,9 @@ class InferenceEncoder:
         # The middle tap of the first one also carries t itself, so that it makes t + y.
         unit = torch.zeros_like(kernel)
         unit[..., 1, 1].fill_diagonal_(1)
-        self.once = Convolution(kernel + unit, bias, dtype)
-        self.twice = Convolution(kernel, 2 * bias, dtype)
-        self.thrice = Convolution(kernel * scale[:, None, None, None], 3 * bias * scale, dtype)
+        self.once = WinogradConvolution(kernel + unit, bias, dtype)
+        self.twice = WinogradConvolution(kernel, 2 * bias, dtype)
+        self.thrice = WinogradConvolution(kernel * scale[:, None, None, None], 3 * bias * scale, dtype)
         self.scale, self.shift = scale[:, None, None].to(dtype), shift[:, None, None].to(dtype)
         self.basis = basis[:, :, None, None].to(dtype)
         self.edges = edges_of(encoder, exact, basis[:, 1:], dtype)
@@ -236,8 +243,8 @@ class InferenceDecoder:
         first, second, last = (_exact(each) for each in decoder.convolutions)
         self.dtype, self.last_dtype = dtype, torch.promote_types(dtype, torch.float32)
         self.negative_slope = decoder.negative_slope
-        self.first = Convolution(first.weight, bias_of(first), dtype)
-        self.second = Convolution(second.weight, bias_of(second), dtype)
+        self.first = WinogradConvolution(first.weight, bias_of(first), dtype)
+        self.second = WinogradConvolution(second.weight, bias_of(second), dtype)
         # A tap of the last kernel a channel: shifting nine results costs less than shifting 32 inputs nine times.
         self.taps = last.weight[0].flatten(1).T[:, :, None, None].to(self.last_dtype)
         self.bias = float(bias_of(last))

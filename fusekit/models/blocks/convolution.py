@@ -1,4 +1,4 @@
-"""3×3 convolutions without padding for the inference form: Winograd's along the rows on a CPU, direct otherwise.
+"""3×3 convolutions without padding for inference forms: Winograd's along the rows on a CPU, direct otherwise.
 
 Winograd's F(4, 3) along one axis (Lavin and Gray: Fast algorithms for convolutional neural networks, CVPR 2016) makes
 four rows of the output from six transformed rows of the input, each convolved along its columns alone: 6/4 · 3 = 4.5
@@ -28,13 +28,13 @@ _FILTER_TRANSFORM = (
 _ONEDNN = (torch.float32, torch.bfloat16)
 
 
-def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, dilation: int = 1) -> Tensor:
-    """Return the convolution without padding of x (B, C, H, W), channels last, with ``weight`` (O, C, k, k)."""
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, dilation: int = 1, groups: int = 1) -> Tensor:
+    """Return the convolution without padding of x (B, C, H, W), channels last, with ``weight`` (O, C / groups, k, k)."""
     if x.device.type == "cpu" and x.dtype in _ONEDNN and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         # With one thread `F.conv2d` takes another, several times slower way for few channels and few pixels.
-        found: Tensor = torch.mkldnn_convolution(x, weight, bias, (0, 0), (1, 1), (dilation, dilation), 1)
+        found: Tensor = torch.mkldnn_convolution(x, weight, bias, (0, 0), (1, 1), (dilation, dilation), groups)
         return found
-    return F.conv2d(x, weight, bias, dilation=dilation)
+    return F.conv2d(x, weight, bias, dilation=dilation, groups=groups)
 
 
 def accumulate(out: Tensor, x: Tensor, weight: Tensor, dilation: int = 1) -> Tensor:
@@ -62,7 +62,7 @@ def _is_dense(x: Tensor) -> bool:
 _SUMS = _sums()
 
 
-class Convolution:
+class WinogradConvolution:
     """A 3×3 convolution (B, C, H + 2, W + 2) → (B, O, H, W), channels last, on one device in one dtype.
 
     Args:

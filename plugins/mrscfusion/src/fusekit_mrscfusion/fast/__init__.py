@@ -1,0 +1,1 @@
+"""The inference form of MRSCFusion."""

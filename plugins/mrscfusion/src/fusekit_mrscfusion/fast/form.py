@@ -1,0 +1,158 @@
+"""The inference form of MRSCFusion: the same function as the plain modules, composed once.
+
+- Everything is computed in bands of rows: convolutions (`fusekit_mrscfusion.fast.rows`), of which those of 3×3 are
+  Winograd's, and attention with all that follows (`fusekit_mrscfusion.fast.attention`). What is joined for a
+  convolution, or made twice as large, is never written as a whole map.
+- A gradient block's last two 1×1 convolutions are one.
+- Memory is laid out channels last, so that pixels are tokens without a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fusekit.extend import Composition, GradientBlock, convolve
+from fusekit_mrscfusion.autoencoder import NODES, Block, Decoder
+from fusekit_mrscfusion.fast.attention import BandedSwin
+from fusekit_mrscfusion.fast.rows import Convolution1, Convolution3, Doubled, by_bands, gathered
+from fusekit_mrscfusion.fusion import Branch, FusionBlock
+
+
+class InferenceForm(Composition):
+    """Fusion blocks and decoder composed.
+
+    Args:
+        network: that the parts belong to.
+        blocks: of the fusion network, one a scale.
+        decoder: of the autoencoder.
+    """
+
+    @torch.no_grad()
+    def __init__(self, network: nn.Module, blocks: Sequence[FusionBlock], decoder: Decoder) -> None:
+        super().__init__(network)
+        self.blocks = [_Fusion(each) for each in blocks]
+        self.decoder = _Decoder(decoder)
+
+    def fuse(self, features: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        """Return the fused maps of two sources' features."""
+        pairs = zip(self.blocks, *features, strict=True)
+        return [block(_last(mri), _last(other)) for block, mri, other in pairs]
+
+
+def _last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+class _Fusion:
+    """A `FusionBlock` composed: two (B, C, H, W) → (B, C, H, W), channels last."""
+
+    def __init__(self, block: FusionBlock) -> None:
+        self.mri, self.other = _Branch(block.mri), _Branch(block.other)
+        self.merge = Convolution3(block.merge)
+        first, second, last = block.reduce
+        self.first = Convolution1(first.weight, first.bias)
+        self.second, self.last = Convolution3(second), Convolution3(last)
+
+    def __call__(self, mri: Tensor, other: Tensor) -> Tensor:
+        convolved = [self.mri.convolved(mri), self.other.convolved(other)]
+
+        def reduced(rows: slice) -> Tensor:
+            # What is computed pixel by pixel may be computed behind the mirror.
+            both = F.relu_(self.first(gathered(convolved, rows, mirrored=True)))
+            return F.relu_(self.second.of(both))
+
+        hidden = by_bands(mri.shape, mri.shape[1], reduced, mri)
+        attended = [self.mri.attended(mri), self.other.attended(other)]
+
+        def fused(rows: slice) -> Tensor:
+            return F.relu_(self.last.band([hidden], rows)).add_(self.merge.band(attended, rows))
+
+        return by_bands(mri.shape, mri.shape[1], fused, mri)
+
+
+class _Branch:
+    """A `Branch` composed."""
+
+    def __init__(self, branch: Branch) -> None:
+        self.before, self.behind = Convolution3(branch.before), Convolution3(branch.behind)
+        self.swin = [BandedSwin(each) for each in branch.blocks]
+        self.layer, self.gradients = Convolution3(branch.layer), _Gradients(branch.gradients)
+
+    def attended(self, x: Tensor) -> Tensor:
+        before = by_bands(x.shape, x.shape[1], lambda rows: self.before.band([x], rows), x)
+        tokens = before.permute(0, 2, 3, 1)
+        for block in self.swin:
+            tokens = block(tokens)
+        maps = tokens.permute(0, 3, 1, 2)
+
+        def behind(rows: slice) -> Tensor:
+            return self.behind.band([maps], rows).add_(before[:, :, rows]).add_(x[:, :, rows])
+
+        return by_bands(x.shape, x.shape[1], behind, x)
+
+    def convolved(self, x: Tensor) -> Tensor:
+        layer = by_bands(x.shape, x.shape[1], lambda rows: F.relu_(self.layer.band([x], rows)), x)
+        return self.gradients(layer)
+
+
+class _Gradients:
+    """A `GradientBlock` composed."""
+
+    def __init__(self, block: GradientBlock) -> None:
+        self.first, self.second = Convolution3(block.first), Convolution3(block.second)
+        self.along = [
+            each.weight.detach().contiguous(memory_format=torch.channels_last)
+            for each in (block.along_x, block.along_y)
+        ]
+        assert block.dense.bias is not None
+        assert block.gradient.bias is not None
+        self.project = Convolution1(
+            torch.cat([block.dense.weight, block.gradient.weight], dim=1), block.dense.bias + block.gradient.bias
+        )
+
+    def __call__(self, x: Tensor) -> Tensor:
+        channels = x.shape[1]
+        first = by_bands(x.shape, channels, lambda rows: F.leaky_relu_(self.first.band([x], rows), 0.2), x)
+
+        def last(rows: slice) -> Tensor:
+            both = gathered([x, first], rows, mirrored=False)
+            second = F.leaky_relu_(self.second.of(both), 0.2)
+            own = both[:, :channels].contiguous(memory_format=torch.channels_last)
+            edges = [convolve(own, weight, groups=channels).abs_() for weight in self.along]
+            inner = both[:, :, 1:-1, 1:-1]
+            return F.leaky_relu_(self.project(torch.cat([inner, second, edges[0].add_(edges[1])], dim=1)), 0.1)
+
+        return by_bands(x.shape, channels, last, x)
+
+
+class _Decoder:
+    """A `Decoder` composed."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self.nodes = [_Node(decoder.nodes[f"{scale}{place}"]) for scale, place in NODES]
+        self.last = Convolution1(decoder.last.weight, decoder.last.bias)
+
+    def __call__(self, features: Sequence[Tensor]) -> Tensor:
+        rows = [[_last(each)] for each in features]
+        for (scale, place), node in zip(NODES, self.nodes, strict=True):
+            rows[scale - 1].append(node(rows[scale - 1], rows[scale][place - 1]))
+        return F.relu_(self.last(rows[0][-1])).contiguous()
+
+
+class _Node:
+    """A `Block` of the decoder composed."""
+
+    def __init__(self, block: nn.Module) -> None:
+        assert isinstance(block, Block)
+        first, last = block
+        self.first, self.last = Convolution3(first), Convolution1(last.weight, last.bias)
+
+    def __call__(self, maps: Sequence[Tensor], below: Tensor) -> Tensor:
+        def node(rows: slice) -> Tensor:
+            return F.relu_(self.last(F.relu_(self.first.band([*maps, Doubled(below)], rows))))
+
+        return by_bands(maps[0].shape, len(self.last.weight), node, maps[0])
