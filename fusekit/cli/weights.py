@@ -26,8 +26,9 @@ def weights() -> None:
 def convert(files: tuple[Path, ...], model: str, output: Path, key: str | None, overwrite: bool) -> None:
     """Turn a published checkpoint into safetensors under fusekit's key names.
 
-    Several FILES are parts of one network, published one by one. A pickled checkpoint is read with weights_only=True; one whose reading could run code is refused. Safetensors and
-    NumPy's .npz are read as well, and what trainers wrap weights in is taken away.
+    Several FILES are parts of one network, published one by one. A pickled checkpoint is read with weights_only=True;
+    one whose reading could run code is refused. Safetensors and NumPy's .npz are read as well, and what trainers wrap
+    weights in is taken away.
     """
     from fusekit.weights.convert import convert_checkpoint
 

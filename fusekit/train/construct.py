@@ -67,7 +67,7 @@ def construct(parts: Parts, seed: int, output: Path) -> tuple[FusionModel, dict[
 
 
 def _check_base(spec: ModelSpec) -> None:
-    """Raise `OptionError` where a model is to be trained from values that are drawn, and needs some that are trained."""
+    """Raise `OptionError` where a model that starts from trained weights is to start from drawn ones."""
     if spec.base:
         raise OptionError(
             f"the model {spec.id!r} is trained from trained weights of {spec.base!r}; train those first (fusekit train "

@@ -182,8 +182,8 @@ def how_to_get(spec: ModelSpec) -> str:
     train = f"train some (fusekit train FOLDERS --model {model} -o RUN)"
     if spec.base:
         train = (
-            f"train some (fusekit train FOLDERS --model {spec.base} -o BASE, then fusekit train FOLDERS --model {model} "
-            "--init BASE -o RUN)"
+            f"train some (fusekit train FOLDERS --model {spec.base} -o BASE, then fusekit train FOLDERS --model "
+            f"{model} --init BASE -o RUN)"
         )
     return (
         f"{train} or convert published ones (fusekit weights convert "

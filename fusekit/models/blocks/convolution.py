@@ -29,7 +29,7 @@ _ONEDNN = (torch.float32, torch.bfloat16)
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, dilation: int = 1, groups: int = 1) -> Tensor:
-    """Return the convolution without padding of x (B, C, H, W), channels last, with ``weight`` (O, C / groups, k, k)."""
+    """Return the convolution without padding of x (B, C, H, W), channels last, by ``weight`` (O, C / groups, k, k)."""
     if x.device.type == "cpu" and x.dtype in _ONEDNN and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         # With one thread `F.conv2d` takes another, several times slower way for few channels and few pixels.
         found: Tensor = torch.mkldnn_convolution(x, weight, bias, (0, 0), (1, 1), (dilation, dilation), groups)

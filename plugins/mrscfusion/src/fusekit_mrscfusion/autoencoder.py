@@ -16,10 +16,13 @@ NODES = ((1, 1), (2, 1), (1, 2), (3, 1), (2, 2), (1, 3))
 
 
 class Layer(nn.Conv2d):
-    """A convolution with a mirrored border, and ReLU."""
+    """A convolution with a mirrored border, and ReLU; drawn so that many of them keep the scale of what goes in."""
 
     def __init__(self, before: int, after: int, side: int) -> None:
         super().__init__(before, after, side, padding=side // 2, padding_mode="reflect" if side > 1 else "zeros")
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+        assert self.bias is not None
+        nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(super().forward(x))
@@ -64,6 +67,9 @@ class Decoder(nn.Module):
             }
         )
         self.last = Layer(widths[0], 1, 1)
+        # A ReLU that lets nothing through at the start would never be trained.
+        with torch.no_grad():
+            self.last.weight.abs_()
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         rows = [[each] for each in features]

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusekit.extend import SwinBlock, in_parallel
+from fusekit.extend import SwinBlock, convolve, in_parallel
 
 
 class BandedSwin:
@@ -21,13 +21,15 @@ class BandedSwin:
         module = block.attention
         self.side, self.heads = module.side, module.heads
         self.norm, self.norm_perceptron = block.norm_attention, block.norm_perceptron
-        self.output, self.perceptron = module.output, block.perceptron
-        self.joint = (
+        self.joint = _Linear(
             torch.cat([module.query.weight, module.key_value.weight]),
             torch.cat([module.query.bias, module.key_value.bias]),
         )
+        self.output = _Linear(module.output.weight, module.output.bias)
+        first, _, last = block.perceptron
+        self.wide, self.narrow = _Linear(first.weight, first.bias), _Linear(last.weight, last.bias)
         self.shift_of = module.shift_of
-        # Of a map of two by two windows: inside, at the right, at the bottom, in the corner; all the same if not shifted.
+        # Of a map of two by two windows: inside, at the right, at the bottom, in the corner.
         bias = module.bias_of(2 * self.side, 2 * self.side).detach()
         self.bias = bias.expand(4, -1, -1, -1).split(1)
         self.plain = self.bias[0]
@@ -55,7 +57,7 @@ class BandedSwin:
         """Return rows of windows (side, W, C) with attention and perceptron added."""
         side, width, channels = x.shape
         x = x.view(side, width // side, side, channels).transpose(0, 1).reshape(-1, side * side, channels)
-        parts = F.linear(self.norm(x), *self.joint).view(len(x), side * side, 3, self.heads, -1)
+        parts = self.joint(self.norm(x)).view(len(x), side * side, 3, self.heads, -1)
         q, k, v = (each.transpose(1, 2) for each in parts.unbind(2))
         if shift:
             inside, right = self.bias[2:] if is_last else self.bias[:2]
@@ -63,8 +65,21 @@ class BandedSwin:
         else:
             found = _attention(q, k, v, self.plain)
         x = x + self.output(found.transpose(1, 2).reshape(x.shape))
-        x += self.perceptron(self.norm_perceptron(x))
+        x += self.narrow(F.gelu(self.wide(self.norm_perceptron(x))))
         return x.view(-1, side, side, channels).transpose(0, 1).reshape(side, width, channels)
+
+
+class _Linear:
+    """A linear layer of tokens (n, 64, C): on a CPU as a convolution, for which torch has the faster kernels."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        self.weight, self.bias = weight.detach(), bias.detach()
+        self.filters = self.weight[:, :, None, None].contiguous(memory_format=torch.channels_last)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu":
+            return F.linear(x, self.weight, self.bias)
+        return convolve(x[None].permute(0, 3, 1, 2), self.filters, self.bias).permute(0, 2, 3, 1)[0]
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:

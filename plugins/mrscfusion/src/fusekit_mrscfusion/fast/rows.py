@@ -11,7 +11,7 @@ from torch import Tensor
 from fusekit.extend import WinogradConvolution, convolve, in_parallel
 
 #: Pixels of a band, about, and the least number of its rows; a multiple of the four rows that are computed at once.
-_PIXELS, _LEAST = 4096, 8
+_PIXELS, _LEAST = 8192, 8
 
 
 class Doubled(NamedTuple):
