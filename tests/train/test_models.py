@@ -12,13 +12,17 @@ import torch
 from helpers.cli import run_cli, texture, write_texture
 from helpers.models import TinyBound, TinyFree, TinyJoint, registered_families
 from helpers.training import SHORT, log_rows, same_tensors, training
+from safetensors.torch import load_file
 from torch import Tensor
 
 import fusekit
+from fusekit import ModelSpec
 from fusekit.cases.case import Case
-from fusekit.errors import FusekitWarning, OptionError, PluginError, TrainingError, UnknownNameError
+from fusekit.errors import FusekitWarning, OptionError, PluginError, TrainingError, UnknownNameError, WeightsError
+from fusekit.machine.files import sha256_of
 from fusekit.models.base import BoundRule, FusionModel
 from fusekit.registry.discovery import registries
+from fusekit.registry.registry import entry_of
 from fusekit.train.data import find_cases, load_cases, sample_batch
 from fusekit.train.recipe import Recipe
 from fusekit.train.trainer import Trainer
@@ -184,6 +188,58 @@ def test_a_model_without_an_objective_says_so(tmp_path: Path) -> None:
     pair: tuple[Tensor, Tensor] = (torch.rand(1, 40, 40), torch.rand(1, 40, 40))
     with pytest.raises(TrainingError, match=r"brings no objective .* Aimless must define training_loss"):
         Trainer(Aimless(), [pair], Recipe(**SHORT), tmp_path).run()
+
+
+class TinyBased(BoundRule):
+    """A bound model whose encoder and decoder are those of a free one."""
+
+    spec = ModelSpec(
+        "tiny-based", f"{__name__}:TinyBased", "a test", {"width": 3}, rule_policy="bound", base="tiny-free", multiple=8
+    )
+    encode, decode = TinyFree.encode, TinyFree.decode
+
+    def __init__(self, width: int = 3) -> None:
+        super().__init__()
+        free = TinyFree(width)
+        self.fine, self.coarse, self.last, self.dropout = free.fine, free.coarse, free.last, free.dropout
+        self.requires_grad_(False)
+        self.scale = torch.nn.Parameter(torch.ones(1))
+
+    def fuse_bound(self, features: Any) -> Any:
+        first, second = features
+        return {"fine": self.scale * (first["fine"] + second["fine"]) / 2, "pyramid": first["pyramid"]}
+
+    def training_loss(self, sources, objectives):
+        return objectives.reconstruction(torch.stack(list(sources)).amax(0), self.fuse(sources))
+
+
+def test_a_model_is_trained_on_the_weights_of_its_base(pairs: list[Path], tmp_path: Path) -> None:
+    registries().models.add(entry_of(TinyBased.spec, "a-test"))
+    short, here = Recipe(**SHORT), {"device": "cpu", "validation_series": ["none"]}
+
+    def weights(name: str) -> Path:
+        return tmp_path / name / "weights.safetensors"
+
+    with pytest.raises(OptionError, match=r"from trained weights of 'tiny-free'; train those first .*--init BASE"):
+        training(pairs, tmp_path / "none", short, model="tiny-based", **here)
+    training(pairs, tmp_path / "other", short, model="tiny-bound", **here).run()
+    with pytest.raises(WeightsError, match="holds weights of the model 'tiny-bound', not of 'tiny-based'"):
+        training(pairs, tmp_path / "none", short, model="tiny-based", init=tmp_path / "other", **here)
+    TinyFree(width=5).save(tmp_path / "base")
+    trainer = training(pairs, tmp_path / "run", short, model="tiny-based", init=tmp_path / "base", **here)
+    trainer.run()
+    # Built as the base was, of its values, which stayed as they were.
+    base, run = load_file(tmp_path / "base" / "model.safetensors"), load_file(weights("run"))
+    assert run.keys() == {*base, "scale"}
+    assert all(torch.equal(run[name], each) for name, each in base.items())
+    assert run["scale"] != 1
+    config = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))
+    assert config["training"]["init"]["sha256"] == sha256_of(tmp_path / "base" / "model.safetensors")
+    # Its own weights do as well.
+    again = training(pairs, tmp_path / "again", short, model="tiny-based", init=tmp_path / "run", **here)
+    assert torch.equal(again.model.scale.detach(), run["scale"])
+    with pytest.raises(WeightsError, match=r"train FOLDERS --model tiny-free -o BASE, then .*tiny-based --init BASE"):
+        fusekit.load("tiny-based")
 
 
 def test_a_model_without_weights_has_nothing_to_train(pairs: list[Path], tmp_path: Path) -> None:

@@ -14,6 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from fusekit.extend import normalized_ms_ssim
 from fusekit_mrscfusion.model import Autoencoder, MRSCFusion
 from fusekit_mrscfusion.objective import (
     GRADIENT,
@@ -23,10 +27,6 @@ from fusekit_mrscfusion.objective import (
     source_weights,
     stretched,
 )
-from safetensors.torch import load_file
-from torch import Tensor, nn
-
-from fusekit.extend import normalized_ms_ssim
 
 GOLDEN = Path(__file__).parent / "golden"
 BESIDE = Path(__file__).resolve().parents[3].parent / "shared"

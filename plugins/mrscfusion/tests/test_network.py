@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-from fusekit_mrscfusion.convert import from_authors
-from fusekit_mrscfusion.model import Autoencoder, MRSCFusion
-from fusekit_mrscfusion.objective import reconstruction_loss
 from safetensors.torch import save_file
 from torch import Tensor
 
 import fusekit
 from fusekit.extend import Objectives, WeightsError
 from fusekit.testing import assert_no_findings, check_model
+from fusekit_mrscfusion.convert import from_authors
+from fusekit_mrscfusion.model import Autoencoder, MRSCFusion
+from fusekit_mrscfusion.objective import reconstruction_loss
 
 #: Too narrow for anything but tests.
 NARROW = (8, 12, 16, 20)

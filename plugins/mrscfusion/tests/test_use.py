@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fusekit_mrscfusion.model import Autoencoder, MRSCFusion
 from PIL import Image
 from safetensors.torch import load_file
 
 import fusekit
 from fusekit.extend import FusekitWarning, FusionModel, InputError, OptionError, RuleError, WeightsError
+from fusekit_mrscfusion.model import Autoencoder, MRSCFusion
 
 NARROW = (8, 12, 16, 20)
 
