@@ -236,7 +236,7 @@ def test_a_model_is_trained_on_the_weights_of_its_base(pairs: list[Path], tmp_pa
     config = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))
     assert config["training"]["init"]["sha256"] == sha256_of(tmp_path / "base" / "model.safetensors")
     # Its own weights do as well.
-    again = training(pairs, tmp_path / "again", short, model="tiny-based", init=tmp_path / "run", **here)
+    again: Any = training(pairs, tmp_path / "again", short, model="tiny-based", init=tmp_path / "run", **here)
     assert torch.equal(again.model.scale.detach(), run["scale"])
     with pytest.raises(WeightsError, match=r"train FOLDERS --model tiny-free -o BASE, then .*tiny-based --init BASE"):
         fusekit.load("tiny-based")

@@ -116,7 +116,7 @@ def test_fused_images_and_features(
 
 @torch.inference_mode()
 def test_statistics_within_a_block_and_the_decoder(state: dict[str, Tensor], recorded: dict[str, np.ndarray]) -> None:
-    network = small(state, 128)
+    network: Any = small(state, 128)
     block, maps = network.fusion[1], dict[str, Tensor]()
     watched = {f"block2.{name}": of(block) for name, of in STAGES.items()}
     watched |= {f"decoder.DB{key[0]}_{key[1]}": each for key, each in network.decoder.nodes.items()}
@@ -148,7 +148,7 @@ def test_statistics_within_a_block_and_the_decoder(state: dict[str, Tensor], rec
 
 @torch.inference_mode()
 def test_the_last_relu_cuts(state: dict[str, Tensor], recorded: dict[str, np.ndarray]) -> None:
-    network = small(state, 128)
+    network: Any = small(state, 128)
     network.decoder.last.bias += float(recorded["s128a_cut/bias_shift"])
     fused = network.fuse(sources(recorded, "s128a"))
     assert 0.3 < float((fused == 0).float().mean()) < 0.7

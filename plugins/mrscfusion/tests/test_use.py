@@ -93,8 +93,8 @@ def test_what_it_gives_is_stretched(network: FusionModel) -> None:
 def test_the_autoencoder_takes_any_rule_and_number(tmp_path: Path) -> None:
     Autoencoder(NARROW).save(tmp_path)
     pair = pictures(37, 41)
-    for choices in ({}, {"rule": "max"}):
-        assert fusekit.fuse([*pair, pair[0]], tmp_path, **choices).image.shape == (37, 41)
+    for rule in (None, "max"):
+        assert fusekit.fuse([*pair, pair[0]], tmp_path, rule=rule).image.shape == (37, 41)
 
 
 @pytest.mark.slow

@@ -24,7 +24,8 @@ def fusion_loss(sources: Sequence[Tensor], fused: Tensor) -> tuple[Tensor, dict[
         first, second, fused = (each.float() for each in (*sources, fused))
         intensity = F.l1_loss(fused, torch.maximum(first, second))
         gradient = F.l1_loss(steepness(fused), torch.maximum(steepness(first), steepness(second)))
-        structure = 1 - sum(structural_similarity(each, fused).whole for each in (first, second)) / 2
+        likeness = [structural_similarity(each, fused).whole for each in (first, second)]
+        structure = 1 - torch.stack(likeness).mean()
         total = INTENSITY * intensity + GRADIENT * gradient + STRUCTURE * structure
     terms = {"intensity": intensity, "gradient": gradient, "structure": structure}
     return total, {name: value.detach() for name, value in terms.items()}

@@ -65,7 +65,9 @@ class MRSCFusion(BoundRule):
 
     def __init__(self, widths: Sequence[int] = WIDTHS, shift_single_windows: bool = True) -> None:
         super().__init__()
-        self.encoder, self.decoder = Encoder(widths).requires_grad_(False), Decoder(widths).requires_grad_(False)
+        self.encoder, self.decoder = Encoder(widths), Decoder(widths)
+        self.encoder.requires_grad_(False)
+        self.decoder.requires_grad_(False)
         self.fusion = nn.ModuleList(FusionBlock(width, shift_single=shift_single_windows) for width in widths)
         self._inference: InferenceForm | None = None
 

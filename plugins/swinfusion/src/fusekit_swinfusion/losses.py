@@ -16,10 +16,11 @@ def training_terms(a: Tensor, b: Tensor, fused: Tensor) -> tuple[Tensor, dict[st
     with torch.autocast(a.device.type, enabled=False):
         a, b, fused = a.float(), b.float(), fused.float()
         of_a, of_b, of_fused = (steepness(each) for each in (a, b, fused))
+        likeness = [structural_similarity(each, fused, padded=True).whole for each in (a, b)]
         terms = {
             "gradient": F.l1_loss(of_fused, torch.maximum(of_a, of_b)),
             "intensity": F.l1_loss(fused, torch.maximum(a, b)),
-            "similarity": 1 - sum(structural_similarity(each, fused, padded=True).whole for each in (a, b)) / 2,
+            "similarity": 1 - torch.stack(likeness).mean(),
         }
         total = GRADIENT * terms["gradient"] + INTENSITY * terms["intensity"] + SIMILARITY * terms["similarity"]
     return total, {name: value.detach() for name, value in terms.items()}

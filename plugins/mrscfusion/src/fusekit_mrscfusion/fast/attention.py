@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from fusekit.extend import SwinBlock, convolve, in_parallel
 
@@ -25,13 +25,13 @@ class BandedSwin:
             torch.cat([module.query.weight, module.key_value.weight]),
             torch.cat([module.query.bias, module.key_value.bias]),
         )
-        self.output = _Linear(module.output.weight, module.output.bias)
+        self.output = _Linear.of(module.output)
         first, _, last = block.perceptron
-        self.wide, self.narrow = _Linear(first.weight, first.bias), _Linear(last.weight, last.bias)
+        self.wide, self.narrow = _Linear.of(first), _Linear.of(last)
         self.shift_of = module.shift_of
         # Of a map of two by two windows: inside, at the right, at the bottom, in the corner.
-        bias = module.bias_of(2 * self.side, 2 * self.side).detach()
-        self.bias = bias.expand(4, -1, -1, -1).split(1)
+        bias = module.bias_of(2 * self.side, 2 * self.side).detach().expand(4, -1, -1, -1)
+        self.bias = [bias[index : index + 1].contiguous() for index in range(4)]
         self.plain = self.bias[0]
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -75,6 +75,12 @@ class _Linear:
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         self.weight, self.bias = weight.detach(), bias.detach()
         self.filters = self.weight[:, :, None, None].contiguous(memory_format=torch.channels_last)
+
+    @classmethod
+    def of(cls, module: nn.Module) -> _Linear:
+        """Return the layer of a plain module."""
+        assert isinstance(module, nn.Linear)
+        return cls(module.weight, module.bias)
 
     def __call__(self, x: Tensor) -> Tensor:
         if x.device.type != "cpu":

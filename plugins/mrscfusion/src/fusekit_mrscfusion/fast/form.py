@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusekit.extend import Composition, GradientBlock, convolve
+from fusekit.extend import Composition, GradientBlock, SwinBlock, convolve
 from fusekit_mrscfusion.autoencoder import NODES, Block, Decoder
 from fusekit_mrscfusion.fast.attention import BandedSwin
 from fusekit_mrscfusion.fast.rows import Convolution1, Convolution3, Doubled, by_bands, gathered
@@ -27,14 +27,15 @@ class InferenceForm(Composition):
 
     Args:
         network: that the parts belong to.
-        blocks: of the fusion network, one a scale.
+        blocks: of the fusion network, a `FusionBlock` a scale.
         decoder: of the autoencoder.
     """
 
     @torch.no_grad()
-    def __init__(self, network: nn.Module, blocks: Sequence[FusionBlock], decoder: Decoder) -> None:
+    def __init__(self, network: nn.Module, blocks: nn.ModuleList, decoder: nn.Module) -> None:
         super().__init__(network)
-        self.blocks = [_Fusion(each) for each in blocks]
+        self.blocks = [_Fusion(each) for each in blocks if isinstance(each, FusionBlock)]
+        assert isinstance(decoder, Decoder)
         self.decoder = _Decoder(decoder)
 
     def fuse(self, features: Sequence[Sequence[Tensor]]) -> list[Tensor]:
@@ -54,7 +55,7 @@ class _Fusion:
         self.mri, self.other = _Branch(block.mri), _Branch(block.other)
         self.merge = Convolution3(block.merge)
         first, second, last = block.reduce
-        self.first = Convolution1(first.weight, first.bias)
+        self.first = Convolution1.of(first)
         self.second, self.last = Convolution3(second), Convolution3(last)
 
     def __call__(self, mri: Tensor, other: Tensor) -> Tensor:
@@ -79,7 +80,7 @@ class _Branch:
 
     def __init__(self, branch: Branch) -> None:
         self.before, self.behind = Convolution3(branch.before), Convolution3(branch.behind)
-        self.swin = [BandedSwin(each) for each in branch.blocks]
+        self.swin = [BandedSwin(each) for each in branch.blocks if isinstance(each, SwinBlock)]
         self.layer, self.gradients = Convolution3(branch.layer), _Gradients(branch.gradients)
 
     def attended(self, x: Tensor) -> Tensor:
@@ -134,7 +135,7 @@ class _Decoder:
 
     def __init__(self, decoder: Decoder) -> None:
         self.nodes = [_Node(decoder.nodes[f"{scale}{place}"]) for scale, place in NODES]
-        self.last = Convolution1(decoder.last.weight, decoder.last.bias)
+        self.last = Convolution1.of(decoder.last)
 
     def __call__(self, features: Sequence[Tensor]) -> Tensor:
         rows = [[_last(each)] for each in features]
@@ -149,7 +150,7 @@ class _Node:
     def __init__(self, block: nn.Module) -> None:
         assert isinstance(block, Block)
         first, last = block
-        self.first, self.last = Convolution3(first), Convolution1(last.weight, last.bias)
+        self.first, self.last = Convolution3(first), Convolution1.of(last)
 
     def __call__(self, maps: Sequence[Tensor], below: Tensor) -> Tensor:
         def node(rows: slice) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fusekit.extend import WinogradConvolution, convolve, in_parallel
 
@@ -92,7 +92,8 @@ class Convolution3:
         module: with weights and their border, zero or mirrored.
     """
 
-    def __init__(self, module: torch.nn.Conv2d) -> None:
+    def __init__(self, module: nn.Module) -> None:
+        assert isinstance(module, nn.Conv2d)
         assert module.bias is not None
         self.mirrored, self.channels = module.padding_mode == "reflect", module.out_channels
         weight, self.bias = module.weight.detach(), module.bias.detach().clone()
@@ -112,9 +113,15 @@ class Convolution3:
 class Convolution1:
     """A 1×1 convolution of (B, C, H, W), channels last."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        assert bias is not None
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
         self.weight, self.bias = weight.detach().contiguous(memory_format=torch.channels_last), bias.detach().clone()
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Convolution1:
+        """Return the convolution of a plain module."""
+        assert isinstance(module, nn.Conv2d)
+        assert module.bias is not None
+        return cls(module.weight, module.bias)
 
     def __call__(self, x: Tensor) -> Tensor:
         return convolve(x, self.weight, self.bias)
