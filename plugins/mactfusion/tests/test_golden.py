@@ -25,6 +25,7 @@ def peers() -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("statistics", "form", "mode"),
     [("running", "composed", "eval"), ("image", "plain", "train")],

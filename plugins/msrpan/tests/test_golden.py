@@ -36,6 +36,7 @@ def authors() -> dict[str, Tensor]:
         return {key: torch.from_numpy(arrays[key])[None] for key in arrays}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["plain", "composed"])
 @torch.inference_mode()
 def test_features_and_image_are_the_authors(form: str, sources: list[Tensor], authors: dict[str, Tensor]) -> None:
