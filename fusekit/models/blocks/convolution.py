@@ -81,20 +81,25 @@ class WinogradConvolution:
             rows = torch.einsum("pk,ockl->pocl", transform, weight.double())
             self.rows = [row[:, :, None].to(dtype, memory_format=torch.channels_last) for row in rows]
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return self._convolve_by_rows(x) if self.rows else convolve(x, self.weight, self.bias)
+    def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return the convolution, written to ``out`` (B, O, H, W) where that is given."""
+        if self.rows:
+            return self._convolve_by_rows(x, out)
+        found = convolve(x, self.weight, self.bias)
+        return found if out is None else out.copy_(found)
 
     def accumulate(self, out: Tensor, x: Tensor) -> Tensor:
         """Add the convolution of x, whose bias must be ``None``, to ``out``, and return that."""
         assert self.bias is None
         return out.add_(self(x)) if self.rows else accumulate(out, x, self.weight)
 
-    def _convolve_by_rows(self, x: Tensor) -> Tensor:
+    def _convolve_by_rows(self, x: Tensor, out: Tensor | None) -> Tensor:
         batch, _, height, width = x.shape
         height, width = height - 2, width - 2
         whole = height - height % 4
-        shape = (batch, self.channels, height, width)
-        out = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
+        if out is None:
+            shape = (batch, self.channels, height, width)
+            out = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
         if whole:
             # The second product enters all four rows with factor 1, and so takes the bias to each of them.
             products = [

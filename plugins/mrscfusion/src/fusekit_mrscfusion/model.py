@@ -76,7 +76,8 @@ class MRSCFusion(BoundRule):
         return "plain" if self.asked_form == "plain" or self.training else "composed"
 
     def encode(self, x: Tensor) -> list[Tensor]:
-        return self.encoder(LEVELS * x)
+        form = self._inference_form(x)
+        return (self.encoder if form is None else form.encoder)(LEVELS * x)
 
     def encode_sources(self, sources: Sequence[Tensor]) -> list[list[Tensor]]:
         # Both sources go through the same encoder: as one batch.
@@ -102,7 +103,7 @@ class MRSCFusion(BoundRule):
             return None
         form = self._inference
         if form is None or not form.is_of(self):
-            form = self._inference = InferenceForm(self, self.fusion, self.decoder)
+            form = self._inference = InferenceForm(self, self.encoder, self.fusion, self.decoder)
         return form
 
     def __getstate__(self) -> dict[str, Any]:

@@ -16,24 +16,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fusekit.extend import Composition, GradientBlock, SwinBlock, convolve
-from fusekit_mrscfusion.autoencoder import NODES, Block, Decoder
+from fusekit_mrscfusion.autoencoder import NODES, Block, Decoder, Encoder
 from fusekit_mrscfusion.fast.attention import BandedSwin
 from fusekit_mrscfusion.fast.rows import Convolution1, Convolution3, Doubled, by_bands, gathered
 from fusekit_mrscfusion.fusion import Branch, FusionBlock
 
 
 class InferenceForm(Composition):
-    """Fusion blocks and decoder composed.
+    """Encoder, fusion blocks and decoder composed.
 
     Args:
         network: that the parts belong to.
+        encoder: of the autoencoder.
         blocks: of the fusion network, a `FusionBlock` a scale.
         decoder: of the autoencoder.
     """
 
     @torch.no_grad()
-    def __init__(self, network: nn.Module, blocks: nn.ModuleList, decoder: nn.Module) -> None:
+    def __init__(self, network: nn.Module, encoder: nn.Module, blocks: nn.ModuleList, decoder: nn.Module) -> None:
         super().__init__(network)
+        assert isinstance(encoder, Encoder)
+        self.encoder = _Encoder(encoder)
         self.blocks = [_Fusion(each) for each in blocks if isinstance(each, FusionBlock)]
         assert isinstance(decoder, Decoder)
         self.decoder = _Decoder(decoder)
@@ -61,16 +64,16 @@ class _Fusion:
     def __call__(self, mri: Tensor, other: Tensor) -> Tensor:
         convolved = [self.mri.convolved(mri), self.other.convolved(other)]
 
-        def reduced(rows: slice) -> Tensor:
+        def reduced(rows: slice, place: Tensor) -> Tensor:
             # What is computed pixel by pixel may be computed behind the mirror.
             both = F.relu_(self.first(gathered(convolved, rows, mirrored=True)))
-            return F.relu_(self.second.of(both))
+            return F.relu_(self.second.of(both, place))
 
         hidden = by_bands(mri.shape, mri.shape[1], reduced, mri)
         attended = [self.mri.attended(mri), self.other.attended(other)]
 
-        def fused(rows: slice) -> Tensor:
-            return F.relu_(self.last.band([hidden], rows)).add_(self.merge.band(attended, rows))
+        def fused(rows: slice, place: Tensor) -> Tensor:
+            return F.relu_(self.last.band([hidden], rows, place)).add_(self.merge.band(attended, rows))
 
         return by_bands(mri.shape, mri.shape[1], fused, mri)
 
@@ -84,19 +87,19 @@ class _Branch:
         self.layer, self.gradients = Convolution3(branch.layer), _Gradients(branch.gradients)
 
     def attended(self, x: Tensor) -> Tensor:
-        before = by_bands(x.shape, x.shape[1], lambda rows: self.before.band([x], rows), x)
+        before = by_bands(x.shape, x.shape[1], lambda rows, place: self.before.band([x], rows, place), x)
         tokens = before.permute(0, 2, 3, 1)
         for block in self.swin:
             tokens = block(tokens)
         maps = tokens.permute(0, 3, 1, 2)
 
-        def behind(rows: slice) -> Tensor:
-            return self.behind.band([maps], rows).add_(before[:, :, rows]).add_(x[:, :, rows])
+        def behind(rows: slice, place: Tensor) -> Tensor:
+            return self.behind.band([maps], rows, place).add_(before[:, :, rows]).add_(x[:, :, rows])
 
         return by_bands(x.shape, x.shape[1], behind, x)
 
     def convolved(self, x: Tensor) -> Tensor:
-        layer = by_bands(x.shape, x.shape[1], lambda rows: F.relu_(self.layer.band([x], rows)), x)
+        layer = by_bands(x.shape, x.shape[1], lambda rows, place: F.relu_(self.layer.band([x], rows, place)), x)
         return self.gradients(layer)
 
 
@@ -117,9 +120,13 @@ class _Gradients:
 
     def __call__(self, x: Tensor) -> Tensor:
         channels = x.shape[1]
-        first = by_bands(x.shape, channels, lambda rows: F.leaky_relu_(self.first.band([x], rows), 0.2), x)
 
-        def last(rows: slice) -> Tensor:
+        def early(rows: slice, place: Tensor) -> Tensor:
+            return F.leaky_relu_(self.first.band([x], rows, place), 0.2)
+
+        first = by_bands(x.shape, channels, early, x)
+
+        def last(rows: slice, place: Tensor) -> Tensor:
             both = gathered([x, first], rows, mirrored=False)
             second = F.leaky_relu_(self.second.of(both), 0.2)
             own = both[:, :channels].contiguous(memory_format=torch.channels_last)
@@ -130,30 +137,48 @@ class _Gradients:
         return by_bands(x.shape, channels, last, x)
 
 
+class _Encoder:
+    """An `Encoder` composed: (B, 1, H, W) → four maps, channels last."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.lift = Convolution1.of(encoder.lift)
+        self.blocks = [_Layers(each) for each in encoder.blocks]
+
+    def __call__(self, x: Tensor) -> list[Tensor]:
+        maps = _last(F.relu_(self.lift(x)))
+        found: list[Tensor] = []
+        for block in self.blocks:
+            found.append(block([F.max_pool2d(found[-1], 2) if found else maps]))
+        return found
+
+
 class _Decoder:
     """A `Decoder` composed."""
 
     def __init__(self, decoder: Decoder) -> None:
-        self.nodes = [_Node(decoder.nodes[f"{scale}{place}"]) for scale, place in NODES]
+        self.nodes = [_Layers(decoder.nodes[f"{scale}{place}"]) for scale, place in NODES]
         self.last = Convolution1.of(decoder.last)
 
     def __call__(self, features: Sequence[Tensor]) -> Tensor:
         rows = [[_last(each)] for each in features]
         for (scale, place), node in zip(NODES, self.nodes, strict=True):
-            rows[scale - 1].append(node(rows[scale - 1], rows[scale][place - 1]))
+            rows[scale - 1].append(node([*rows[scale - 1], Doubled(rows[scale][place - 1])]))
         return F.relu_(self.last(rows[0][-1])).contiguous()
 
 
-class _Node:
-    """A `Block` of the decoder composed."""
+class _Layers:
+    """A `Block` of maps that are seen as one composed."""
 
     def __init__(self, block: nn.Module) -> None:
         assert isinstance(block, Block)
         first, last = block
         self.first, self.last = Convolution3(first), Convolution1.of(last)
 
-    def __call__(self, maps: Sequence[Tensor], below: Tensor) -> Tensor:
-        def node(rows: slice) -> Tensor:
-            return F.relu_(self.last(F.relu_(self.first.band([*maps, Doubled(below)], rows))))
+    def __call__(self, maps: Sequence[Tensor | Doubled]) -> Tensor:
+        like = maps[0]
+        assert isinstance(like, Tensor)
 
-        return by_bands(maps[0].shape, len(self.last.weight), node, maps[0])
+        def node(rows: slice, place: Tensor) -> Tensor:
+            return F.relu_(self.last(F.relu_(self.first.band(maps, rows))))
+
+        return by_bands(like.shape, len(self.last.weight), node, like)

@@ -12,6 +12,8 @@ from fusekit.extend import WinogradConvolution, convolve, in_parallel
 
 #: Pixels of a band, about, and the least number of its rows; a multiple of the four rows that are computed at once.
 _PIXELS, _LEAST = 8192, 8
+#: Fewer channels than that are convolved directly.
+_FEW = 16
 
 
 class Doubled(NamedTuple):
@@ -24,13 +26,14 @@ class Doubled(NamedTuple):
     map: Tensor
 
 
-def by_bands(shape: Sequence[int], channels: int, compute: Callable[[slice], Tensor], like: Tensor) -> Tensor:
+def by_bands(shape: Sequence[int], channels: int, compute: Callable[[slice, Tensor], Tensor], like: Tensor) -> Tensor:
     """Return a map (B, channels, H, W), channels last, of which each band of rows is computed alone.
 
     Args:
         shape: (B, C, H, W) of the maps that it is made of.
         channels: of the result.
-        compute: gives rows of the result, (B, channels, rows, W).
+        compute: is given rows, and where they lie in the result, (B, channels, rows, W); it returns what stands there,
+            or what is to be written there.
         like: has the result's dtype and device.
     """
     batch, _, height, width = shape
@@ -40,7 +43,10 @@ def by_bands(shape: Sequence[int], channels: int, compute: Callable[[slice], Ten
 
     def piece(first: int) -> None:
         rows = slice(first, min(first + side, height))
-        found[:, :, rows] = compute(rows)
+        place = found[:, :, rows]
+        made = compute(rows, place)
+        if made.data_ptr() != place.data_ptr():
+            place.copy_(made)
 
     in_parallel(piece, range(0, height, side))
     return found
@@ -97,17 +103,18 @@ class Convolution3:
         assert module.bias is not None
         self.mirrored, self.channels = module.padding_mode == "reflect", module.out_channels
         weight, self.bias = module.weight.detach(), module.bias.detach().clone()
-        # In 8 bits of precision the transform would lose too many.
-        self.rows = WinogradConvolution(weight, self.bias, weight.dtype) if weight.dtype == torch.float32 else None
+        # In 8 bits of precision the transform would lose too many, and for few channels it takes longer than it saves.
+        pays = weight.dtype == torch.float32 and min(weight.shape[:2]) >= _FEW
+        self.rows = WinogradConvolution(weight, self.bias, weight.dtype) if pays else None
         self.weight = weight.contiguous(memory_format=torch.channels_last)
 
-    def of(self, padded: Tensor) -> Tensor:
-        """Return the convolution of a band that has a pixel more on each side."""
-        return self.rows(padded) if self.rows is not None else convolve(padded, self.weight, self.bias)
+    def of(self, padded: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return the convolution of a band that has a pixel more on each side, written to ``out`` or not."""
+        return self.rows(padded, out) if self.rows is not None else convolve(padded, self.weight, self.bias)
 
-    def band(self, maps: Sequence[Tensor | Doubled], rows: slice) -> Tensor:
-        """Return rows of the convolution of maps that are seen as one."""
-        return self.of(gathered(maps, rows, mirrored=self.mirrored))
+    def band(self, maps: Sequence[Tensor | Doubled], rows: slice, out: Tensor | None = None) -> Tensor:
+        """Return rows of the convolution of maps that are seen as one, written to ``out`` or not."""
+        return self.of(gathered(maps, rows, mirrored=self.mirrored), out)
 
 
 class Convolution1:
