@@ -1,0 +1,126 @@
+"""The model ``mdlatlrr``: details by a learned projection of patches, level by level (Li, Wu and Kittler, 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fusekit.extend import Joint, Objectives, OptionError, Reach, TrainingError, in_parallel
+from fusekit_classical import plugin
+
+#: Bytes of projected patches that are held at a time.
+_BYTES = 1 << 24
+
+
+class MDLatLRR(Joint):
+    """Multi-level decomposition by latent low-rank representation: details weighted by nuclear norms, mean of the bases.
+
+    At each level the detail of an image is what the projection L leaves of its patches, all that there are, averaged
+    where they overlap; the base is the rest, and the next level's image. Fused, each projected patch counts by its
+    nuclear norm, as a square, among those of the sources at its place.
+
+    The detail is linear in the image; away from the border it is a convolution with (2·side − 1)² values, sums along
+    L's diagonals. As the norms need the patches themselves, it is the sum of these that is taken. Computed in float32,
+    or float64 where the sources are. Images smaller than a patch are mirrored.
+
+    Args:
+        levels: of detail; the paper has 1 to 4.
+        side: of the patches, pixels.
+
+    Raises:
+        OptionError: there is not a level, or a side is less than 2.
+    """
+
+    spec = plugin.MDLATLRR
+
+    def __init__(self, levels: int = 2, side: int = 16) -> None:
+        super().__init__()
+        if levels < 1 or side < 2:
+            raise OptionError(
+                f"the model {self.spec.id!r} needs 1 level or more and patches of 2 pixels or more a side, not {levels} "
+                f"and {side}"
+            )
+        self.levels, self.side = levels, side
+        size = side * side
+        # Until one is learned: what a patch is but its mean.
+        self.projection = nn.Parameter(torch.eye(size) - 1 / size, requires_grad=False)
+
+    @property
+    def reach(self) -> Reach:
+        return Reach(self.levels * (self.side - 1), 0, working=30.0)
+
+    def fuse_jointly(self, *sources: Tensor) -> Tensor:
+        first = sources[0]
+        images = torch.stack([source if source.dtype == torch.float64 else source.float() for source in sources])
+        bases = mirrored_to(images, self.side)
+        fused = torch.zeros_like(bases[0])
+        for _ in range(self.levels):
+            details, chosen = self.detail(bases)
+            bases, fused = bases - details, fused + chosen
+        fused = fused + bases.mean(0)
+        return fused[..., : first.shape[2], : first.shape[3]].to(first.dtype)
+
+    def detail(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the details of N images (N, B, 1, H, W), and the fused one (B, 1, H, W), of one level."""
+        count, batch, _, height, width = images.shape
+        side = self.side
+        kernel = self.projection.to(images).view(-1, 1, side, side)
+        rows = max(1, _BYTES // (images.element_size() * images[..., 0, :].numel() * len(kernel)))
+
+        def sums(start: int) -> Tensor:
+            """Return the summed patches that begin in these rows, of each image and of the fused one."""
+            seen = images[..., start : min(start + rows, height - side + 1) + side - 1, :]
+            patches = F.conv2d(seen.flatten(0, 1), kernel).unflatten(0, (count, batch))
+            weights = shares(patches)
+            patches = torch.cat([patches, (weights * patches).sum(0, keepdim=True)])
+            return F.fold(patches.flatten(0, 1).flatten(2), seen.shape[3:], side).unflatten(0, (count + 1, batch))
+
+        starts = range(0, height - side + 1, rows)
+        total = images.new_zeros(count + 1, *images.shape[1:])
+        for start, each in zip(starts, in_parallel(sums, starts), strict=True):
+            total[..., start : start + each.shape[3], :] += each
+        total /= coverage(height, side).to(images)[:, None] * coverage(width, side).to(images)
+        return total[:count], total[count]
+
+    def training_loss(self, sources: Sequence[Tensor], objectives: Objectives) -> NoReturn:
+        raise TrainingError(
+            f"the model {self.spec.id!r} is not trained step by step; its projection is learned at once, by "
+            "fusekit_classical.latlrr.learned_from(images)"
+        )
+
+
+def shares(patches: Tensor) -> Tensor:
+    """Return what each of N projected patches counts: its nuclear norm's share, (N, B, 1, h, w), summing to 1.
+
+    Patches of zeros count nothing among others, and norms are computed where two or more are left.
+
+    Args:
+        patches: (N, B, side², h, w).
+    """
+    side = round(patches.shape[2] ** 0.5)
+    matrices = patches.movedim(2, -1).flatten(1, -2).unflatten(-1, (side, side))
+    shown = matrices.flatten(2).any(2).to(matrices)
+    weights = torch.where(shown.any(0), shown, 1.0)
+    several = shown.sum(0) > 1
+    if several.any():
+        weights[:, several] = torch.linalg.svdvals(matrices[:, several]).sum(-1)
+    return (weights / weights.sum(0)).view(len(patches), patches.shape[1], 1, *patches.shape[3:])
+
+
+def coverage(length: int, side: int) -> Tensor:
+    """Return how many patches of ``side`` pixels, one at each place, cover each pixel of a line, (length,)."""
+    places = torch.arange(length)
+    return torch.minimum(places, length - 1 - places).clamp_max(min(side, length - side + 1) - 1) + 1
+
+
+def mirrored_to(images: Tensor, side: int) -> Tensor:
+    """Mirror the ends of the last two axes, the last pixel repeated, as far as they are shorter than ``side``."""
+    for axis in (-2, -1):
+        length = images.shape[axis]
+        places = torch.arange(max(length, side), device=images.device) % (2 * length)
+        images = images.index_select(axis, torch.minimum(places, 2 * length - 1 - places))
+    return images
