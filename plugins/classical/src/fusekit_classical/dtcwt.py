@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fusekit.extend import Reach, crop_to
 from fusekit_classical import plugin
+from fusekit_classical.borders import mirrored, mirrored_places
 from fusekit_classical.pyramid import Pyramid, strongest
 
 #: Kingsbury's near-symmetric biorthogonal low passes of the first level, from the middle outwards: of the way there
@@ -81,16 +82,6 @@ def _real(pair: Tensor) -> Tensor:
 # --- one axis, the last one ----------------------------------------------------------------------------------------
 
 
-def _places(side: int, margin: int, device: torch.device) -> Tensor:
-    """Return which of ``side`` samples is seen at each place of the mirrored axis, ``margin`` longer on each side."""
-    places = torch.arange(-margin, side + margin, device=device) % (2 * side)
-    return torch.minimum(places, 2 * side - 1 - places)
-
-
-def _mirrored(x: Tensor, margin: int) -> Tensor:
-    return x.index_select(-1, _places(x.shape[-1], margin, x.device))
-
-
 def _first_kernels(low: tuple[float, ...], other: tuple[float, ...], like: Tensor) -> Tensor:
     """Return a low pass and a high pass of the first level (2, 1, 1, 19).
 
@@ -103,13 +94,13 @@ def _first_kernels(low: tuple[float, ...], other: tuple[float, ...], like: Tenso
 
 def _split_first(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return low pass and high pass of (B, 1, H, W); of both, even samples are the first tree's, odd the second's."""
-    both = F.conv2d(_mirrored(x, _HALF), _first_kernels(_THERE, _BACK, x))
+    both = F.conv2d(mirrored(x, _HALF, _HALF), _first_kernels(_THERE, _BACK, x))
     return both[:, :1], both[:, 1:]
 
 
 def _join_first(low: Tensor, high: Tensor) -> Tensor:
     """Undo `_split_first`."""
-    both = _mirrored(torch.cat([low, high], dim=1), _HALF)
+    both = mirrored(torch.cat([low, high], dim=1), _HALF, _HALF)
     return F.conv2d(both, _first_kernels(_BACK, _THERE, low).movedim(0, 1))
 
 
@@ -130,7 +121,7 @@ def _kernels(like: Tensor) -> Tensor:
 
 def _split(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return low pass and high pass (B, 1, H, W/2) of (B, 1, H, W), interleaved as they are: an orthonormal map."""
-    found = F.conv2d(_mirrored(x, _MARGIN), _kernels(x), stride=(1, 4))
+    found = F.conv2d(mirrored(x, _MARGIN, _MARGIN), _kernels(x), stride=(1, 4))
     # (B, low or high, tree, H, W/4)
     both = found.unflatten(1, (2, 2)).movedim(2, -1).flatten(-2)
     return both[:, :1], both[:, 1:]
@@ -139,14 +130,14 @@ def _split(x: Tensor) -> tuple[Tensor, Tensor]:
 def _join(low: Tensor, high: Tensor) -> Tensor:
     """Undo `_split`, by its transpose."""
     found = torch.cat([low, high], dim=1).unflatten(-1, (-1, 2)).movedim(-1, 2).flatten(1, 2)
-    mirrored = F.conv_transpose2d(found, _kernels(low), stride=(1, 4))
-    side = mirrored.shape[-1] - 2 * _MARGIN
-    joined = mirrored.new_zeros(*mirrored.shape[:-1], side)
-    return joined.index_add_(-1, _places(side, _MARGIN, low.device), mirrored)
+    spread = F.conv_transpose2d(found, _kernels(low), stride=(1, 4))
+    side = spread.shape[-1] - 2 * _MARGIN
+    joined = spread.new_zeros(*spread.shape[:-1], side)
+    return joined.index_add_(-1, mirrored_places(side, _MARGIN, _MARGIN, low.device), spread)
 
 
 class DTCWT(Pyramid):
-    """In each of six bands and at each place the coefficient of greatest magnitude; the mean of the coarsest low passes.
+    """In each band and at each place the complex coefficient of greatest magnitude; the mean of the low passes.
 
     The border is mirrored. Computed in float32, or float64 where the sources are.
 
@@ -177,5 +168,4 @@ class DTCWT(Pyramid):
 
 def _extended(x: Tensor, levels: int) -> Tensor:
     """Mirror the end of the last axis until its length is a multiple of 2ᴸ."""
-    missing = -x.shape[-1] % (1 << levels)
-    return x.index_select(-1, _places(x.shape[-1], missing, x.device)[missing:])
+    return mirrored(x, 0, -x.shape[-1] % (1 << levels))

@@ -97,6 +97,8 @@ def training_patches(images: Sequence[Tensor], side: int = 16, count: int = 2000
     for kind, places in (("detailed", detailed), ("smooth", ~detailed & tiles.any(0))):
         found = places.nonzero()[:, 0]
         if len(found) < count // 2:
-            raise InputError(f"the images have {len(found)} {kind} patches of {side}×{side}, and {count // 2} are needed")
+            raise InputError(
+                f"the images have {len(found)} {kind} patches of {side}×{side}, and {count // 2} are needed"
+            )
         chosen.append(tiles[:, found[torch.randperm(len(found), generator=generator)[: count // 2]]])
     return torch.cat(chosen, dim=1)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NoReturn
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusekit.extend import Joint, Objectives, OptionError, Reach, TrainingError, in_parallel
+from fusekit.extend import Joint, OptionError, Reach, crop_to, in_parallel
 from fusekit_classical import plugin
+from fusekit_classical.borders import mirrored
 
 #: Bytes of projected patches that are held at a time.
-_BYTES = 1 << 24
+_BYTES = 1 << 25
 
 
 class MDLatLRR(Joint):
-    """Multi-level decomposition by latent low-rank representation: details weighted by nuclear norms, mean of the bases.
+    """Details by latent low-rank representation, level by level, weighted by nuclear norms; the mean of the bases.
 
     At each level the detail of an image is what the projection L leaves of its patches, all that there are, averaged
     where they overlap; the base is the rest, and the next level's image. Fused, each projected patch counts by its
@@ -37,16 +35,16 @@ class MDLatLRR(Joint):
 
     spec = plugin.MDLATLRR
 
-    def __init__(self, levels: int = 2, side: int = 16) -> None:
+    def __init__(self, levels: int = 4, side: int = 16) -> None:
         super().__init__()
         if levels < 1 or side < 2:
             raise OptionError(
-                f"the model {self.spec.id!r} needs 1 level or more and patches of 2 pixels or more a side, not {levels} "
-                f"and {side}"
+                f"the model {self.spec.id!r} needs 1 level or more and patches of 2 pixels a side or more, "
+                f"not {levels} and {side}"
             )
         self.levels, self.side = levels, side
         size = side * side
-        # Until one is learned: what a patch is but its mean.
+        # Until one is learned (scripts/learn_projection.py): what a patch is but its mean. No gradient finds it.
         self.projection = nn.Parameter(torch.eye(size) - 1 / size, requires_grad=False)
 
     @property
@@ -56,13 +54,15 @@ class MDLatLRR(Joint):
     def fuse_jointly(self, *sources: Tensor) -> Tensor:
         first = sources[0]
         images = torch.stack([source if source.dtype == torch.float64 else source.float() for source in sources])
-        bases = mirrored_to(images, self.side)
+        bases = images
+        for axis in (-2, -1):
+            bases = mirrored(bases, 0, max(0, self.side - images.shape[axis]), axis)
         fused = torch.zeros_like(bases[0])
         for _ in range(self.levels):
             details, chosen = self.detail(bases)
             bases, fused = bases - details, fused + chosen
         fused = fused + bases.mean(0)
-        return fused[..., : first.shape[2], : first.shape[3]].to(first.dtype)
+        return crop_to(fused, first.shape[2:]).to(first.dtype)
 
     def detail(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the details of N images (N, B, 1, H, W), and the fused one (B, 1, H, W), of one level."""
@@ -85,12 +85,6 @@ class MDLatLRR(Joint):
             total[..., start : start + each.shape[3], :] += each
         total /= coverage(height, side).to(images)[:, None] * coverage(width, side).to(images)
         return total[:count], total[count]
-
-    def training_loss(self, sources: Sequence[Tensor], objectives: Objectives) -> NoReturn:
-        raise TrainingError(
-            f"the model {self.spec.id!r} is not trained step by step; its projection is learned at once, by "
-            "fusekit_classical.latlrr.learned_from(images)"
-        )
 
 
 def shares(patches: Tensor) -> Tensor:
@@ -115,12 +109,3 @@ def coverage(length: int, side: int) -> Tensor:
     """Return how many patches of ``side`` pixels, one at each place, cover each pixel of a line, (length,)."""
     places = torch.arange(length)
     return torch.minimum(places, length - 1 - places).clamp_max(min(side, length - side + 1) - 1) + 1
-
-
-def mirrored_to(images: Tensor, side: int) -> Tensor:
-    """Mirror the ends of the last two axes, the last pixel repeated, as far as they are shorter than ``side``."""
-    for axis in (-2, -1):
-        length = images.shape[axis]
-        places = torch.arange(max(length, side), device=images.device) % (2 * length)
-        images = images.index_select(axis, torch.minimum(places, 2 * length - 1 - places))
-    return images
