@@ -264,8 +264,8 @@ class EncoderDecoder(FusionModel):
 class ComposableEncoderDecoder(EncoderDecoder):
     """An encoder-decoder of two modules that each have a composed form: the same function by fewer operations.
 
-    Subclasses set ``self.encoder`` and ``self.decoder``, whose features are one tensor, and define `composed_encode` and
-    `composed_decode`. All sources are encoded as one batch.
+    Subclasses set ``self.encoder`` and ``self.decoder``, between which goes one tensor of features, and define
+    `composed_encode` and `composed_decode`. All sources are encoded as one batch.
     """
 
     forms = ("plain", "composed")
