@@ -258,7 +258,7 @@ def _check_pixels(findings: Findings, network: FusionModel) -> None:
 
 def _check_roles(findings: Findings, network: FusionModel) -> None:
     """Find roles that do not put the sources in order, each named by any of its alternatives."""
-    roles, pictures = network.spec.roles, _pictures(network, 20, 24)
+    roles, pictures = network.spec.roles, _pictures(network, 20, 24, dtype=np.uint16)
     in_order, turned = fuse(pictures, network), pictures[::-1]
     if (in_order.image == fuse(turned, network).image).all():
         findings.add("fuses the same image whatever its roles; leave them out of its spec")
