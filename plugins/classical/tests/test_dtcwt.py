@@ -87,8 +87,10 @@ def test_three_sources_are_fused_by_the_greatest_magnitudes_and_the_mean_low_pas
     for bands in zip(*(each[0] for each in found), strict=True):
         stacked = torch.stack(bands)
         best = stacked.abs().argmax(0)
-        details.append(sum(torch.where(best == number, band, 0) for number, band in enumerate(stacked)))
-    low = sum(each[1] for each in found) / 3
+        details.append(
+            torch.stack([torch.where(best == number, band, 0) for number, band in enumerate(stacked)]).sum(0)
+        )
+    low = torch.stack([each[1] for each in found]).mean(0)
     torch.testing.assert_close(DTCWT(2).fuse(sources), inverse(details, low))
 
 

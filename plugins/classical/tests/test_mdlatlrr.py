@@ -1,5 +1,6 @@
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -193,7 +194,7 @@ def test_the_script_writes_weights_that_load(tmp_path):
     done = CliRunner().invoke(learn.main, words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert '"patches": 60' in done.output
-    model = fusekit.load(tmp_path / "new" / "own.safetensors", device="cpu")
+    model: Any = fusekit.load(tmp_path / "new" / "own.safetensors", device="cpu")
     assert (model.spec.id, model.config) == ("mdlatlrr", {"levels": 4, "side": 4})
     # It hands on about half of what patches differ by, and little of what they share.
     assert 2 < float(model.projection.trace()) < 14

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -162,7 +163,7 @@ def test_the_mask_keeps_apart_what_the_shift_brought_together() -> None:
 
 def test_users_meet_it_as_they_expect() -> None:
     torch.manual_seed(0)
-    network = SwinFusion().eval()
+    network: Any = SwinFusion().eval()
     # Its first outputs are near 0, and of either sign.
     nn.init.constant_(network.last[-1].bias, 0.5)
     assert_no_findings(check_use(network))

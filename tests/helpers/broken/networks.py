@@ -16,6 +16,8 @@ from helpers.broken.models import GoodJoint
 class Good(ComposableEncoderDecoder):
     """Convolutions each way, composed as themselves, whose authors called them ``net_…``."""
 
+    encoder: nn.Conv2d
+    decoder: nn.Conv2d
     spec = ModelSpec("checked", f"{__name__}:Good", "a test", default_rule="mean")
 
     def __init__(self) -> None:

@@ -57,7 +57,7 @@ def inverse(details: list[Tensor], low: Tensor) -> Tensor:
     """Undo `transform`: real values (B, 1, H, W)."""
     for level in reversed(range(len(details))):
         join = _join if level else _join_first
-        across, both, along = (_real(pair).mT for pair in details[level].split(2, dim=1))
+        across, both, along = (_real(pair).mT for pair in details[level].chunk(3, dim=1))
         low = join(join(low.mT, across).mT, join(along, both).mT)
     return low
 
@@ -122,14 +122,14 @@ def _kernels(like: Tensor) -> Tensor:
 def _split(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return low pass and high pass (B, 1, H, W/2) of (B, 1, H, W), interleaved as they are: an orthonormal map."""
     found = F.conv2d(mirrored(x, _MARGIN, _MARGIN), _kernels(x), stride=(1, 4))
-    # (B, low or high, tree, H, W/4)
-    both = found.unflatten(1, (2, 2)).movedim(2, -1).flatten(-2)
-    return both[:, :1], both[:, 1:]
+    # The trees' channels become every second column.
+    low, high = (pair.movedim(1, -1).flatten(-2)[:, None] for pair in found.chunk(2, dim=1))
+    return low, high
 
 
 def _join(low: Tensor, high: Tensor) -> Tensor:
     """Undo `_split`, by its transpose."""
-    found = torch.cat([low, high], dim=1).unflatten(-1, (-1, 2)).movedim(-1, 2).flatten(1, 2)
+    found = torch.cat([band[..., tree::2] for band in (low, high) for tree in (0, 1)], dim=1)
     spread = F.conv_transpose2d(found, _kernels(low), stride=(1, 4))
     side = spread.shape[-1] - 2 * _MARGIN
     joined = spread.new_zeros(*spread.shape[:-1], side)

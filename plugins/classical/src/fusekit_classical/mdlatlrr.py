@@ -74,10 +74,12 @@ class MDLatLRR(Joint):
         def sums(start: int) -> Tensor:
             """Return the summed patches that begin in these rows, of each image and of the fused one."""
             seen = images[..., start : min(start + rows, height - side + 1) + side - 1, :]
-            patches = F.conv2d(seen.flatten(0, 1), kernel).unflatten(0, (count, batch))
+            patches = F.conv2d(seen.flatten(0, 1), kernel)
+            patches = patches.view(count, batch, *patches.shape[1:])
             weights = shares(patches)
             patches = torch.cat([patches, (weights * patches).sum(0, keepdim=True)])
-            return F.fold(patches.flatten(0, 1).flatten(2), seen.shape[3:], side).unflatten(0, (count + 1, batch))
+            summed = F.fold(patches.flatten(0, 1).flatten(2), seen.shape[3:], side)
+            return summed.view(count + 1, batch, *summed.shape[1:])
 
         starts = range(0, height - side + 1, rows)
         total = images.new_zeros(count + 1, *images.shape[1:])
@@ -96,7 +98,7 @@ def shares(patches: Tensor) -> Tensor:
         patches: (N, B, side², h, w).
     """
     side = round(patches.shape[2] ** 0.5)
-    matrices = patches.movedim(2, -1).flatten(1, -2).unflatten(-1, (side, side))
+    matrices = patches.movedim(2, -1).reshape(len(patches), -1, side, side)
     shown = matrices.flatten(2).any(2).to(matrices)
     weights = torch.where(shown.any(0), shown, 1.0)
     several = shown.sum(0) > 1
