@@ -106,6 +106,7 @@ def test_nothing_in_the_core_goes_through_a_door(house: ModuleType) -> None:
             assert not file.imports & {"fusekit", "fusekit.extend", "fusekit.testing"}, name
 
 
+@pytest.mark.slow
 def test_no_folder_imports_on_the_way_to_its_files(house: ModuleType) -> None:
     """``import fusekit.rules.base`` runs the ``__init__`` of every folder on its way."""
     for name, file in house.read_files(ROOT).items():

@@ -54,6 +54,7 @@ def calls() -> Iterator[tuple[str, str, ast.Call]]:
                 yield path.relative_to(ROOT).as_posix(), ast.unparse(node.func), node
 
 
+@pytest.mark.slow
 def test_one_place_alone_reads_pickles() -> None:
     readers = ("torch.load", "pickle.load", "pickle.loads", "pickle.Unpickler", "numpy.load", "np.load", "joblib.load")
     found = [each for each in calls() if each[1] in readers or "unpickler" in each[1].lower()]

@@ -62,12 +62,13 @@ fusekit.fuze(["a.png", "b.png"])
 """
 
 
-def mypy(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
+def mypy(folder: Path, script: str, cache: Path) -> subprocess.CompletedProcess[str]:
     pytest.importorskip("mypy")
     (folder / "script.py").write_text(script)
+    files = ["--cache-dir", str(cache), "script.py"]
     roots = [ROOT, *ROOT.glob("plugins/*/src")]
     return subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--config-file=", "script.py"],
+        [*(sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--config-file="), *files],
         cwd=folder,
         env={**os.environ, "MYPYPATH": os.pathsep.join(map(str, roots))},
         capture_output=True,
@@ -76,10 +77,13 @@ def mypy(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_strict_checker_is_content_with_a_users_script_and_finds_its_mistakes(tmp_path: Path) -> None:
-    done = mypy(tmp_path, SCRIPT)
+def test_a_strict_checker_is_content_with_a_users_script_and_finds_its_mistakes(
+    tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    cache = pytestconfig.cache.mkdir("mypy")
+    done = mypy(tmp_path, SCRIPT, cache)
     assert done.returncode == 0, done.stdout
-    wrong = mypy(tmp_path, WRONG).stdout
+    wrong = mypy(tmp_path, WRONG, cache).stdout
     assert '"rull"' in wrong
     assert '"dim"' in wrong
     assert '"fuze"' in wrong

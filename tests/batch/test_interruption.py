@@ -8,20 +8,18 @@ import os
 import random
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from helpers.cli import run_cli
+from helpers.forked import Forked
 from helpers.limits import remount, small_disk
 from helpers.pairs import OUT, make_pairs, outputs, with_records
 
 from fusekit.images.files import read_image
 
 pytestmark = [pytest.mark.slow, pytest.mark.process, pytest.mark.skipif(os.name == "nt", reason="needs POSIX")]
-resource = pytest.importorskip("resource")
 MANY = [f"{number:02}" for number in range(14)]
 #: At how many moments runs are killed; FUSEKIT_KILLS says how many in earnest.
 KILLS = int(os.environ.get("FUSEKIT_KILLS", "4"))
@@ -32,29 +30,16 @@ def _in_a_folder_of_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.chdir(tmp_path)
 
 
-def start(*options: str, largest_file: int | None = None) -> subprocess.Popen[str]:
+def start(*options: str, largest_file: int | None = None) -> Forked:
     """Start a run in a process of its own; the size of its images and its rule make it last some seconds."""
-
-    def prepare() -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        if largest_file is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-
     code = "from fusekit.cli.main import run; run()"
-    return subprocess.Popen(
-        [sys.executable, "-c", code, "fuse", "--pairs", "ct", "mri", "-o", "out", *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        preexec_fn=prepare,
-    )
+    return Forked(code, "fuse", "--pairs", "ct", "mri", "-o", "out", *options, largest_file=largest_file)
 
 
-def wait_for(process: subprocess.Popen[str], done: int) -> None:
+def wait_for(process: Forked, done: int) -> None:
     """Wait until so many outputs are there, or were made anew since the call, or the run has ended."""
     began, deadline = time.time_ns(), time.monotonic() + 120
-    while sum(path.stat().st_mtime_ns > began for path in OUT.glob("*.png")) < done and process.poll() is None:
+    while sum(path.stat().st_mtime_ns > began for path in OUT.glob("*.png")) < done and not process.ended():
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
@@ -84,8 +69,8 @@ def test_a_killed_run_leaves_whole_files_and_goes_on() -> None:
         process = start(*(["--overwrite"] if again else []), "--rule", "sfnn-local")
         wait_for(process, chance.randrange(3))
         time.sleep(chance.random() * 0.2)
-        process.kill()
-        process.communicate()
+        process.send(signal.SIGKILL)
+        process.wait()
         before, there = there, assert_whole() if OUT.exists() else []
         assert set(before) <= set(there)
     stale = OUT / f".13.png~77~{socket.gethostname()}-{process.pid}.fusekit-partial"
@@ -102,12 +87,12 @@ def test_an_interrupted_run_says_so() -> None:
     make_pairs(MANY, 112)
     process = start()
     wait_for(process, 1)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err == "fusekit: interrupted; the same command goes on where this one stopped\n"
+    process.send(signal.SIGINT)
+    done = process.wait()
+    assert done.returncode == 130
+    assert done.stderr == "fusekit: interrupted; the same command goes on where this one stopped\n"
     there = assert_whole()
-    assert out == f"out: {len(there)} fused\n"
+    assert done.stdout == f"out: {len(there)} fused\n"
     assert not [name for name in outputs() if name.startswith(".")]
 
 
@@ -118,16 +103,16 @@ def test_an_interrupted_run_says_so() -> None:
 def test_two_runs_into_one_folder_leave_images_with_their_own_records(options: list[str]) -> None:
     make_pairs(MANY, 112)
     processes = [start("--rule", rule, *options) for rule in ("max", "mean")]
-    told = [process.communicate(timeout=120) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0]
+    told = [process.wait() for process in processes]
+    assert [done.returncode for done in told] == [0, 0]
     assert assert_whole() == MANY
     assert outputs() == with_records(MANY)
     fused = [json.loads((OUT / f"{name}.png.json").read_text())["rule"]["name"] for name in MANY]
     assert set(fused) <= {"max", "mean"}
-    for out, err in told:
-        assert out.startswith("out: ")
-        assert err == "" or err.startswith("fusekit: warning: ")
-        assert err.count("\n") <= 1
+    for done in told:
+        assert done.stdout.startswith("out: ")
+        assert done.stderr == "" or done.stderr.startswith("fusekit: warning: ")
+        assert done.stderr.count("\n") <= 1
 
 
 # --- short of room -----------------------------------------------------------------------------------------------
@@ -164,10 +149,10 @@ def test_one_image_that_has_no_room_leaves_what_was_there() -> None:
 
 def test_a_limit_on_the_size_of_files() -> None:
     make_pairs(["01", "02"], 112)
-    out, err = (process := start("--rule", "mean", largest_file=8000)).communicate(timeout=120)
-    assert (process.returncode, out) == (1, "out: 2 failed\n")
+    done = start("--rule", "mean", largest_file=8000).wait()
+    assert (done.returncode, done.stdout) == (1, "out: 2 failed\n")
     lines = [f"fusekit: {name}: cannot write out/{name}.png: File too large" for name in ("01", "02")]
-    assert err.splitlines() == lines
+    assert done.stderr.splitlines() == lines
     assert outputs() == set()
 
 

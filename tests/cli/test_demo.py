@@ -12,6 +12,7 @@ from fusekit.evaluation.rate import metric_names
 from fusekit.images.files import read_image
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pair", "color"), [("ct-mri", False), ("pet-mri", True)])
 def test_the_demo_fuses_and_prints(tmp_path: Path, pair: str, color: bool) -> None:
     folder = tmp_path / "made" / "here"
@@ -37,6 +38,7 @@ def test_the_demo_fuses_and_prints(tmp_path: Path, pair: str, color: bool) -> No
     assert record["chroma_from"] == (1 if color else None)
 
 
+@pytest.mark.slow
 def test_the_demo_takes_a_rule(tmp_path: Path) -> None:
     assert run_cli(["demo", "-o", tmp_path, "--rule", "max"]).code == 0
     record = json.loads((tmp_path / "ct-mri-fused.png.json").read_text(encoding="utf-8"))

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pty
+import select
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,8 +15,10 @@ from unittest import mock
 
 import pytest
 from helpers.cli import run_cli, truncate, write_texture
+from helpers.forked import Forked, run_forked
 from helpers.paths import ROOT
 
+from fusekit.cli import progress
 from fusekit.cli.main import run
 from fusekit.cli.signs import in_signs_of
 from fusekit.errors import FusekitError, one_line, plain
@@ -329,6 +332,7 @@ LOUD = """
 import ctypes, os, subprocess, sys, threading, atexit
 import click
 from torch import Tensor
+from fusekit.cli import progress
 from fusekit.cli.main import run
 from fusekit.extend import FusionRule, RuleResult
 from fusekit.registry.discovery import registries
@@ -402,36 +406,39 @@ def test_closed_handles_are_no_error() -> None:
     assert json.loads(Path("out.png.json").read_text(encoding="utf-8"))["model"]["name"] == "pixel"
 
 
-def on_a_terminal(*arguments: str) -> tuple[bytes, bytes]:
-    """Run fusekit with standard error on a terminal; return its standard output and what the terminal showed."""
+def program(seconds: float) -> str:
+    """Return fusekit as a program, whose bars appear after so many seconds."""
+    return f"from fusekit.cli import main, progress; progress._SECONDS = {seconds}; main.run()"
+
+
+def on_a_terminal(*arguments: str, seconds: float = 0) -> tuple[str, bytes]:
+    """Run fusekit with standard error on a terminal and a bar after some seconds; return its output and what showed."""
     ours, theirs = pty.openpty()
-    done = subprocess.Popen([sys.executable, "-m", "fusekit", *arguments], stdout=subprocess.PIPE, stderr=theirs)
-    os.close(theirs)
+    process = Forked(program(seconds), *arguments, error=theirs)
     shown = b""
-    try:
-        while block := os.read(ours, 1 << 16):
-            shown += block
-    # So ends what a terminal gives on Linux.
-    except OSError:
-        pass
+    while not process.ended() or select.select([ours], [], [], 0)[0]:
+        if select.select([ours], [], [], 0.02)[0]:
+            shown += os.read(ours, 1 << 16)
+    os.close(theirs)
     os.close(ours)
-    out, _ = done.communicate()
+    done = process.wait()
     assert done.returncode == 0, shown
-    return out, shown
+    return done.stdout, shown
 
 
 @pytest.mark.process
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="terminals are those of POSIX")
 def test_long_work_is_seen_on_a_terminal_and_nowhere_else() -> None:
+    assert progress._SECONDS == 2
     for seed in (1, 2):
-        write_texture(Path(f"large{seed}.png"), seed, 700, 700)
-    arguments = ["fuse", "large1.png", "large2.png", "-o", "out.png", "--rule", "l1", "--tile", "128", "--overwrite"]
-    for more, seen in (([], True), (["-q"], False)):
-        out, shown = on_a_terminal(*arguments, *more)
-        assert out == b"out.png\n"
+        write_texture(Path(f"large{seed}.png"), seed, 100, 100)
+    arguments = ["fuse", "large1.png", "large2.png", "-o", "out.png", "--rule", "l1", "--tile", "32", "--overwrite"]
+    for more, seconds, seen in (([], 0.0, True), ([], 100.0, False), (["-q"], 0.0, False)):
+        out, shown = on_a_terminal(*arguments, *more, seconds=seconds)
+        assert out == "out.png\n"
         assert (b"tiles" in shown) == seen, shown
-    assert fusekit_process(*arguments).stderr == b""
+    assert run_forked(program(0), *arguments).stderr == ""
 
 
 @pytest.mark.process
@@ -446,4 +453,4 @@ def test_rating_and_drawing_are_seen_on_a_terminal_and_nowhere_else() -> None:
         assert json.loads(out)["images"] == ["1", "2"]
         for work in (b"rating", b"drawing"):
             assert (work in shown) == seen, shown
-    assert fusekit_process(*arguments).stderr == b""
+    assert run_forked(program(0), *arguments).stderr == ""

@@ -161,6 +161,7 @@ def test_converted_weights_are_replaced_when_asked() -> None:
     assert_refused(run_cli(itself), "it is the checkpoint itself; choose another name")
 
 
+@pytest.mark.slow
 def test_the_demo_replaces_its_own_outputs_only() -> None:
     for _ in range(2):
         assert run_cli(["demo", "-o", "demo"]).code == 0

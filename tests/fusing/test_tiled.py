@@ -70,6 +70,7 @@ def test_other_edges_and_dilations(edge: str) -> None:
     assert_same(run(model, pair(50, 61), "max", tile=16), run(model, pair(50, 61), "max"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(300, 281), (150, 40)])
 def test_a_joint_model_is_tiled(models: dict[str, FusionModel], size: tuple[int, int]) -> None:
     model = models["laplacian-pyramid"]
@@ -256,6 +257,7 @@ def test_surveys_with_several_passes_and_leaves() -> None:
 # --- from the outside --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command_and_its_record(tmp_path: Path) -> None:
     sources = [write_texture(tmp_path / f"{name}.png", seed, 170, 190) for seed, name in enumerate("ab")]
     whole, tiled = tmp_path / "whole.png", tmp_path / "tiled.png"

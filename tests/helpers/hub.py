@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 import textwrap
 import threading
 from collections.abc import Iterator
@@ -15,6 +14,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from helpers.forked import run_forked
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REVISIONS = ("main", "v1", COMMIT)
@@ -147,11 +148,4 @@ def run_with_hub(hub: Hub, home: Path, code: str, **environment: str) -> subproc
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "NO_PROXY": "127.0.0.1",
     }
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        env={**inherited, **own, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_forked(textwrap.dedent(code), environment={**inherited, **own, **environment})

@@ -198,6 +198,7 @@ def test_a_kernel_that_breaks_the_device_is_an_error_and_is_remembered(monkeypat
         assert model.backend == "torch"
 
 
+@pytest.mark.slow
 def test_the_doctor_shows_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(diagnose()["kernels"]) == ["none proved yet"]
     broken = network(dtype=torch.float32)

@@ -50,6 +50,7 @@ def test_identical_images_are_infinitely_close(triples: Triples) -> None:
     assert rating("deg_F_eq_A")["worst"] < math.inf
 
 
+@pytest.mark.slow
 def test_no_degenerate_triple_gives_nan(triples: Triples) -> None:
     names = metric_names("all")
     for triple in ("deg_F_eq_A", "deg_all_equal", "fmi_flat_ct"):

@@ -39,6 +39,7 @@ def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ["ct/a.png", "mri/a.png"]
 
 
+@pytest.mark.slow
 def test_weights_decide_the_model_where_none_is_named(dilran: Path, pair: list[str]) -> None:
     assert isinstance(fusekit.load(weights=dilran), DILRAN)
     fused = fusekit.fuse(pair, weights=dilran)

@@ -57,6 +57,7 @@ def test_the_ratio_is_that_of_the_fused_images() -> None:
     assert next(model.parameters()).dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_the_record_says_what_auto_took(native: None, tmp_path: Path) -> None:
     output = tmp_path / "fused.png"
     paths = [str(samples.path(name)) for name in ("ct", "mri")]

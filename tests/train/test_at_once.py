@@ -247,6 +247,7 @@ def test_more_steps_go_on_with_a_finished_run(folders: Path) -> None:
     assert ["--steps 4 " in commands[0], "--steps 8 " in commands[1], len(commands)] == [True, True, 2]
 
 
+@pytest.mark.slow
 def test_a_continued_run_that_is_stopped_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     def stop(row: dict[str, Any]) -> None:
         if row["step"] == 9:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.cli import run_cli, write_texture
+from helpers.forked import Forked
 from helpers.training import log_rows, make_trainer, same_tensors
 
 from fusekit.errors import TrainingError
@@ -136,16 +135,16 @@ def test_a_run_killed_by_force_reaches_the_same_bits(tmp_path: Path) -> None:
         write_texture(tmp_path / "images" / f"{index}.png", index, 40, 40)
 
     def command(run: str) -> list[str]:
-        options = "--steps 30 --batch 2 --crop 32 --perceptual-weight 0 --device cpu --log-every 1 --save-every 2"
+        options = "--steps 14 --batch 2 --crop 32 --perceptual-weight 0 --device cpu --log-every 1 --save-every 2"
         return ["train", str(tmp_path / "images"), "-o", str(tmp_path / run), *options.split()]
 
     killed = tmp_path / "killed"
-    process = subprocess.Popen([sys.executable, "-m", "fusekit", *command("killed")])
+    process = Forked("from fusekit.cli.main import run; run()", *command("killed"))
     deadline = time.monotonic() + 60
     while not (killed / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
+    process.send(signal.SIGKILL)
+    assert process.wait().returncode == -signal.SIGKILL
     assert not (killed / "weights.safetensors").exists()
     for run in ("killed", "whole"):
         assert run_cli(command(run)).code == 0
@@ -153,4 +152,4 @@ def test_a_run_killed_by_force_reaches_the_same_bits(tmp_path: Path) -> None:
     first, second = (tmp_path / run / "weights.safetensors" for run in ("killed", "whole"))
     assert first.read_bytes() == second.read_bytes()
     assert log_rows(tmp_path / "killed") == log_rows(tmp_path / "whole")
-    assert len(log_rows(tmp_path / "whole")) == 30
+    assert len(log_rows(tmp_path / "whole")) == 14

@@ -36,16 +36,16 @@ def test_a_command_that_fails_says_so() -> None:
 
 def test_a_run_in_tiles_of_given_images(tmp_path: Path) -> None:
     images = [write_texture(tmp_path / f"{i}.png", i, 40, 50) for i in range(2)]
-    done = run_cli(["bench", "memory", *images, "--model", "pixel", "--rules", "l1", "--tile", 16, "--json"])
-    found = json.loads(done.out)
+    target = tmp_path / "found.json"
+    done = run_cli(["bench", "memory", *images, "--model", "pixel", "--rules", "l1", "--tile", 16, "--json", target])
+    found = json.loads(target.read_text(encoding="utf-8"))
     assert (found["size"], found["images"]) == ([40, 50], "given")
     (row,) = found["runs"]
     assert (row["rule"], row["tiles"]["passes"], row["device"]) == ("l1", 2, "cpu")
     assert row["peak"] >= found["torch_alone"] * 0.9 > 50 << 20
-    text = run_cli(["bench", "memory", *images, "--model", "pixel", "--rules", "l1", "--tile", 16]).out
-    assert "`pixel`, 2 images of 40×50 pixels (given)" in text
-    assert re.search(r"^\| l1 \| 0\.\d\d \| 12 of 16×16 \| 2 \|", text, re.MULTILINE)
-    assert sorted(tmp_path.iterdir()) == images
+    assert "`pixel`, 2 images of 40×50 pixels (given)" in done.out
+    assert re.search(r"^\| l1 \| 0\.\d\d \| 12 of 16×16 \| 2 \|", done.out, re.MULTILINE)
+    assert sorted(tmp_path.iterdir()) == [*images, target]
 
 
 def test_what_cannot_be_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

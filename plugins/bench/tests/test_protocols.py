@@ -75,6 +75,7 @@ def test_names_are_spread_evenly() -> None:
     assert spread(names[:2], 4) == ["0", "1"]
 
 
+@pytest.mark.slow
 def test_each_draw_has_a_training_of_its_own(tmp_path: Path) -> None:
     data, output = write_data(tmp_path / "data"), tmp_path / "out"
     request = Quality(

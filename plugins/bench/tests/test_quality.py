@@ -321,6 +321,7 @@ def test_missing_weights_are_named_with_the_remedy(tmp_path: Path) -> None:
     assert table.rows[0].method.weights == "ct-mri"
 
 
+@pytest.mark.slow
 def test_the_command_writes_tables_figures_and_docs(data: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the figures need the extra bench")
     page = tmp_path / "page.md"

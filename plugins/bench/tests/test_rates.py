@@ -54,6 +54,7 @@ def test_operations_of_large_images_are_counted_on_a_part(monkeypatch: pytest.Mo
     assert count_operations(network, sources) == whole
 
 
+@pytest.mark.slow
 def test_background_is_not_counted_where_it_is_copied() -> None:
     network, image = fusekit.load("ehdran", device="cpu"), torch.zeros(1, 1, 192, 192)
     image[..., 80:110, 80:110] = torch.rand(30, 30)
@@ -73,6 +74,7 @@ def test_operations_of_the_networks() -> None:
         assert probe.operations == {"convolution": 2 * 9 * 64 * 64 * 256**2, "product": 2 * 1024**3}[probe.name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "dtype", "encode", "decode"),
     [

@@ -37,6 +37,7 @@ def images(count, *shape, seed=0):
     return [torch.rand(shape, generator=generator) for _ in range(count)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pixel", *JOINT])
 def test_the_models_keep_the_contract(name):
     assert_no_findings(check_model(name))

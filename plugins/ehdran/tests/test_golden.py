@@ -82,6 +82,7 @@ def peers() -> Path:
     return folder
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 @pytest.mark.parametrize("form", ["plain", "composed"])
 def test_dilran_with_its_published_weights(peers: Path, form: str) -> None:

@@ -29,6 +29,7 @@ def images(count: int, *shape: int) -> list[Tensor]:
     return [torch.rand(shape, generator=generator) for _ in range(count)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ehdran", "dilran"])
 def test_the_models_keep_the_contract(name: str) -> None:
     assert_no_findings(check_model(name))

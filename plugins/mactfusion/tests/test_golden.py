@@ -14,6 +14,7 @@ from fusekit_mactfusion.objective import fusion_loss, normalized_ms_ssim
 pytestmark = needs_peers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("statistics", "form", "mode"),
     [("running", "composed", "eval"), ("image", "plain", "train")],

@@ -19,6 +19,7 @@ def network_of(statistics: str) -> MSDRA:
     return network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("statistics", "mode"), [("image", "train"), ("running", "eval")])
 @torch.inference_mode()
 def test_the_plain_modules_and_the_published_rule_are_the_authors(statistics: str, mode: str) -> None:

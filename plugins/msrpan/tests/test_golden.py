@@ -11,6 +11,7 @@ from fusekit_msrpan.model import MSRPAN
 pytestmark = [needs_peers, pytest.mark.filterwarnings("ignore:of the checkpoint these are left out")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["plain", "composed"])
 @torch.inference_mode()
 def test_features_and_image_are_the_authors(form: str) -> None:

@@ -64,6 +64,7 @@ def sources(recorded: dict[str, np.ndarray], name: str) -> list[Tensor]:
     return [torch.from_numpy(recorded[f"{name}/{each}"])[None, None] for each in "AB"]
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 @pytest.mark.parametrize("name", SIZES)
 def test_fused_images(network: SwinFusion, recorded: dict[str, np.ndarray], name: str) -> None:
@@ -123,6 +124,7 @@ def test_losses(size: str) -> None:
     assert {name: float(value) for name, value in terms.items()} == pytest.approx(wanted, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_model_keeps_the_contract() -> None:
     assert_no_findings(check_model("swinfusion"))
 

@@ -62,6 +62,7 @@ def test_any_size_and_batch(network_class: type[EncoderDecoder], size: tuple[int
     check(network, images(3, 2, 1, *size))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network_class", [EHDRAN, DILRAN])
 @pytest.mark.parametrize("pixels", [64, 500, 1300])
 def test_tiles_make_no_difference(

@@ -49,6 +49,7 @@ def surveyed(survey: Survey, features: list[Tensor], sides: tuple[int, int], mul
             return survey.rule(), passes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [*FAMILY, "sfnn-local"])
 @pytest.mark.parametrize(("name", "size", "side"), [("ehdran", (101, 87), 33), ("dilran", (70, 130), 50)])
 def test_tiles_give_what_the_whole_gives(
@@ -113,6 +114,7 @@ def test_features_without_content() -> None:
         assert (found.weights(zeros) == 0.5).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("side", "most"), [(128, 0.005), (64, 0.011)])
 def test_norms_from_block_means_give_nearly_the_same_weights(
     encoded: list[Tensor], side: int, most: float, monkeypatch: pytest.MonkeyPatch
