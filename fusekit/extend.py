@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     )
     from fusekit.metrics.build import build_metric
     from fusekit.metrics.windows import gaussian, windowed
-    from fusekit.models.base import BoundRule, EncoderDecoder, FusionModel, Joint
+    from fusekit.models.base import BoundRule, ComposableEncoderDecoder, EncoderDecoder, FusionModel, Joint
     from fusekit.models.objectives import Objectives
     from fusekit.models.parts import Decoder, Encoder, build_part, build_rule, reach_of_parts
     from fusekit.models.shapes import crop_to, pad_to_multiple
@@ -75,6 +75,7 @@ __all__ = [
     "Case",
     "CaseFuser",
     "Command",
+    "ComposableEncoderDecoder",
     "Decoder",
     "DeviceError",
     "EdgeOperator",
@@ -173,7 +174,7 @@ if not TYPE_CHECKING:
             "metrics.base": "AllSourcesMetric FusedMetric Metric SharedWorkMetric SourceMetric TogetherMetric",
             "metrics.build": "build_metric",
             "metrics.windows": "gaussian windowed",
-            "models.base": "BoundRule EncoderDecoder FusionModel Joint",
+            "models.base": "BoundRule ComposableEncoderDecoder EncoderDecoder FusionModel Joint",
             "models.objectives": "Objectives",
             "models.parts": "Decoder Encoder build_part build_rule reach_of_parts",
             "models.shapes": "crop_to pad_to_multiple",
