@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     )
     from fusekit.metrics.build import build_metric
     from fusekit.metrics.windows import gaussian, windowed
-    from fusekit.models.base import BoundRule, EncoderDecoder, FusionModel, Joint
+    from fusekit.models.base import BoundRule, ComposableEncoderDecoder, EncoderDecoder, FusionModel, Joint
     from fusekit.models.blocks.attention import Perceptron, SwinBlock, WindowAttention
     from fusekit.models.blocks.composed import ComposedConvolution, ComposedGradient, Composition
     from fusekit.models.blocks.convolution import WinogradConvolution, accumulate, convolve
@@ -80,6 +80,7 @@ __all__ = [
     "Case",
     "CaseFuser",
     "Command",
+    "ComposableEncoderDecoder",
     "ComposedConvolution",
     "ComposedGradient",
     "Composition",
@@ -192,7 +193,7 @@ if not TYPE_CHECKING:
             "metrics.base": "AllSourcesMetric FusedMetric Metric SharedWorkMetric SourceMetric TogetherMetric",
             "metrics.build": "build_metric",
             "metrics.windows": "gaussian windowed",
-            "models.base": "BoundRule EncoderDecoder FusionModel Joint",
+            "models.base": "BoundRule ComposableEncoderDecoder EncoderDecoder FusionModel Joint",
             "models.blocks.attention": "Perceptron SwinBlock WindowAttention",
             "models.blocks.composed": "ComposedConvolution ComposedGradient Composition",
             "models.blocks.convolution": "WinogradConvolution accumulate convolve",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 __version__ = "0.1.0"
 #: Of what `fusekit.extend` and `fusekit.testing` promise: major and minor number.
-plugin_api_version = (1, 2)
+plugin_api_version = (1, 3)
 
 
 def code_version() -> str:

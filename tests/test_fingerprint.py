@@ -10,6 +10,7 @@ writes it anew:
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -62,7 +63,7 @@ def cases() -> Iterator[tuple[str, Callable[[], Any]]]:
         rule = {"rule": "sfnn"} if name.startswith(("ehdran", "dilran")) else {}
 
         def run() -> Any:
-            return fusekit.fuse(sources, fusekit.load(name.split("|")[0], **(load or {})), **{**rule, **choices})
+            return fusekit.fuse(sources, _load(name.split("|")[0], **(load or {})), **{**rule, **choices})
 
         return name, run
 
@@ -96,6 +97,12 @@ def cases() -> Iterator[tuple[str, Callable[[], Any]]]:
     yield case("ehdran|8 bit to float", pair, bit_depth="float")
     yield case("ehdran|resampled", [part("ct"), part("mri")[::2, ::2]], align="first")
     yield "composed", _composed
+
+
+@functools.cache
+def _load(name: str, **choices: Any) -> Any:
+    """Load a model once; fusing leaves it as it is."""
+    return fusekit.load(name, **choices)
 
 
 def _composed() -> Any:

@@ -30,8 +30,8 @@ FORMS: dict[str, tuple[float, float, str]] = {
     "hounsfield": (2000 / 255, -1000.0, "float32"),
 }
 #: Rules and models that take each detail from one source, as wavelets do, leave it to the rounding to 12 bits where
-#: both are equally strong: in so large a share of the pixels at most.
-TIES = 0.005
+#: both are equally strong: in so large a share of the pixels at most, as one coarse detail is seen in many.
+TIES = 0.01
 OTHERS = [form for form in FORMS if form != "8 bit"]
 
 

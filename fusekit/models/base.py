@@ -261,6 +261,33 @@ class EncoderDecoder(FusionModel):
         return build_rule(self.spec.default_rule if rule is None else rule, options)
 
 
+class ComposableEncoderDecoder(EncoderDecoder):
+    """An encoder-decoder of two modules that each have a composed form: the same function by fewer operations.
+
+    Subclasses set ``self.encoder`` and ``self.decoder``, between which goes one tensor of features, and define
+    `composed_encode` and `composed_decode`. All sources are encoded as one batch.
+    """
+
+    forms = ("plain", "composed")
+
+    def composed_encode(self, x: Tensor) -> Tensor:
+        """Do as ``self.encoder(x)`` in evaluation mode: (B, 1, *S) → (B, C, *S)."""
+        raise NotImplementedError(f"{type(self).__name__} must define composed_encode(x)")
+
+    def composed_decode(self, features: Tensor) -> Tensor:
+        """Do as ``self.decoder(features)`` in evaluation mode: (B, C, *S) → (B, 1, *S)."""
+        raise NotImplementedError(f"{type(self).__name__} must define composed_decode(features)")
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.encoder(x) if self.runs_plain(x) else self.composed_encode(x)
+
+    def encode_sources(self, sources: Sequence[Tensor]) -> list[Tensor]:
+        return list(self.encode(torch.cat(list(sources))).chunk(len(sources)))
+
+    def decode(self, features: Tensor, sources: Sequence[Tensor] | None = None) -> Tensor:
+        return self.decoder(features) if self.runs_plain(features) else self.composed_decode(features)
+
+
 class BoundRule(EncoderDecoder):
     """Bound-rule family: encoder, learned fusion network, decoder; it takes no other rule.
 

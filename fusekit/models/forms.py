@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fusekit.errors import DeviceError, OptionError
 from fusekit.machine.backends import Choice, check_name, choose
@@ -29,14 +29,24 @@ class Forms(nn.Module):
 
     @property
     def form(self) -> str:
-        """What runs where no gradients are asked for: ``plain``, or the name of a faster form of the same function."""
-        return "plain"
+        """What runs where no gradients are asked for: ``plain``, or the name of a faster form of the same function.
+
+        Here: ``composed`` for a model that has such a form, unless ``plain`` was asked for or the model is trained.
+        """
+        plain = "composed" not in self.forms or self.asked_form == "plain" or self.training
+        return "plain" if plain else "composed"
+
+    def runs_plain(self, *inputs: Tensor) -> bool:
+        """Return whether the plain modules must compute something of these inputs: by the form, or for gradients."""
+        graded = torch.is_grad_enabled() and any(each.requires_grad for each in (*inputs, *self.parameters()))
+        return graded or self.form == "plain"
 
     def use_form(self: _Forms, form: str) -> _Forms:
         """Let the model run a form of its own, the same function but for rounding; return the model.
 
         The modules that hold the weights stay as they are: parameters, state dict, saving and moving are not touched.
-        Models that have such a form name it in `forms`, override `form`, and look at `asked_form` where they compute.
+        Models that have such a form name it in `forms`, and look at `runs_plain` where they compute; those that have
+        another one than ``composed``, or not always, override `form`.
         A form follows later changes of the weights, and does not run in training mode or where gradients are asked for.
 
         Args:

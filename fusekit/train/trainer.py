@@ -79,7 +79,7 @@ class Trainer:
     ) -> None:
         recipe = recipe.weighed(perceptual is not None)
         _check_crop(recipe.crop, model)
-        if not any(True for _ in model.parameters()):
+        if not any(each.requires_grad for each in model.parameters()):
             raise TrainingError(f"the model {model.spec.id!r} has no weights to train; fuse with it as it is")
         self.processes: Processes = find_processes(device)
         self.device = self.processes.device

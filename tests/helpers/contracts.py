@@ -12,6 +12,7 @@ import click
 from fusekit import ModelSpec
 from fusekit.extend import Joint
 from fusekit.registry.discovery import registries
+from fusekit.registry.registry import entry_of
 
 
 @contextmanager
@@ -25,6 +26,18 @@ def registered(kind: str, component: Any, **facts: Any) -> Iterator[str]:
     registry.registrar("a-test")(name, f"{module}:{called}", **facts)
     try:
         yield name
+    finally:
+        registry.restore(before)
+
+
+@contextmanager
+def registered_model(model: type, **facts: Any) -> Iterator[ModelSpec]:
+    """Register a model as ``checked`` for a while; yield its spec."""
+    spec, registry = spec_of(model, **facts), registries().models
+    before = registry.snapshot()
+    registry.add(entry_of(spec, "a-test"))
+    try:
+        yield spec
     finally:
         registry.restore(before)
 

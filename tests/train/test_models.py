@@ -242,9 +242,13 @@ def test_a_model_is_trained_on_the_weights_of_its_base(pairs: list[Path], tmp_pa
         fusekit.load("tiny-based")
 
 
-def test_a_model_without_weights_has_nothing_to_train(pairs: list[Path], tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="the model 'laplacian-pyramid' has no weights to train"):
-        training(pairs, tmp_path, Recipe(**SHORT), model="laplacian-pyramid", device="cpu")
+@pytest.mark.parametrize("name", ["laplacian-pyramid", "mdlatlrr"])
+def test_a_model_without_weights_or_with_fixed_ones_has_nothing_to_train(
+    name: str, pairs: list[Path], tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match=f"the model '{name}' has no weights to train"):
+        training(pairs, tmp_path / "run", Recipe(**SHORT), model=name, device="cpu")
+    assert not (tmp_path / "run").exists()
 
 
 def test_crops_that_the_model_cannot_take(pairs: list[Path], tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ JOINT = (
     "gradient-pyramid",
     pytest.param("dwt", marks=has_wavelets),
     pytest.param("swt", marks=has_wavelets),
+    "dtcwt",
     "guided-filter",
     "saliency",
     "pca",
@@ -53,7 +54,7 @@ def test_pyramid_is_invertible_and_keeps_constants(size):
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", JOINT)
+@pytest.mark.parametrize("name", [*JOINT, "mdlatlrr"])
 def test_fusing_an_image_with_itself_gives_it_back(name, size):
     (x,) = images(1, 2, 1, *size)
     torch.testing.assert_close(fusekit.load(name).fuse([x, x, x]), x, atol=1e-5, rtol=0)
@@ -66,7 +67,8 @@ def test_constants_are_averaged(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["laplacian-pyramid", "contrast-pyramid", "gradient-pyramid", pytest.param("swt", marks=has_wavelets)]
+    "name",
+    ["laplacian-pyramid", "contrast-pyramid", "gradient-pyramid", "dtcwt", pytest.param("swt", marks=has_wavelets)],
 )
 def test_details_of_both_sources_survive(name):
     flat, dot = torch.full((1, 1, 64, 64), 0.5), torch.full((1, 1, 64, 64), 0.5)
@@ -77,7 +79,7 @@ def test_details_of_both_sources_survive(name):
     assert fused[0, 0, 8:56, 48].max() < 0.15
 
 
-@pytest.mark.parametrize("name", JOINT)
+@pytest.mark.parametrize("name", [*JOINT, pytest.param("mdlatlrr", marks=pytest.mark.slow)])
 def test_odd_sizes_colour_sixteen_bits_and_three_sources(name):
     generator = np.random.default_rng(0)
     colored = generator.integers(0, 256, (201, 173, 3), dtype=np.uint8)

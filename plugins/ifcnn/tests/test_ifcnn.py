@@ -1,19 +1,19 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
-import fusekit
-from fusekit.extend import Objectives, WeightsError
-from fusekit.testing import assert_no_findings, check_model
+from fusekit.extend import Objectives
+from fusekit.testing import (
+    assert_no_findings,
+    check_conversion,
+    check_forms,
+    check_model,
+    check_short_training,
+    check_use,
+)
 from fusekit_ifcnn.defocus import defocused_pair
 from fusekit_ifcnn.model import IFCNN, IFCNNMean, IFCNNSum
 
@@ -46,43 +46,12 @@ def test_the_models_keep_the_contract(name: str) -> None:
     assert_no_findings(check_model(name, {"channels": 8}))
 
 
+def test_the_composed_form_is_the_same_function(network: IFCNN) -> None:
+    assert_no_findings(check_forms(network, [(2, 2), (3, 2), (5, 9), (19, 20)]))
+
+
 def test_the_published_size_is_the_default() -> None:
     assert sum(each.numel() for each in IFCNN().parameters()) == 83_587
-
-
-@pytest.mark.parametrize("size", [(2, 2), (3, 2), (5, 9), (33, 20)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@torch.inference_mode()
-def test_the_composed_form_is_the_same_function(network: IFCNN, size: tuple[int, int], dtype: torch.dtype) -> None:
-    network.to(dtype)
-    sources = [each.to(dtype) for each in images(3, 2, 1, *size)]
-    wanted = network.encode_sources(sources)
-    network.use_form("composed")
-    assert network.form == "composed"
-    features = network.encode_sources(sources)
-    for found, plain in zip(features, wanted, strict=True):
-        torch.testing.assert_close(found, plain, atol=1e-5, rtol=1e-5)
-    found = network.decode(features[0])
-    torch.testing.assert_close(found, network.use_form("plain").decode(wanted[0]), atol=1e-5, rtol=1e-5)
-
-
-def test_the_composed_form_leaves_training_and_gradients_to_the_modules(network: IFCNN) -> None:
-    network.use_form("composed")
-    (x,) = images(1, 1, 1, 8, 8)
-    network.fuse([x, x]).sum().backward()
-    assert network.encoder.first.weight.grad.any()
-    assert network.train().form == "plain"
-
-
-@torch.inference_mode()
-def test_bfloat16_is_near_float32_in_both_forms(network: IFCNN) -> None:
-    sources = images(2, 2, 1, 33, 20)
-    wanted = network.fuse(sources)
-    network.bfloat16()
-    for form in ("plain", "composed"):
-        found = network.use_form(form).fuse([each.bfloat16() for each in sources])
-        assert found.dtype == torch.bfloat16
-        assert float((found.float() - wanted).abs().mean()) < 0.02
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -142,43 +111,13 @@ def authors_state(network: IFCNN) -> dict[str, Tensor]:
     return state
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("ifcnn")
+def test_published_checkpoints_are_converted(network: IFCNN) -> None:
+    assert_no_findings(check_conversion(network, authors_state(network)))
 
 
-def fusekit_command(*words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "fusekit", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def test_a_short_training_makes_weights_that_fuse() -> None:
+    assert_no_findings(check_short_training("ifcnn", rate=0.003))
 
 
-@pytest.mark.process
-def test_a_wrapped_checkpoint_is_converted_and_fuses(folder: Path, network: IFCNN) -> None:
-    torch.save({"epoch": 3, "state_dict": authors_state(network)}, folder / "authors.pth")
-    output = folder / "converted.safetensors"
-    done = fusekit_command("weights", "convert", "--model", "ifcnn", folder / "authors.pth", "-o", output)
-    assert (done.returncode, done.stderr) == (0, "")
-    sources = images(2, 1, 1, 9, 12)
-    with torch.inference_mode():
-        torch.testing.assert_close(fusekit.load(output, device="cpu").fuse(sources), network.fuse(sources))
-
-
-@pytest.mark.process
-def test_a_short_training_makes_weights_that_fuse(folder: Path) -> None:
-    rng = np.random.default_rng(0)
-    (folder / "images").mkdir()
-    for number in range(3):
-        pixels = np.kron(rng.integers(0, 256, (6, 6)), np.ones((6, 6))).astype(np.uint8)
-        Image.fromarray(pixels).save(folder / "images" / f"{number}001.png")
-    run = folder / "run"
-    recipe = "--steps 20 --batch 2 --crop 16 --gradient-weight 0 --perceptual-weight 0 --log-every 1 --rate"
-    done = fusekit_command("train", folder / "images", "-o", run, "--model", "ifcnn", *recipe.split(), 0.003)
-    assert done.returncode == 0, done.stderr
-    losses = np.genfromtxt(run / "log.csv", delimiter=",", names=True)["loss"]
-    assert losses[-5:].mean() < 0.7 * losses[:5].mean()
-    assert fusekit.load(run / "weights.safetensors", device="cpu").spec.id == "ifcnn"
-
-
-def test_missing_weights_are_said_with_what_makes_them() -> None:
-    with pytest.raises(WeightsError, match=r"fusekit train FOLDERS --model ifcnn -o RUN.*weights convert"):
-        fusekit.load("ifcnn")
+def test_users_meet_it_as_they_expect(network: IFCNN) -> None:
+    assert_no_findings(check_use(network))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import fusekit
 from fusekit.extend import Objectives, WeightsError
-from fusekit.testing import assert_no_findings, check_model
+from fusekit.testing import assert_no_findings, check_forms, check_model
 from fusekit_mrscfusion.convert import from_authors
 from fusekit_mrscfusion.model import Autoencoder, MRSCFusion
 from fusekit_mrscfusion.objective import reconstruction_loss
@@ -39,6 +39,11 @@ def drawn() -> MRSCFusion:
 @pytest.mark.parametrize("model", ["mrscfusion", "mrscfusion-autoencoder"])
 def test_the_models_keep_the_contract(model: str) -> None:
     assert_no_findings(check_model(model, config={"widths": NARROW}))
+
+
+@pytest.mark.slow
+def test_the_composed_form_in_all_precisions() -> None:
+    assert_no_findings(check_forms(drawn(), sizes=((64, 64), (70, 130)), tolerance=2e-5))
 
 
 def test_every_parameter_is_counted_and_used() -> None:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 import fusekit
 from fusekit.extend import FusekitWarning, FusionModel, InputError, OptionError, RuleError, WeightsError
+from fusekit.testing import assert_no_findings, check_use
 from fusekit_mrscfusion.model import Autoencoder, MRSCFusion
 
 NARROW = (8, 12, 16, 20)
@@ -32,6 +33,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def network(weights: Path) -> FusionModel:
     return fusekit.load(weights, device="cpu")
+
+
+def test_users_meet_it_as_they_expect(network: FusionModel) -> None:
+    assert_no_findings(check_use(network))
 
 
 def pictures(*size: int, dtype: Any = np.uint8) -> list[np.ndarray]:

@@ -1,19 +1,20 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
-import fusekit
-from fusekit.extend import DeviceError, FusekitWarning, Objectives, OptionError, WeightsError, build_rule
-from fusekit.testing import assert_no_findings, check_model, check_rule
+from fusekit.extend import DeviceError, FusekitWarning, Objectives, OptionError, build_rule
+from fusekit.testing import (
+    assert_no_findings,
+    check_conversion,
+    check_forms,
+    check_model,
+    check_rule,
+    check_short_training,
+    check_use,
+)
 from fusekit_msdra.model import MSDRA
 
 
@@ -58,18 +59,8 @@ def test_unknown_statistics_are_refused() -> None:
 
 
 @pytest.mark.parametrize("statistics", ["image", "running"])
-@pytest.mark.parametrize("size", [(2, 2), (3, 7), (33, 20)])
-@torch.inference_mode()
-def test_the_composed_form_is_the_same_function(statistics: str, size: tuple[int, int]) -> None:
-    network = trained(MSDRA(statistics)).double()
-    sources = [each.double() for each in images(3, 2, 1, *size)]
-    wanted = network.encode_sources(sources)
-    features = network.use_form("composed").encode_sources(sources)
-    for found, plain in zip(features, wanted, strict=True):
-        torch.testing.assert_close(found, plain, atol=1e-8, rtol=1e-8)
-    found = network.decode(features[0])
-    assert network.form == "composed"
-    torch.testing.assert_close(found, network.use_form("plain").decode(wanted[0]), atol=1e-8, rtol=1e-8)
+def test_the_composed_form_is_the_same_function(statistics: str) -> None:
+    assert_no_findings(check_forms(trained(MSDRA(statistics)), tolerance=1e-4))
 
 
 @torch.inference_mode()
@@ -93,32 +84,6 @@ def test_an_image_is_normalised_by_its_own_statistics_alone(network: MSDRA, form
     # Whatever the brightness, a channel's mean is what the normalisation shifts to.
     shift = network.encoder.norm.bias.expand(2, -1)
     torch.testing.assert_close(together.mean((2, 3)), shift, atol=1e-4, rtol=0)
-
-
-def test_the_composed_form_leaves_training_and_gradients_to_the_modules(network: MSDRA) -> None:
-    network.use_form("composed")
-    (x,) = images(1, 1, 1, 8, 8)
-    network.fuse([x, x]).sum().backward()
-    assert network.encoder.middle.weight.grad.any()
-    assert network.train().form == "plain"
-
-
-@torch.inference_mode()
-def test_bfloat16_is_near_float32_in_both_forms(network: MSDRA) -> None:
-    sources = images(2, 2, 1, 33, 20)
-    wanted = network.fuse(sources)
-    network.bfloat16()
-    for form in ("plain", "composed"):
-        found = network.use_form(form).fuse([each.bfloat16() for each in sources])
-        assert found.dtype == torch.bfloat16
-        assert float((found.float() - wanted).abs().mean()) < 0.02
-
-
-def test_tiles_are_refused_as_the_statistics_are_of_the_whole_image(network: MSDRA, tmp_path: Path) -> None:
-    network.save(tmp_path)
-    sources = [(each[0, 0] * 255).round().to(torch.uint8).numpy() for each in images(2, 1, 1, 40, 40)]
-    with pytest.raises(OptionError, match="'msdra' takes whole images only"):
-        fusekit.fuse(sources, fusekit.load(tmp_path, device="cpu"), tile=16)
 
 
 def elements(*values: float) -> Tensor:
@@ -186,54 +151,26 @@ def authors_state(network: MSDRA) -> dict[str, Tensor]:
     return state
 
 
-@pytest.mark.process
-def test_a_wrapped_checkpoint_is_converted_and_what_it_leaves_out_is_named(folder: Path, network: MSDRA) -> None:
-    torch.save({"model": authors_state(network), "epoch": 3}, folder / "authors.pth")
-    output = folder / "converted.safetensors"
-    done = fusekit_command("weights", "convert", "--model", "msdra", folder / "authors.pth", "-o", output)
-    assert done.returncode == 0
-    assert done.stderr == (
-        "fusekit: warning: of the checkpoint these are left out, as each image is normalised by its own statistics: "
-        "Extraction.block.norm.running_mean, Extraction.block.norm.running_var\n"
-    )
-    sources = images(2, 1, 1, 9, 12)
-    with torch.inference_mode():
-        found = fusekit.load(output, device="cpu").fuse(sources)
-        torch.testing.assert_close(found, network.fuse(sources), atol=1e-4, rtol=0)
+def test_published_checkpoints_are_converted(network: MSDRA) -> None:
+    assert_no_findings(check_conversion(network, authors_state(network), 1e-4))
 
 
 def test_a_state_dict_of_our_names_or_of_others_stays_as_it_is(network: MSDRA) -> None:
     state = network.state_dict()
     assert network.convert_state_dict(state).keys() == state.keys()
     assert network.convert_state_dict({"Extraction.conv0.weight": torch.zeros(1)}).keys() == {"Extraction.conv0.weight"}
-    with pytest.warns(FusekitWarning, match="left out"):
+    left_out = "own statistics: Extraction.block.norm.running_mean, Extraction.block.norm.running_var"
+    with pytest.warns(FusekitWarning, match=left_out):
         assert network.convert_state_dict(authors_state(network)).keys() == state.keys()
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("msdra")
+def test_a_short_training_makes_weights_that_fuse() -> None:
+    assert_no_findings(check_short_training("msdra"))
 
 
-def fusekit_command(*words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "fusekit", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-@pytest.mark.process
-def test_a_short_training_makes_weights_that_fuse(folder: Path) -> None:
-    rng = np.random.default_rng(0)
-    (folder / "images").mkdir()
-    for number in range(3):
-        pixels = np.kron(rng.integers(0, 256, (6, 6)), np.ones((6, 6))).astype(np.uint8)
-        Image.fromarray(pixels).save(folder / "images" / f"{number}001.png")
-    run = folder / "run"
-    recipe = "--steps 20 --batch 2 --crop 16 --gradient-weight 0 --perceptual-weight 0 --log-every 1 --rate"
-    done = fusekit_command("train", folder / "images", "-o", run, "--model", "msdra", *recipe.split(), 0.001)
-    assert done.returncode == 0, done.stderr
-    losses = np.genfromtxt(run / "log.csv", delimiter=",", names=True)["loss"]
-    assert losses[-5:].mean() < 0.7 * losses[:5].mean()
-    assert fusekit.load(run / "weights.safetensors", device="cpu").spec.id == "msdra"
+def test_users_meet_it_as_they_expect(network: MSDRA) -> None:
+    """Tiles are refused, as the statistics are of the whole image."""
+    assert_no_findings(check_use(network))
 
 
 def test_the_published_objective_is_the_mean_squared_error(network: MSDRA) -> None:
@@ -241,8 +178,3 @@ def test_the_published_objective_is_the_mean_squared_error(network: MSDRA) -> No
     with torch.no_grad():
         loss, _ = network.training_loss([x], Objectives(0.0, 0.0))
         torch.testing.assert_close(loss, F.mse_loss(network.reconstruct(x), x))
-
-
-def test_missing_weights_are_said_with_what_makes_them() -> None:
-    with pytest.raises(WeightsError, match=r"fusekit train FOLDERS --model msdra -o RUN.*weights convert"):
-        fusekit.load("msdra")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fusekit import ModelSpec, hookimpl
+from fusekit import ModelSpec, WeightsSpec, hookimpl
 
 PIXEL = ModelSpec(
     id="pixel",
@@ -76,6 +76,35 @@ SWT = ModelSpec(
     citation="Rockinger: Image Sequence Fusion Using a Shift-Invariant Wavelet Transform. ICIP 1997",
 )
 
+DTCWT = ModelSpec(
+    id="dtcwt",
+    factory="fusekit_classical.dtcwt:DTCWT",
+    summary="dual-tree complex wavelet transform, which hardly depends on shifts, with the rule of dwt",
+    rule_policy="joint",
+    licence="Apache-2.0",
+    citation="Lewis, O'Callaghan, Nikolov, Bull, Canagarajah: Pixel- and region-based image fusion with complex "
+    "wavelets. Information Fusion 8(2), 2007",
+)
+
+MDLATLRR = ModelSpec(
+    id="mdlatlrr",
+    factory="fusekit_classical.mdlatlrr:MDLatLRR",
+    summary="base and levels of detail by a learned projection of patches, the details weighted by nuclear norms",
+    rule_policy="joint",
+    weights=(
+        WeightsSpec(
+            "ct-mri",
+            "ct-mri.safetensors",
+            sha256="86e7fce32440462f3505b01db33e0923b68d0fd2e186c9d5173e09b402a8b777",
+            licence="Apache-2.0",
+            summary="patches of CT and MRI of the Harvard Whole Brain Atlas",
+        ),
+    ),
+    licence="Apache-2.0",
+    citation="Li, Wu, Kittler: MDLatLRR: A Novel Decomposition Method for Infrared and Visible Image Fusion. "
+    "IEEE Transactions on Image Processing 29, 2020",
+)
+
 GUIDED = ModelSpec(
     id="guided-filter",
     factory="fusekit_classical.guided:GuidedFilter",
@@ -114,5 +143,5 @@ PCA = ModelSpec(
 
 @hookimpl
 def register_models(register: Callable[..., None]) -> None:
-    for spec in (PIXEL, LAPLACIAN, RATIO, CONTRAST, GRADIENT, DWT, SWT, GUIDED, SALIENCY, PCA):
+    for spec in (PIXEL, LAPLACIAN, RATIO, CONTRAST, GRADIENT, DWT, SWT, DTCWT, MDLATLRR, GUIDED, SALIENCY, PCA):
         register(spec)

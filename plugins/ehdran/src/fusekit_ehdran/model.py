@@ -101,9 +101,7 @@ class _DilatedResidualAttentionNetwork(EncoderDecoder):
 
     def _inference_form(self, *inputs: Tensor) -> InferenceForm | CompiledForm | None:
         """Return the inference form of the weights as they are now, or ``None`` where the plain modules must run."""
-        if self.form == "plain":
-            return None
-        if torch.is_grad_enabled() and any(each.requires_grad for each in (*inputs, *self.parameters())):
+        if self.runs_plain(*inputs):
             return None
         assert isinstance(self.encoder, DilatedResidualAttention)
         assert isinstance(self.decoder, Decoder)

@@ -36,12 +36,13 @@ def images(count: int, *shape: int) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("network_class", [EHDRAN, DILRAN])
-@pytest.mark.parametrize("shape", [(1, 1, 9, 12), (2, 1, 3, 5)], ids=str)
+@pytest.mark.parametrize(("channels", "shape"), [(16, (1, 1, 9, 12)), (64, (2, 1, 3, 5))], ids=str)
 @torch.inference_mode()
 def test_features_and_images_are_those_of_the_plain_modules(
-    network_class: type[EncoderDecoder], shape: tuple[int, ...]
+    network_class: type[EncoderDecoder], channels: int, shape: tuple[int, ...]
 ) -> None:
-    network, sources = made(network_class).use_form("plain"), images(2, *shape)
+    network = made(network_class, encoder_options={"channels": channels}).use_form("plain")
+    sources = images(2, *shape)
     wanted_features = [network.encode(each) for each in sources]
     wanted = network.fuse(sources, "mean")
     network.use_form("fastest").use_backend("triton")

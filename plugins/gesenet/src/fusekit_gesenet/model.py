@@ -33,10 +33,6 @@ class GeSeNet(Joint):
         self.decoder = Decoder()
         self._inference: InferenceForm | None = None
 
-    @property
-    def form(self) -> str:
-        return "plain" if self.asked_form == "plain" or self.training else "composed"
-
     def fuse_jointly(self, *sources: Tensor) -> Tensor:
         form = self._inference_form(*sources)
         if form is not None:
@@ -48,9 +44,7 @@ class GeSeNet(Joint):
 
     def _inference_form(self, *inputs: Tensor) -> InferenceForm | None:
         """Return the inference form of the weights as they are now, or ``None`` where the plain modules must run."""
-        if self.form == "plain":
-            return None
-        if torch.is_grad_enabled() and any(each.requires_grad for each in (*inputs, *self.parameters())):
+        if self.runs_plain(*inputs):
             return None
         form = self._inference
         if form is None or not form.is_of(self):

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from fusekit.extend import EncoderDecoder, Objectives, Reach
+from fusekit.extend import ComposableEncoderDecoder, Objectives, Reach
 from fusekit_ifcnn import composed, convert, plugin
 from fusekit_ifcnn.defocus import defocused_pair
 from fusekit_ifcnn.network import CHANNELS, Decoder, Encoder
 
 
-class IFCNN(EncoderDecoder):
+class IFCNN(ComposableEncoderDecoder):
     """IFCNN trained with the maximum (Zhang et al., Information Fusion 54, 2020).
 
     Sources are (B, 1, H, W) in [0, 1], 8-bit values divided by 255; any H and W of 2 or more.
@@ -23,7 +23,6 @@ class IFCNN(EncoderDecoder):
     """
 
     spec = plugin.IFCNN
-    forms = ("plain", "composed")
 
     encoder: Encoder
     decoder: Decoder
@@ -33,26 +32,14 @@ class IFCNN(EncoderDecoder):
         self.encoder, self.decoder = Encoder(channels), Decoder(channels)
 
     @property
-    def form(self) -> str:
-        return "plain" if self.asked_form == "plain" or self.training else "composed"
-
-    @property
     def reach(self) -> Reach:
         return Reach(self.encoder.reach, self.decoder.reach, working=2.0 if self.form == "composed" else 4.0)
 
-    def encode(self, x: Tensor) -> Tensor:
-        return composed.encode(self.encoder, x) if self._composes(x) else self.encoder(x)
+    def composed_encode(self, x: Tensor) -> Tensor:
+        return composed.encode(self.encoder, x)
 
-    def encode_sources(self, sources: Sequence[Tensor]) -> list[Tensor]:
-        return list(self.encode(torch.cat(list(sources))).chunk(len(sources)))
-
-    def decode(self, features: Tensor, sources: Sequence[Tensor] | None = None) -> Tensor:
-        return composed.decode(self.decoder, features) if self._composes(features) else self.decoder(features)
-
-    def _composes(self, given: Tensor) -> bool:
-        """Return whether the composed form runs: not in training mode, and not where gradients are asked for."""
-        graded = torch.is_grad_enabled() and any(each.requires_grad for each in (given, *self.parameters()))
-        return self.form == "composed" and not graded
+    def composed_decode(self, features: Tensor) -> Tensor:
+        return composed.decode(self.decoder, features)
 
     def training_loss(self, sources: Sequence[Tensor], objectives: Objectives) -> tuple[Tensor, dict[str, Tensor]]:
         """Return how far the fusion of a pair out of focus is from the sharp image, in red, green and blue.

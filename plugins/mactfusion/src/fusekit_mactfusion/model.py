@@ -42,8 +42,7 @@ class MACTFusion(Joint):
     @property
     def form(self) -> str:
         # BatchNorms with statistics of each image cannot be folded into convolutions.
-        plain = self.asked_form == "plain" or self.training or self.statistics == "image"
-        return "plain" if plain else "composed"
+        return "plain" if self.statistics == "image" else super().form
 
     def fuse_jointly(self, *sources: Tensor) -> Tensor:
         form = self._inference_form(*sources)
@@ -54,9 +53,7 @@ class MACTFusion(Joint):
 
     def _inference_form(self, *inputs: Tensor) -> InferenceForm | None:
         """Return the inference form of the weights as they are now, or ``None`` where the plain modules must run."""
-        if self.form == "plain":
-            return None
-        if torch.is_grad_enabled() and any(each.requires_grad for each in (*inputs, *self.parameters())):
+        if self.runs_plain(*inputs):
             return None
         form = self._inference
         if form is None or not form.is_of(self):

@@ -71,10 +71,6 @@ class MRSCFusion(BoundRule):
         self.fusion = nn.ModuleList(FusionBlock(width, shift_single=shift_single_windows) for width in widths)
         self._inference: InferenceForm | None = None
 
-    @property
-    def form(self) -> str:
-        return "plain" if self.asked_form == "plain" or self.training else "composed"
-
     def encode(self, x: Tensor) -> list[Tensor]:
         form = self._inference_form(x)
         return (self.encoder if form is None else form.encoder)(LEVELS * x)
@@ -97,9 +93,7 @@ class MRSCFusion(BoundRule):
 
     def _inference_form(self, *inputs: Tensor) -> InferenceForm | None:
         """Return the inference form of the weights as they are now, or ``None`` where the plain modules must run."""
-        if self.form == "plain":
-            return None
-        if torch.is_grad_enabled() and any(each.requires_grad for each in (*inputs, *self.parameters())):
+        if self.runs_plain(*inputs):
             return None
         form = self._inference
         if form is None or not form.is_of(self):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
-from fusekit.extend import EncoderDecoder, Reach
+from fusekit.extend import ComposableEncoderDecoder, Reach
 from fusekit_msrpan import composed, convert, plugin
 from fusekit_msrpan.network import CHANNELS, Decoder, Encoder
 
 
-class MSRPAN(EncoderDecoder):
+class MSRPAN(ComposableEncoderDecoder):
     """Multiscale residual pyramid attention network (Fu et al., Biomedical Signal Processing and Control 66, 2021).
 
     Sources are (B, 1, H, W) in [0, 1], 8-bit values divided by 255. H and W are padded to multiples of 16.
@@ -22,7 +21,6 @@ class MSRPAN(EncoderDecoder):
     """
 
     spec = plugin.MSRPAN
-    forms = ("plain", "composed")
 
     encoder: Encoder
     decoder: Decoder
@@ -32,28 +30,16 @@ class MSRPAN(EncoderDecoder):
         self.encoder, self.decoder = Encoder(channels), Decoder(channels)
 
     @property
-    def form(self) -> str:
-        return "plain" if self.asked_form == "plain" or self.training else "composed"
-
-    @property
     def reach(self) -> Reach:
         encoder, decoder = self.encoder, self.decoder
         working = 2.0 if self.form == "composed" else 6.0
         return Reach(encoder.reach, decoder.reach, encoder.multiple, working)
 
-    def encode(self, x: Tensor) -> Tensor:
-        return composed.encode(self.encoder, x) if self._composes(x) else self.encoder(x)
+    def composed_encode(self, x: Tensor) -> Tensor:
+        return composed.encode(self.encoder, x)
 
-    def encode_sources(self, sources: Sequence[Tensor]) -> list[Tensor]:
-        return list(self.encode(torch.cat(list(sources))).chunk(len(sources)))
-
-    def decode(self, features: Tensor, sources: Sequence[Tensor] | None = None) -> Tensor:
-        return composed.decode(self.decoder, features) if self._composes(features) else self.decoder(features)
-
-    def _composes(self, given: Tensor) -> bool:
-        """Return whether the composed form runs: not in training mode, and not where gradients are asked for."""
-        graded = torch.is_grad_enabled() and any(each.requires_grad for each in (given, *self.parameters()))
-        return self.form == "composed" and not graded
+    def composed_decode(self, features: Tensor) -> Tensor:
+        return composed.decode(self.decoder, features)
 
     @classmethod
     def convert_state_dict(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
