@@ -79,7 +79,7 @@ def main(
         recipe = changed(base, change)
         run = output / name.replace(" ", "-").replace(",", "").replace("%", "percent")
         trainer = start_training(
-            TrainingData(folders=folders, names=names, validation_series=validation_series),
+            TrainingData(folders=folders, names=(names,), validation_series=validation_series),
             Parts(model=model, perceptual=perceptual if recipe.perceptual_weight else None),
             recipe,
             TrainingRun(output=run, device="cpu"),

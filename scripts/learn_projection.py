@@ -23,14 +23,14 @@ from fusekit_classical.mdlatlrr import MDLatLRR
 
 @click.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--names", help="List of the training images.")
+@click.option("--names", multiple=True, help="List of the training images: one for all folders, or one a folder.")
 @click.option("--patches", default=2000, show_default=True, help="How many to learn from, half of them smooth.")
 @click.option("--side", default=16, show_default=True, help="Of the patches, pixels.")
 @click.option("--sparsity", default=0.4, show_default=True, help="What noise costs, the paper's λ.")
 @click.option("--seed", default=3407, show_default=True)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path))
 def main(
-    folders: tuple[Path, ...], names: str | None, patches: int, side: int, sparsity: float, seed: int, output: Path
+    folders: tuple[Path, ...], names: tuple[str, ...], patches: int, side: int, sparsity: float, seed: int, output: Path
 ) -> None:
     """Learn a projection from the images of FOLDERS."""
     cases = find_cases(folders, names)

@@ -81,7 +81,13 @@ def _data(data: Mapping[str, Any]) -> str:
     text = f"{data['images']} images of {' and '.join(data['folders'])}"
     if "series" in data:
         text += f", series {', '.join(data['series'])}"
-    return text + (f" (`{data['names']}`)" if "names" in data else "")
+    return text + (f" ({', '.join(f'`{each}`' for each in _lists(data))})" if "names" in data else "")
+
+
+def _lists(data: Mapping[str, Any]) -> list[str]:
+    """Return the lists of names: one of all folders, or one of each."""
+    names = data.get("names", [])
+    return [names] if isinstance(names, str) else list(names)
 
 
 def _objective(model: FusionModel, facts: Mapping[str, Any]) -> str:
@@ -157,8 +163,7 @@ def _command(model: FusionModel, facts: Mapping[str, Any]) -> str:
     """Return a command that trains as these facts say, with ``DATA`` for where the images are."""
     data, validation = facts.get("data", {}), facts.get("validation", {})
     words = ["fusekit train", *(f"DATA/{folder}" for folder in data.get("folders", []))]
-    if "names" in data:
-        words.append(f"--names DATA/{data['names']}")
+    words += [f"--names DATA/{each}" for each in _lists(data)]
     if "names" in validation:
         words.append(f"--validation-names DATA/{validation['names']}")
     elif data:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,36 +27,46 @@ Sources: TypeAlias = tuple[Tensor, ...]
 
 
 def find_images(
-    folders: Sequence[Path], names: Path | str | None = None, match: Sequence[str] = ()
+    folders: Sequence[Path], names: Sequence[Path | str] = (), match: Sequence[str] = ()
 ) -> list[tuple[str, Path]]:
-    """Return the image files of ``folders`` with their names, those that the names file lists if there is one.
+    """Return the image files of ``folders`` with their names: those that a list of names holds, or the folder's own.
 
     Raises:
-        TrainingError: no image is found, or listed ones are missing from every folder.
+        TrainingError: no image is found, listed ones are missing, or there are neither one list nor one a folder.
         InputError: a folder cannot be read, or is given twice.
     """
     folders = [Path(folder) for folder in folders]
     patterns = patterns_of(match, len(folders))
     check_distinct(folders, patterns)
     by_folder = [images_in(*each) for each in zip(folders, patterns, strict=True)]
-    if names is None:
+    if len(names) > 1 and len(names) != len(folders):
+        raise TrainingError(
+            f"{count_of(names, 'list')} of names and {count_of(folders, 'folder')} are given; give one list for all "
+            "folders, or one for each"
+        )
+    if not names:
         found = [each for images in by_folder for each in images.items()]
+    elif len(names) == 1:
+        found = _of_list(names[0], by_folder)
     else:
-        wanted = listed(names, by_folder)
-        found = [(name, images[name]) for images in by_folder for name in wanted if name in images]
-        absent = [name for name in wanted if not any(name in images for images in by_folder)]
-        if absent:
-            raise TrainingError(
-                f"{names} lists {count_of(absent, 'name')} that none of the folders holds: {some(absent)}"
-            )
+        found = [each for images, own in zip(by_folder, names, strict=True) for each in _of_list(own, [images])]
     if not found:
         raise TrainingError(f"no images in {', '.join(str(folder) for folder in folders)}")
     return found
 
 
+def _of_list(names: Path | str, by_folder: Sequence[Mapping[str, Path]]) -> list[tuple[str, Path]]:
+    wanted = listed(names, by_folder)
+    absent = [name for name in wanted if not any(name in images for images in by_folder)]
+    if absent:
+        holder = "none of the folders holds" if len(by_folder) > 1 else "its folder does not hold"
+        raise TrainingError(f"{names} lists {count_of(absent, 'name')} that {holder}: {some(absent)}")
+    return [(name, images[name]) for images in by_folder for name in wanted if name in images]
+
+
 def find_cases(
     folders: Sequence[Path],
-    names: Path | str | None = None,
+    names: Sequence[Path | str] = (),
     *,
     match: Sequence[str] = (),
     together: bool = False,
@@ -66,14 +76,14 @@ def find_cases(
 
     Args:
         folders: of images.
-        names: a list as `read_names` takes it; all by default.
+        names: lists as `read_names` takes them, one for all folders or one a folder; all images by default.
         match: a pattern a folder, see `fusekit.cases.folders.matched`.
         together: whether the model sees the sources of a case together.
         pattern: of the series in a name, see `fusekit.cases.splits.series_of`.
 
     Raises:
-        TrainingError: as `find_images`; or sources are to be seen together, and there is one folder only, or a listed
-            name is not in all of them.
+        TrainingError: as `find_images`; or sources are to be seen together, and there is one folder only, more than one
+            list, or a listed name that is not in all of the folders.
         InputError: no name is in all of the folders.
         OptionError: a pattern is none.
     """
@@ -84,10 +94,13 @@ def find_cases(
         ]
     if len(folders) < 2:
         raise TrainingError("this model is trained on registered sources; give a folder for each, matched by file name")
-    found = matched(folders, names, match=match, series=partial(series_of, pattern=pattern))
+    if len(names) > 1:
+        raise TrainingError("this model is trained on registered sources, of one name in all folders; give one list")
+    (wanted,) = names or (None,)
+    found = matched(folders, wanted, match=match, series=partial(series_of, pattern=pattern))
     absent = [case.name for case in found if not case.complete]
-    if names is not None and absent:
-        raise TrainingError(f"{names} lists {count_of(absent, 'name')} not in all of the folders: {some(absent)}")
+    if wanted is not None and absent:
+        raise TrainingError(f"{wanted} lists {count_of(absent, 'name')} not in all of the folders: {some(absent)}")
     return [case for case in found if case.complete]
 
 
@@ -180,16 +193,17 @@ def _pad(image: Tensor, crop: int) -> Tensor:
     return torch.nn.functional.pad(image[None], (0, short[1], 0, short[0]), mode="replicate")[0]
 
 
-def describe(cases: Sequence[Case], names: Path | str | None = None) -> dict[str, object]:
-    """Return what a model card says of the data: folders (their last two parts), list, count, series, and a digest.
+def describe(cases: Sequence[Case], names: Sequence[Path | str] = ()) -> dict[str, object]:
+    """Return what a model card says of the data: folders (their last two parts), lists, count, series, and a digest.
 
     The digest is the SHA-256 of the files' digests in order, so that two trainings can be told to have seen the same.
     """
     paths = [path for case in cases for path in case.files]
     folders = dict.fromkeys(shortened(path.parent) for path in paths)
     facts: dict[str, object] = {"folders": list(folders), "images": len(paths)}
-    if names is not None:
-        facts["names"] = list_name(names)
+    if names:
+        named = [list_name(each) for each in names]
+        facts["names"] = named[0] if len(named) == 1 else named
     series = all_series(cases)
     if len(series) < len(cases):
         facts["series"] = series

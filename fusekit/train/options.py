@@ -62,8 +62,12 @@ class TrainingData:
     """
 
     folders: Sequence[Path]
-    names: str | Path | None = choice(
-        None, "Train on these only; a file with a name a line, or FILE.json#/key/key.", metavar="FILE"
+    names: Sequence[str | Path] = choice(
+        (),
+        "Train on these only; a file with a name a line, or FILE.json#/key/key. One for all folders, or, for single "
+        "images, one a folder; repeatable.",
+        metavar="FILE",
+        commas=False,
     )
     match: Sequence[str] = matching()
     validation_series: Sequence[str] = choice(
@@ -82,6 +86,8 @@ class TrainingData:
     )
 
     def __post_init__(self) -> None:
+        if isinstance(self.names, (str, Path)):
+            object.__setattr__(self, "names", (self.names,))
         if self.validation_series and self.validation_names is not None:
             raise TrainingError("validation takes either names or series, not both; leave one out")
 

@@ -63,7 +63,7 @@ def start_training(data: TrainingData, parts: Parts, recipe: Recipe, run: Traini
         if not data.validation_series:
             doubts.append(_HELD_OUT.format(series[0], len(held_out), found))
     elif data.validation_names is not None:
-        held_out = find(data.validation_names)
+        held_out = find([data.validation_names])
     elif not data.validation_series:
         doubts.append(_NOTHING_HELD_OUT)
     check_apart(cases, held_out)
@@ -71,7 +71,7 @@ def start_training(data: TrainingData, parts: Parts, recipe: Recipe, run: Traini
     if init is not None:
         about["init"] = init
     if held_out:
-        about["validation"] = describe(held_out, data.validation_names)
+        about["validation"] = describe(held_out, [] if data.validation_names is None else [data.validation_names])
     if series:
         about["validation"]["series"] = list(series)
     if pattern != SERIES_PATTERN:

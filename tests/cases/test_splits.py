@@ -9,7 +9,7 @@ from helpers.cli import write_texture
 
 from fusekit.cases.splits import all_series, hold_out, series_of
 from fusekit.errors import FusekitWarning, InputError, OptionError, TrainingError
-from fusekit.train.data import find_cases
+from fusekit.train.data import describe, find_cases
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_images_to_train_on_are_found_by_patterns(tmp_path: Path) -> None:
     assert [case.name for case in alone] == ["10001", "2001", "2002"] * 2
     assert all_series(alone) == ["2", "10"]
     (tmp_path / "names.txt").write_text("2002\n10001_MR.png\n")
-    assert len(find_cases(folders, tmp_path / "names.txt", match=match)) == 4
+    assert len(find_cases(folders, [tmp_path / "names.txt"], match=match)) == 4
     with pytest.warns(FusekitWarning, match=r"1 image left out, which --match '\{\}_CT' fits: scout\.png"):
         together = find_cases(folders, match=match, together=True)
     assert [case.name for case in together] == ["10001", "2001", "2002"]
@@ -47,9 +47,32 @@ def test_images_to_train_on_are_found_by_patterns(tmp_path: Path) -> None:
     (tmp_path / "ct" / "scout.png").unlink()
     (tmp_path / "names.txt").write_text("2002\n9\n8\n")
     with pytest.raises(TrainingError, match="lists 2 names that none of the folders holds: 9, 8"):
-        find_cases(folders, tmp_path / "names.txt", match=match)
+        find_cases(folders, [tmp_path / "names.txt"], match=match)
     with pytest.raises(TrainingError, match="lists 2 names not in all of the folders: 9, 8"):
-        find_cases(folders, tmp_path / "names.txt", match=match, together=True)
+        find_cases(folders, [tmp_path / "names.txt"], match=match, together=True)
+
+
+def test_lists_of_names_are_of_all_folders_or_of_one_each(tmp_path: Path) -> None:
+    for folder in ("ct", "mr", "pet"):
+        for name in ("2001", "2002", "10001"):
+            write_texture(tmp_path / folder / f"{name}.png", 1)
+    folders = [tmp_path / folder for folder in ("ct", "mr", "pet")]
+    lists = [tmp_path / f"{number}.txt" for number in range(3)]
+    for path, text in zip(lists, ("2001\n2002\n", "10001\n", "2002\n"), strict=True):
+        path.write_text(text)
+    found = find_cases(folders, lists)
+    assert [(case.files[0].parent.name, case.name) for case in found] == [
+        ("ct", "2001"), ("ct", "2002"), ("mr", "10001"), ("pet", "2002"),
+    ]  # fmt: skip
+    assert describe(found, lists)["names"] == ["0.txt", "1.txt", "2.txt"]
+    assert describe(found, lists[:1])["names"] == "0.txt"
+    with pytest.raises(TrainingError, match="2 lists of names and 3 folders are given; give one list for all"):
+        find_cases(folders, lists[:2])
+    with pytest.raises(TrainingError, match="registered sources, of one name in all folders; give one list"):
+        find_cases(folders, lists, together=True)
+    lists[1].write_text("7\n")
+    with pytest.raises(TrainingError, match=r"1\.txt lists 1 name that its folder does not hold: 7"):
+        find_cases(folders, lists)
 
 
 def test_series_are_held_out_whole(series_folder: Path) -> None:

@@ -43,19 +43,19 @@ def test_images_names_and_digest(tmp_path: Path) -> None:
     write_texture(tmp_path / "images" / "3.png", 3, channels=3)
     assert len(find_images([tmp_path / "images"])) == 4
     (tmp_path / "names.txt").write_text("2.png\n0.png\n")
-    chosen = find_images([tmp_path / "images"], tmp_path / "names.txt")
+    chosen = find_images([tmp_path / "images"], [tmp_path / "names.txt"])
     assert chosen == [("2", paths[2]), ("0", paths[0])]
-    alone = find_cases([tmp_path / "images"], tmp_path / "names.txt")
+    alone = find_cases([tmp_path / "images"], [tmp_path / "names.txt"])
     assert [case.files for case in alone] == [(path,) for _, path in chosen]
     assert alone[0] == Case("2", (paths[2],), ("images",), "2")
     assert describe(alone) != describe(alone[::-1])
-    assert describe(alone, f"{tmp_path}/list.json#/a")["names"] == "list.json#/a"
-    assert str(tmp_path) not in json.dumps(describe(alone, tmp_path / "names.txt"))
+    assert describe(alone, [f"{tmp_path}/list.json#/a"])["names"] == "list.json#/a"
+    assert str(tmp_path) not in json.dumps(describe(alone, [tmp_path / "names.txt"]))
     loaded = load_images([path for _, path in find_images([tmp_path / "images"])], "minmax")
     assert all(image.shape == (1, 24, 20) and image.min() == 0 and image.max() == 1 for image in loaded)
     (tmp_path / "names.txt").write_text("9.png\n")
-    with pytest.raises(TrainingError, match="lists 1 name that none of the folders holds: 9"):
-        find_images([tmp_path / "images"], tmp_path / "names.txt")
+    with pytest.raises(TrainingError, match="lists 1 name that its folder does not hold: 9"):
+        find_images([tmp_path / "images"], [tmp_path / "names.txt"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(TrainingError, match="no images in"):
         find_images([tmp_path / "empty"])

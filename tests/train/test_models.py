@@ -130,13 +130,13 @@ def test_sources_are_matched_by_name(pairs: list[Path], tmp_path: Path) -> None:
     assert len(cases) == 6
     assert all(ct.name == mri.name and ct.parent.name == "ct" for ct, mri in (case.files for case in cases))
     (tmp_path / "names.txt").write_text("2001.png\n")
-    assert find_cases(pairs, tmp_path / "names.txt", together=True) == [
+    assert find_cases(pairs, [tmp_path / "names.txt"], together=True) == [
         Case("2001", (pairs[0] / "2001.png", pairs[1] / "2001.png"), ("ct", "mri"), "2")
     ]
-    assert len(find_cases(pairs, tmp_path / "names.txt")) == 2
+    assert len(find_cases(pairs, [tmp_path / "names.txt"])) == 2
     (tmp_path / "names.txt").write_text("2001.png\n3007.png\n")
     with pytest.raises(TrainingError, match="lists 1 name not in all of the folders: 3007"):
-        find_cases(pairs, tmp_path / "names.txt", together=True)
+        find_cases(pairs, [tmp_path / "names.txt"], together=True)
     with pytest.raises(TrainingError, match="give a folder for each"):
         find_cases(pairs[:1], together=True)
     write_texture(pairs[1] / "1000.png", 1, 40, 40)

@@ -120,7 +120,7 @@ class Trainings:
         recipe = variant.recipe(self.request.recipe, seed)
         data = TrainingData(
             folders=dataset.training_folders(),
-            names=folder / "train.txt",
+            names=(folder / "train.txt",),
             validation_names=folder / "validation.txt",
             series_pattern=dataset.series or "(.+)",
         )
