@@ -122,6 +122,7 @@ def test_plugins_come_in_by_the_doors(house: ModuleType) -> None:
             assert core <= DOORS or name == "fusekit", name
 
 
+@pytest.mark.slow
 def test_plugins_tests_come_in_by_the_doors(house: ModuleType) -> None:
     known = house.read_files(ROOT)
     behind: dict[str, set[str]] = {}

@@ -34,6 +34,7 @@ def doubts_of(**choices: Any) -> list[str]:
     return said
 
 
+@pytest.mark.slow
 def test_the_default_rule_keeps_both() -> None:
     fused = fusekit.fuse([samples.path("ct"), samples.path("mri")], device="cpu")
     assert fused.record["rule"]["name"] == "sfnn-local"

@@ -92,6 +92,7 @@ def test_a_pixel_changes_the_output_as_far_as_declared() -> None:
         assert reach.encode + reach.decode - 1 <= far <= reach.encode + reach.decode
 
 
+@pytest.mark.slow
 def test_features_are_kept_where_there_is_room(models: dict[str, FusionModel], monkeypatch: pytest.MonkeyPatch) -> None:
     model, units = models["ehdran"], pair(90, 110)
     whole = run(model, units, "l1")

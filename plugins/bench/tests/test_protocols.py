@@ -140,6 +140,7 @@ def test_the_rows_of_the_ablation_differ_in_one_thing_each(tmp_path: Path) -> No
     assert "Seed 7: means over the pairs, ± their standard deviation. Trained on 3 pairs, 3 to choose" in text
 
 
+@pytest.mark.slow
 def test_the_command_trains_with_the_recipe_it_was_given(tmp_path: Path) -> None:
     data, output = write_data(tmp_path / "data"), tmp_path / "out"
     words = ["bench", "quality", "--data", data, "--ablation", "--seeds", "3", "--rules", "max", "--metrics", "paper"]

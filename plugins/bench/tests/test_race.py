@@ -72,6 +72,7 @@ def test_a_stage_that_fails_stops_nothing() -> None:
     assert stopwatch.time(stage("encode", lambda: None)).stages == {"encode": 0.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["ehdran", "pixel"])
 def test_the_stages_are_the_labels_that_a_profiler_sees(model: str) -> None:
     network, sources = fusekit.load(model, device="cpu"), [torch.rand(1, 1, 24, 20)] * 2

@@ -36,6 +36,7 @@ def trained(statistics: str = "running") -> MACTFusion:
     return network.eval()
 
 
+@pytest.mark.slow
 def test_the_model_keeps_the_contract() -> None:
     assert_no_findings(check_model("mactfusion"))
 

@@ -58,6 +58,7 @@ def test_every_parameter_is_counted_and_used() -> None:
     assert without == [name for name, _ in network.named_parameters() if name.startswith(("encoder.", "decoder."))]
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_the_composed_form_is_the_plain_one_image_by_image() -> None:
     network = drawn()
@@ -94,6 +95,7 @@ def test_in_bfloat16_it_is_near() -> None:
     assert float((lesser.float() - wanted).abs().mean()) < 0.02 * float(wanted.abs().max())
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_a_single_window_is_shifted_unless_told_otherwise() -> None:
     network = drawn()
@@ -249,6 +251,7 @@ def test_the_autoencoders_loss_is_least_for_the_image_itself() -> None:
     assert float(total) == pytest.approx(255**2 * float(terms["pixel"]) + 100 * float(terms["structure"]), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [Autoencoder, MRSCFusion])
 def test_a_few_steps_lower_the_loss(model: type[Autoencoder] | type[MRSCFusion]) -> None:
     torch.manual_seed(0)

@@ -35,6 +35,7 @@ def network(weights: Path) -> FusionModel:
     return fusekit.load(weights, device="cpu")
 
 
+@pytest.mark.slow
 def test_users_meet_it_as_they_expect(network: FusionModel) -> None:
     assert_no_findings(check_use(network))
 
@@ -80,6 +81,7 @@ def test_it_comes_without_weights_and_says_how_to_get_some(tmp_path: Path) -> No
         fusekit.load("mrscfusion", weights=tmp_path)
 
 
+@pytest.mark.slow
 def test_odd_sizes_colour_and_sixteen_bits(network: FusionModel) -> None:
     roles: dict[str, Any] = {"pet": 1, "mri": 2}
     colored, grey = pictures(201, 173, 3)[0], pictures(201, 173)[1]

@@ -68,6 +68,7 @@ def test_tiles_give_what_the_whole_gives(
         assert found.get(key) == (None if key not in expected else pytest.approx(expected[key], abs=3e-6))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("maps", "least", "most"), [(0, 2, 4), (4, 1, 1), (64, 1, 1)])
 @pytest.mark.parametrize("preview", [True, False])
 def test_few_channels_are_collected_and_fewer_decomposed(
