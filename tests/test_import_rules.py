@@ -100,6 +100,7 @@ def test_few_modules_stand_loose_and_no_circle_closes(house: ModuleType) -> None
     assert house.upward(house.arrows(files), house.read_floors(ROOT)) == []
 
 
+@pytest.mark.slow
 def test_nothing_in_the_core_goes_through_a_door(house: ModuleType) -> None:
     for name, file in house.read_files(ROOT).items():
         if name.startswith("fusekit."):

@@ -68,6 +68,7 @@ def test_one_place_alone_reads_pickles() -> None:
         assert given.value is wanted
 
 
+@pytest.mark.slow
 def test_no_text_is_evaluated_or_given_to_a_shell() -> None:
     for file, called, call in calls():
         assert called not in ("eval", "exec", "compile", "__import__", "os.system", "os.popen"), file

@@ -154,6 +154,7 @@ def test_one_case_has_neither_spread_nor_stars(tmp_path):
     assert "3 methods rated on 1 case" in page
 
 
+@pytest.mark.slow
 def test_the_page_says_how_it_was_made_and_what_the_metrics_are(tmp_path):
     page = to_html(compared(tmp_path, metrics=["standard"]), "fusekit evaluate a b --fused 'x y'")
     text = " ".join(" ".join(parsed(page).text).split())

@@ -98,6 +98,7 @@ def test_tsallis_information_of_the_right_marginals(triples: Triples) -> None:
     assert triples.value("qte", "med_ct_16012_avg") == pytest.approx(17.078, abs=5e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "feature", "slack"),
     [("FMI_pixel", levels, 0.01), ("FMI_gradient", horizontal_gradient, 3), ("FMI_wavelet", wavelet_coefficients, 0.5)],

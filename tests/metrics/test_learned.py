@@ -125,6 +125,7 @@ def test_vgg16_is_asked_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     lpips._vgg16.cache_clear()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PRUNED.is_file(), reason="the pruned VGG-19 is not here; FUSEKIT_SHARED names its folder")
 def test_distance_grows_with_blur_and_with_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     from fusekit.evaluation.rate import read_luminance

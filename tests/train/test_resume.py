@@ -28,6 +28,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_at", [1, 3, 4])
 def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path: Path, finished: Path, stop_at: int) -> None:
     def stop(row: dict[str, Any]) -> None:

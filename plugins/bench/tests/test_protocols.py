@@ -113,6 +113,7 @@ def test_each_draw_has_a_training_of_its_own(tmp_path: Path) -> None:
     assert again.rows[0].weights() == row.weights(), "a finished training is not begun anew"
 
 
+@pytest.mark.slow
 def test_the_rows_of_the_ablation_differ_in_one_thing_each(tmp_path: Path) -> None:
     data, output = write_data(tmp_path / "data"), tmp_path / "out"
     request = Quality(

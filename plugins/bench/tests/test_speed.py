@@ -287,6 +287,7 @@ def test_command_writes_what_it_is_asked_for(tmp_path: Path, adapter: str) -> No
     assert str(tmp_path) not in text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_process")
 def test_command_draws(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the plot needs the extra bench")

@@ -53,6 +53,7 @@ def test_pyramid_is_invertible_and_keeps_constants(size):
     assert float((base - 0.3).abs().max()) < 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", [*JOINT, "mdlatlrr"])
 def test_fusing_an_image_with_itself_gives_it_back(name, size):

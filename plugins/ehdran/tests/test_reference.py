@@ -24,6 +24,7 @@ def operations(network: FusionModel, sources: list[torch.Tensor]) -> int:
     return counter.get_total_flops()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["ehdran", "dilran"])
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_reference_fuses_as_the_plain_modules_by_six_convolutions(model: str, channels_last: bool) -> None:

@@ -25,6 +25,7 @@ def pair() -> list[Tensor]:
     return sources("ct", "mri")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["plain", "composed"])
 @torch.inference_mode()
 def test_the_fused_image(form: str, pair: list[Tensor], recorded: dict[str, Tensor]) -> None:

@@ -96,6 +96,7 @@ def features_of(network: MRSCFusion, given: list[Tensor]) -> dict[str, Tensor]:
     return {f"{name}{scale}": each for name, scales in maps.items() for scale, each in enumerate(scales, start=1)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["plain", "composed"])
 @pytest.mark.parametrize(
     ("name", "given", "built_for"),

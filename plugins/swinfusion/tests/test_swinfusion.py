@@ -71,6 +71,7 @@ def test_fused_images(network: SwinFusion, recorded: dict[str, np.ndarray], name
     np.testing.assert_allclose(fused, recorded[f"{name}/fused"], atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_the_padding_of_the_published_script(network: SwinFusion, recorded: dict[str, np.ndarray]) -> None:
     """The script mirrors onto the next greater multiple of 8, the last pixel repeated, before the network."""
@@ -103,6 +104,7 @@ def test_statistics_of_the_stages(network: SwinFusion, recorded: dict[str, np.nd
     }
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_float64(network: SwinFusion, recorded: dict[str, np.ndarray]) -> None:
     exact = SwinFusion().double().eval()

@@ -21,6 +21,7 @@ def make_encoder(edge: str = "drgo", **options: object) -> DilatedResidualAttent
     return encoder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(8, 8), (7, 12), (13, 11), (2, 2), (3, 31)])
 @pytest.mark.parametrize("training", [False, True])
 def test_values_and_statistics(size: tuple[int, int], training: bool) -> None:

@@ -52,6 +52,7 @@ def check(network: EncoderDecoder, sources: list[Tensor], tolerance: float = 2e-
         torch.testing.assert_close(weights[0], wanted_weights[0], atol=tolerance, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network_class", [EHDRAN, DILRAN])
 @pytest.mark.parametrize("size", SIZES)
 def test_any_size_and_batch(network_class: type[EncoderDecoder], size: tuple[int, int]) -> None:
