@@ -120,6 +120,6 @@ def register_fusion_rules(register: Callable[..., None]) -> None:
     register(
         "sfnn-local",
         "fusekit_ehdran.rules.sfnn_local:SFNNLocal",
-        summary="softmax nuclear norm of local windows: base by a p-norm, detail of the most active source",
+        summary="softmax nuclear norm of local windows: base by a p-norm, detail of the more active source",
         citation=PAPER,
     )

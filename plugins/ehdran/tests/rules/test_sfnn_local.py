@@ -123,6 +123,18 @@ def test_detail_weights_add_up_to_one() -> None:
     torch.testing.assert_close(weights.sum(0), torch.ones_like(weights[0]), atol=1e-5, rtol=0)
 
 
+def test_rounding_does_not_decide_between_equals() -> None:
+    """Where activities are nearly equal, features that round otherwise give nearly the same shares of the detail."""
+    first = features(1, 1, 6, 40, 40)[0]
+    second, noise = first.flip(1), 1 + 1e-4 * torch.randn(first.shape, generator=torch.Generator().manual_seed(4))
+    soft, hard = (
+        float((rule.detail_weights([first * noise, second]) - rule.detail_weights([first, second])).abs().max())
+        for rule in (SFNNLocal(), SFNNLocal(sharpness=1e6))
+    )
+    assert soft < 0.01
+    assert hard > 0.2
+
+
 def test_balance_lifts_a_faint_source() -> None:
     strong, faint = features(2, 1, 5, 64, 64)
     faint = 0.2 * faint
@@ -145,6 +157,7 @@ def test_smoothing_keeps_constants_and_splits_nothing_off_them() -> None:
         ({"power": 0.5}, "power of 1 or more, not 0.5"),
         ({"power": float("nan")}, "power of 1 or more, not nan"),
         ({"balance": 2}, "balance from 0 to 1, not 2"),
+        ({"sharpness": 0.5}, "sharpness of 1 or more, not 0.5"),
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, float], message: str) -> None:
