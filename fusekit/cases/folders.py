@@ -13,9 +13,9 @@ from fusekit.cases.case import Case
 from fusekit.cases.names import listed
 from fusekit.cases.patterns import WHOLE, Pattern, extension_of, patterns_of, proposed, stem_of
 from fusekit.cases.splits import series_of
-from fusekit.errors import FusekitWarning, InputError, count_of, some
+from fusekit.errors import FusekitWarning, InputError, OptionError, count_of, some
 from fusekit.images.files import known_extensions, split_extension
-from fusekit.machine.files import same_file, stat_of, why
+from fusekit.machine.files import is_file, is_folder, same_file, stat_of, why
 
 
 def images_in(folder: Path, pattern: Pattern = WHOLE) -> dict[str, Path]:
@@ -187,3 +187,24 @@ def _option(pattern: Pattern) -> str:
 def shortened(folder: Path) -> str:
     """Return the last two parts of a folder's path, which tell of the data and not of the machine."""
     return "/".join(folder.resolve().parts[-2:])
+
+
+def fused_paths(texts: Sequence[str]) -> dict[str, Path]:
+    """Return method → path of ``NAME=PATH`` or ``PATH`` texts of ``--fused``; a bare path is called as its last part.
+
+    Raises:
+        OptionError: a text names no method, or two are called alike.
+    """
+    methods: dict[str, Path] = {}
+    for text in texts:
+        name, separator, path = text.partition("=")
+        named = separator and not (is_file(Path(text)) or is_folder(Path(text)))
+        target = Path(path if named else text)
+        if not named:
+            name = target.resolve().name if is_folder(target) else stem_of(target.name)
+        if not name.strip():
+            raise OptionError(f"--fused {text} names no method; give --fused NAME={target}")
+        if name in methods:
+            raise OptionError(f"two fused results are called {name!r}; name them: --fused NAME={target}")
+        methods[name] = target
+    return methods

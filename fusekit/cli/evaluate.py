@@ -59,13 +59,14 @@ def evaluate(
     fusekit evaluate ct.png mri.png --fused fused.png
     fusekit evaluate ct/ mri/ --fused sfnn=out1/ --fused max=out2/ --html report.html
     """
+    from fusekit.cases.folders import fused_paths
     from fusekit.evaluation.compare import matched_up, rate_all
     from fusekit.evaluation.export import to_csv, to_json
     from fusekit.evaluation.terminal import print_comparison
     from fusekit.machine.files import check_writable, is_folder, write_text_atomically
     from fusekit.record import check_not_a_source
 
-    methods = _named(fused)
+    methods = fused_paths(fused)
     if per_source and as_json:
         raise OptionError(
             "--per-source is of the table; --json holds each source's values already, leave one of them out"
@@ -106,23 +107,3 @@ def _page(comparison: Comparison, command: str) -> str:
         page = to_html(comparison, command, which, lambda done, image: bar.show(done, "drawing", plain(image)))
         bar.show(which.steps, "drawing")
     return page
-
-
-def _named(fused: tuple[str, ...]) -> dict[str, Path]:
-    """Return method → path of ``NAME=PATH`` or ``PATH`` texts; a bare path is called as its last part."""
-    from fusekit.cases.patterns import stem_of
-    from fusekit.machine.files import is_file, is_folder
-
-    methods: dict[str, Path] = {}
-    for text in fused:
-        name, separator, path = text.partition("=")
-        named = separator and not (is_file(Path(text)) or is_folder(Path(text)))
-        target = Path(path if named else text)
-        if not named:
-            name = target.resolve().name if is_folder(target) else stem_of(target.name)
-        if not name.strip():
-            raise OptionError(f"--fused {text} names no method; give --fused NAME={target}")
-        if name in methods:
-            raise OptionError(f"two fused results are called {name!r}; name them: --fused NAME={target}")
-        methods[name] = target
-    return methods

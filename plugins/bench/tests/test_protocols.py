@@ -17,10 +17,11 @@ from fusekit.models.base import EncoderDecoder
 from fusekit.train.recipe import Recipe
 from fusekit.weights.metadata import read_metadata
 from fusekit_bench.cards import reconstruction_psnr
+from fusekit_bench.quality.export import result
 from fusekit_bench.quality.methods import RECONSTRUCTION, Measure
 from fusekit_bench.quality.protocols import draw_split, series_split, spread
 from fusekit_bench.quality.runner import run
-from fusekit_bench.quality.table import result, summary, values
+from fusekit_bench.quality.table import summary, values
 from fusekit_bench.requests import Quality
 
 pytest.importorskip("pandas", reason="the table needs the extra bench")

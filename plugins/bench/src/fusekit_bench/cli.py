@@ -32,6 +32,12 @@ def bench() -> None:
 @bench.command("quality", cls=ListsCommand, short_help="The quality table and the ablation.")
 @options_of(requests.Quality)
 @click.option("--weights", multiple=True, metavar="MODEL=WEIGHTS", help="Other weights than those a model brings.")
+@click.option(
+    "--fused",
+    multiple=True,
+    metavar="NAME=FOLDER",
+    help="Fused images of others as a row: by case, or a folder a dataset.",
+)
 @fields_of(Recipe, *requests.RECIPE)
 @click.option("-o", "--output", type=_PATH, help="Folder; runs/quality-PROTOCOL by default.")
 @click.option("--docs", type=_PATH, help="Markdown page whose table to replace.")
@@ -41,6 +47,7 @@ def quality(
     context: click.Context,
     /,
     weights: tuple[str, ...],
+    fused: tuple[str, ...],
     output: Path | None,
     docs: Path | None,
     figures: bool,
@@ -51,16 +58,19 @@ def quality(
     \b
     fusekit bench quality --data DATA --datasets ct-mri spect-mri pet-mri
     fusekit bench quality --data DATA --ablation --perceptual vgg19.safetensors
+    fusekit bench quality --data DATA --methods all --fused SAFusion=published/SAFusion
 
     The output folder gets results.json, table.md, table.csv, plot.svg and a grid of images a dataset.
     """
+    from fusekit.cases.folders import fused_paths
+    from fusekit_bench.quality.export import result
     from fusekit_bench.quality.runner import run
-    from fusekit_bench.quality.table import result
 
     folder = output or Path("runs") / f"quality-{'ablation' if choices['ablation'] else choices['protocol']}"
     recipe = Recipe(**{key: choices[key] for key in requests.RECIPE})
     given = dict(_pair(text) for text in weights)
-    request = request_of(requests.Quality, choices, weights=given, recipe=recipe, output=folder)
+    published = fused_paths(fused)
+    request = request_of(requests.Quality, choices, weights=given, fused=published, recipe=recipe, output=folder)
     # What would fail after hours is looked at first.
     table_md, results, table_csv = (folder / name for name in ("table.md", "results.json", "table.csv"))
     outputs = Outputs(table_md, results, table_csv, docs=docs, mark=f"quality {request.title}")

@@ -130,7 +130,12 @@ def command_line(context: click.Context) -> str:
             continue
         values = [] if isinstance(value, bool) else value if isinstance(value, tuple) else [value]
         metavar = each.metavar if isinstance(each, click.Option) else None
-        words += [" ".join([each.opts[0], *(_elsewhere(part, metavar) for part in values)])]
+        parts = [_elsewhere(part, metavar) for part in values]
+        if isinstance(value, tuple) and each.nargs == 1 and not isinstance(each, _ListOption):
+            # An option that takes one value is repeated.
+            words += [f"{each.opts[0]} {part}" for part in parts]
+        else:
+            words += [" ".join([each.opts[0], *parts])]
     return " ".join(words)
 
 

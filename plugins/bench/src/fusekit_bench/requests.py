@@ -72,7 +72,7 @@ class Quality:
     datasets: Sequence[str] = choice((), "Datasets; all described ones by default.", metavar="NAME…")
     methods: Sequence[str] = choice(
         ("ehdran:*", "dilran:sfnn", "dilran:max", "pixel:mean", "pixel:max", "laplacian-pyramid"),
-        "Rows; MODEL:* is every rule.",
+        "Rows; MODEL:* is every rule, all every model with its default rule.",
         metavar="MODEL[:RULE]…",
     )
     metrics: Sequence[str] = choice(
@@ -88,6 +88,7 @@ class Quality:
         metavar="NUMBER…",
     )
     weights: Mapping[str, str] = field(default_factory=dict)
+    fused: Mapping[str, Path] = field(default_factory=dict)
     recipe: Recipe = field(default_factory=Recipe)
     perceptual: Path | None = choice(None, "Weights of the perceptual network.", type=_PATH)
     jobs: int = choice(1, "Processes that fuse and rate, with one thread each.")
@@ -100,6 +101,9 @@ class Quality:
             raise OptionError("the ablation is tested on series that it was not trained on: leave out --protocol")
         if self.weights and (self.ablation or self.protocol == "paper"):
             raise OptionError("this protocol trains the weights itself: leave out --weights")
+        if self.title != "series" and (self.fused or "all" in self.methods):
+            what = "--fused" if self.fused else "--methods all"
+            raise OptionError(f"{what} is of the protocol series, and this one trains what it tests: leave it out")
         _at_least(1, jobs=self.jobs)
         if not self.seeds:
             raise OptionError("give at least one seed")

@@ -14,7 +14,7 @@ from fusekit.images.files import read_image
 from fusekit.images.image import Array, full_scale
 from fusekit.pipeline import fuse
 from fusekit_bench.publish import bare, new_figure, save_figure
-from fusekit_bench.quality.methods import Measure, Method, key_of, loaded, spec_of
+from fusekit_bench.quality.methods import Measure, key_of, loaded, roles_of, spec_of
 from fusekit_bench.quality.protocols import spread
 from fusekit_bench.quality.table import Row, Table, by_rank, summary, title
 
@@ -42,7 +42,8 @@ def draw_plot(table: Table, path: Path) -> None:
     figure = new_figure(2.2 + 2.6 * len(measures), 0.9 * len(groups) + 0.21 * rows + 0.4)
     heights = [len(group) + 3 for group in groups.values()]
     panels = figure.subplots(len(groups), len(measures), squeeze=False, gridspec_kw={"height_ratios": heights})
-    colors = dict(zip(dict.fromkeys(_family(row) for row in table.rows), _COLORS * len(table.rows), strict=False))
+    families = dict.fromkeys(_family(row) for group in groups.values() for row in group)
+    colors = dict(zip(families, _COLORS * len(table.rows), strict=False))
     for line, group in zip(panels, groups.values(), strict=True):
         ordered = by_rank(group, measures)
         for axes, measure in zip(line, measures, strict=True):
@@ -54,7 +55,8 @@ def draw_plot(table: Table, path: Path) -> None:
 
 
 def _family(row: Row) -> str:
-    return row.method.label.partition(" · ")[0] or row.method.model
+    """Return what is coloured alike: a model with its rules, or the images of others."""
+    return row.name if row.method.published else row.method.label.partition(" · ")[0] or row.method.model
 
 
 def _dots(axes: Axes, rows: list[Row], measure: Measure, colors: dict[str, str]) -> None:
@@ -102,21 +104,24 @@ def draw_grid(table: Table, rows: list[Row], path: Path, device: str) -> None:
         for axes, role, source in zip(line, rows[0].dataset.source_names, paths, strict=False):
             _show(axes, read_image(source).pixels, role, name)
         for axes, row in zip(line[len(paths) :], shown, strict=True):
-            image = _fused(row.method, paths, path.with_name("cache") / row.dataset.name, device)
+            image = _fused(row, name, paths, path.with_name("cache") / row.dataset.name, device)
             _show(axes, image, row.name, _caption(row, name, table.ranked))
     save_figure(figure, path)
 
 
-def _fused(method: Method, paths: Sequence[Path], cache: Path, device: str) -> Array:
-    """Return the pixels that ``fusekit fuse`` writes, kept as a file for the next time."""
-    first = paths[0].name
+def _fused(row: Row, pair: str, paths: Sequence[Path], cache: Path, device: str) -> Array:
+    """Return the pixels that ``fusekit fuse`` writes, kept as a file for the next time, or those of others."""
+    first, method = paths[0].name, row.method
+    if method.published is not None:
+        return read_image(method.published.files[pair]).pixels
     kept = cache / f"{stem_of(first)}-{key_of(method, device)}{extension_of(first)}"
     if not kept.exists():
         model = loaded(method.model, method.weights, device)
         with warnings.catch_warnings():
             # The rules that dominate are shown on purpose.
             warnings.simplefilter("ignore", FusekitWarning)
-            fuse(list(paths), model, rule=method.rule).save(kept, record=False)
+            roles = roles_of(model.spec, row.dataset.source_names)
+            fuse(list(paths), model, rule=method.rule, roles=roles).save(kept, record=False)
     return read_image(kept).pixels
 
 
@@ -126,9 +131,8 @@ def telling(rows: list[Row], measures: Sequence[Measure]) -> list[Row]:
     ordered = by_rank(rows, measures)
     for family in dict.fromkeys(map(_family, rows)):
         members = [row for row in ordered if _family(row) == family]
-        default = spec_of(members[0].method.model).default_rule
         for row in members:
-            if row is members[0] or row.method.rule == default:
+            if row is members[0] or row.method.rule == spec_of(row.method.model).default_rule:
                 chosen.add(row.name)
     return [row for row in rows if row.name in chosen][:_MOST_METHODS]
 

@@ -5,22 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 import torch
 
 from fusekit.cases.datasets import Dataset
-from fusekit.errors import OptionError
+from fusekit.errors import FusekitError, OptionError, WeightsError, one_line
 from fusekit.evaluation.rate import arrow, metric_names
 from fusekit.metrics.base import SourceMetric
 from fusekit.metrics.sets import PAPER
 from fusekit.models.base import FusionModel
 from fusekit.models.load import load
 from fusekit.registry.discovery import registries
-from fusekit.registry.specs import ModelSpec
+from fusekit.registry.specs import ModelSpec, alternatives, fits, modality_of
 from fusekit.version import code_digest
+from fusekit_bench.quality.published import Published
 
 #: What every result passes through, beside the model's, the rule's and the metrics' own code.
 _PATH_OF_DATA = (
@@ -43,21 +44,31 @@ class Method:
         rule: registered name; ``None`` for a model that takes none.
         weights: tag, file or address; ``None`` for a model without trained weights.
         label: what the row is called.
+        published: fused images of others, which are rated in place of a model's; ``model`` is empty then.
+        of_all: whether it may be left out, as ``all`` names it.
     """
 
     model: str
     rule: str | None
     weights: str | None = None
     label: str = ""
+    published: Published | None = None
+    of_all: bool = field(default=False, compare=False)
 
     @property
     def name(self) -> str:
         """The label, or else model and rule."""
         return self.label or (f"{self.model} · {self.rule}" if self.rule else self.model)
 
+    def covers(self, pair: str) -> bool:
+        """Return whether there is a fused image of the pair; a model makes one of any."""
+        return self.published is None or pair in self.published.files
+
 
 def parse_methods(texts: Sequence[str]) -> list[Method]:
-    """Return the methods that ``MODEL[:RULE]`` texts name; ``MODEL:*`` is the model with every registered rule.
+    """Return the methods that ``MODEL[:RULE]`` texts name.
+
+    ``MODEL:*`` is the model with every registered rule, ``all`` every registered model with its default rule.
 
     Raises:
         UnknownNameError: there is no such model or rule.
@@ -65,6 +76,10 @@ def parse_methods(texts: Sequence[str]) -> list[Method]:
     """
     methods: list[Method] = []
     for text in texts:
+        if text == "all":
+            named = parse_methods(registries().models.names())
+            methods += [replace(method, of_all=True) for method in named]
+            continue
         model, _, rule = text.partition(":")
         spec = spec_of(model)
         if spec.rule_policy != "free":
@@ -76,7 +91,43 @@ def parse_methods(texts: Sequence[str]) -> list[Method]:
         for each in rules:
             registries().fusion_rules.entry(each)
             methods.append(Method(model, each))
-    return list(dict.fromkeys(methods))
+    # What is named by itself is not left out, wherever it stands.
+    return list(dict.fromkeys(next((m for m in methods if m == each and not m.of_all), each) for each in methods))
+
+
+def chosen(
+    methods: Sequence[Method], dataset: Dataset, given: Mapping[str, str], device: str
+) -> tuple[list[Method], dict[str, str]]:
+    """Return the methods for a dataset with their weights, and of ``all`` the models left out, with the reason.
+
+    The reason is empty for want of weights.
+
+    Raises:
+        FusekitError: a method that is named by itself, or whose weights are given, cannot be had.
+    """
+    found, left_out = [], {}
+    for method in methods:
+        try:
+            ready = with_weights(method, dataset, given)
+            if method.of_all:
+                _check_sources(spec_of(method.model), len(dataset.folders))
+                loaded(ready.model, ready.weights, device)
+            found.append(ready)
+        except FusekitError as error:
+            if not method.of_all or method.model in given:
+                raise
+            left_out[method.model] = "" if isinstance(error, (_NoWeightsError, WeightsError)) else one_line(error)
+    return found, left_out
+
+
+class _NoWeightsError(OptionError):
+    """A model has no weights for a dataset."""
+
+
+def _check_sources(spec: ModelSpec, count: int) -> None:
+    least, most = spec.n_sources
+    if count < least or (most is not None and count > most) or 2 not in spec.dims:
+        raise OptionError(f"it does not fuse {count} images")
 
 
 def with_weights(method: Method, dataset: Dataset, given: Mapping[str, str]) -> Method:
@@ -89,13 +140,42 @@ def with_weights(method: Method, dataset: Dataset, given: Mapping[str, str]) -> 
     weights = given.get(method.model)
     if weights is None and spec.weights:
         known = ", ".join(each.tag for each in spec.weights)
-        if spec.find_weights(dataset.weights) is None:
-            raise OptionError(
+        weights = _tag_for(spec, dataset)
+        if weights is None:
+            raise _NoWeightsError(
                 f"the model {method.model!r} has no weights {dataset.weights!r}, which the dataset {dataset.name!r} "
                 f"asks for; name some: --weights {method.model}=FILE, or one of its own: {known}"
             )
-        weights = dataset.weights
-    return Method(method.model, method.rule, weights, method.label)
+    return replace(method, weights=weights)
+
+
+def _tag_for(spec: ModelSpec, dataset: Dataset) -> str | None:
+    """Return the tag of the weights that the dataset asks for, or of a model's only ones if they are of such images."""
+    if spec.find_weights(dataset.weights) is not None:
+        return dataset.weights
+    shown = [modality_of(each) for each in dataset.source_names]
+    only = spec.weights[0] if len(spec.weights) == 1 else None
+    return only.tag if only is not None and only.modalities and fits(only.modalities, shown) else None
+
+
+def roles_of(spec: ModelSpec, shown: Sequence[str]) -> dict[str, str | int]:
+    """Return which source, counted from 1, has each role of a model that tells its sources apart.
+
+    Sources that show a role take it, and the others the roles that are left, in their order. Where none shows one, all
+    have the model's order, and nothing is returned.
+
+    Args:
+        shown: what each source shows, such as ``CT``.
+    """
+    places: dict[str, str | int] = {}
+    for number, word in enumerate(shown, 1):
+        role = spec.role_of(modality_of(word))
+        if role is not None:
+            places.setdefault(role, number)
+    if not places or len(shown) != len(spec.roles):
+        return {}
+    left = iter([number for number in range(1, len(shown) + 1) if number not in places.values()])
+    return {alternatives(role)[0]: places[role] if role in places else next(left) for role in spec.roles}
 
 
 def spec_of(model: str) -> ModelSpec:
@@ -113,8 +193,12 @@ def loaded(model: str, weights: str | None, device: str) -> FusionModel:
 def key_of(method: Method, device: str) -> str:
     """Return a digest of all that a method's fused images follow from, besides the sources.
 
-    These are the model's configuration, its weights' bytes, the rule, the code of both, and the kind of device.
+    These are the model's configuration, its weights' bytes, the rule, the code of both, and the kind of device; of
+    published images their own bytes.
     """
+    path = [code_digest(each, alone=True) for each in _PATH_OF_DATA]
+    if method.published is not None:
+        return _digest({"published": method.label, "sha256": method.published.sha256, "path": path})
     network = loaded(method.model, method.weights, device)
     weights = network.provenance.weights if network.provenance else None
     parts = {type(module).__module__ for module in network.modules()}
@@ -127,11 +211,15 @@ def key_of(method: Method, device: str) -> str:
         "policies": [network.spec.normalization, network.spec.output],
         "weights": weights.sha256 if weights else None,
         "rule": method.rule,
-        "path": [code_digest(each, alone=True) for each in _PATH_OF_DATA],
+        "path": path,
         "code": [code_digest(each) for each in sorted(parts) if each.partition(".")[0] != "torch"],
         "device": network.device.type,
         "torch": torch.__version__,
     }
+    return _digest(facts)
+
+
+def _digest(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:20]
 
 

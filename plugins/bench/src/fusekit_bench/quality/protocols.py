@@ -10,17 +10,19 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from fusekit.cases.case import Case
 from fusekit.cases.datasets import Dataset
-from fusekit.errors import OptionError, TrainingError
+from fusekit.errors import FusekitWarning, OptionError, TrainingError
 from fusekit.machine.files import write_text_atomically
 from fusekit.registry.discovery import registries
 from fusekit.train.recipe import PERCEPTUAL_WEIGHT, Recipe
-from fusekit_bench.quality.methods import Method, parse_methods, spec_of, with_weights
+from fusekit_bench.quality.methods import Method, chosen, parse_methods, spec_of
+from fusekit_bench.quality.published import check_names, published
 from fusekit_bench.requests import Quality
 
 #: Pairs to choose a checkpoint on; more cost time and tell little else.
@@ -193,13 +195,47 @@ def replicates(request: Quality, datasets: Sequence[Dataset], report: Callable[[
     methods = parse_methods(request.methods)
     if request.protocol == "paper":
         return _paper(datasets, methods, trainings, request.seeds)
-    return iter([_series(dataset, methods, request.weights) for dataset in datasets])
+    return iter(_series(datasets, methods, request))
 
 
-def _series(dataset: Dataset, methods: Sequence[Method], weights: Mapping[str, str]) -> Replicate:
-    """Return the only replicate of a dataset, with the models' own weights or those given by model."""
-    chosen = [with_weights(method, dataset, weights) for method in methods]
-    return Replicate(dataset, "", dataset.test, dataset.test_cases(), chosen, {})
+def _series(datasets: Sequence[Dataset], methods: Sequence[Method], request: Quality) -> list[Replicate]:
+    """Return the only replicate of each dataset: the models with their own weights or those given, published images."""
+    check_names(list(request.fused), [method.name for method in methods])
+    found, left_out = [], {}
+    for dataset in datasets:
+        ready, left_out[dataset.name] = chosen(methods, dataset, request.weights, request.device)
+        found.append(Replicate(dataset, "", dataset.test, dataset.test_cases(), ready, {}))
+    _say_left_out(left_out)
+    tests = [(each.dataset, each.cases) for each in found]
+    for name, folder in request.fused.items():
+        rows = published(name, folder, tests)
+        for each in found:
+            if each.dataset.name in rows:
+                each.methods.append(Method("", None, label=name, published=rows[each.dataset.name]))
+    return found
+
+
+def _say_left_out(left_out: Mapping[str, Mapping[str, str]]) -> None:
+    """Say in one line which models ``all`` leaves out of which datasets, and why."""
+    where: dict[tuple[str, str], list[str]] = {}
+    for dataset, reasons in left_out.items():
+        for model, reason in reasons.items():
+            where.setdefault((model, reason), []).append(dataset)
+    named = {
+        (model, reason): model if len(datasets) == len(left_out) else f"{model} ({', '.join(datasets)})"
+        for (model, reason), datasets in where.items()
+    }
+    without = [text for (_, reason), text in named.items() if not reason]
+    parts = [f"{text}: {reason}" for (_, reason), text in named.items() if reason]
+    if without:
+        parts.insert(
+            0,
+            f"{', '.join(without)}: no weights; train some (fusekit train FOLDERS --model MODEL -o RUN) or convert "
+            "published ones (fusekit weights convert CHECKPOINT --model MODEL -o FILE.safetensors), and give --weights "
+            "MODEL=RUN or FILE.safetensors",
+        )
+    if parts:
+        warnings.warn(f"--methods all leaves out {'; '.join(parts)}", FusekitWarning, stacklevel=2)
 
 
 def _paper(

@@ -25,7 +25,7 @@ from fusekit.models.describe import machine, versions
 from fusekit.options import FuseOptions
 from fusekit.record import settings
 from fusekit.version import code_version
-from fusekit_bench.quality.methods import RECONSTRUCTION, Method, key_of, loaded, parse_measures
+from fusekit_bench.quality.methods import RECONSTRUCTION, Method, key_of, loaded, parse_measures, roles_of
 from fusekit_bench.quality.protocols import Replicate, Report, replicates
 from fusekit_bench.quality.scores import Job, cached, missing, score
 from fusekit_bench.quality.table import Table
@@ -75,33 +75,42 @@ def _add(table: Table, replicate: Replicate, request: Quality, rate: Callable[..
     methods = {key_of(method, request.device): method for method in replicate.methods}
     folder, measures = request.output / "cache" / replicate.dataset.name, tuple(table.measures)
     remove_stale_partials(folder)
-    jobs = [
-        Job(case.name, tuple(case.files), sha256_of_all(case.files), methods, measures, cache, request.device)
-        for case in replicate.cases
-        for cache in [folder / f"{case.name}.json"]
-    ]
+    shown = replicate.dataset.source_names
+    jobs = []
+    for case in replicate.cases:
+        files, cache = tuple(case.files), folder / f"{case.name}.json"
+        asked = {key: method for key, method in methods.items() if method.covers(case.name)}
+        jobs.append(Job(case.name, files, sha256_of_all(files), shown, asked, measures, cache, request.device))
     known = {job.name: cached(job) for job in jobs}
     todo = [job for job in jobs if missing(job, known[job.name])]
     done = progress.rating(f"{replicate.dataset.name} {replicate.label}".strip(), len(todo))
     for name, ratings in rate(todo):
         known[name] = ratings
         done()
-    data = _data(replicate, jobs)
     for key, method in methods.items():
-        row = table.row(replicate.dataset, method)
+        row, own = table.row(replicate.dataset, method), [job for job in jobs if key in job.methods]
         row.ratings[replicate.label] = {
-            job.name: {each.name: known[job.name][key][each.key] for each in measures} for job in jobs
+            job.name: {each.name: known[job.name][key][each.key] for each in measures} for job in own
         }
-        training = replicate.facts.get(method.name)
-        facts = {**_facts(method, request.device), "commit": table.commit, "data": data, "training": training}
-        row.facts[replicate.label], row.cases = facts, replicate.cases
+        found = {"data": _data(replicate, own), "training": replicate.facts.get(method.name)}
+        facts = {**_facts(method, shown, request.device), "commit": table.commit, **found}
+        row.facts[replicate.label] = facts
+        row.cases = [case for case in replicate.cases if method.covers(case.name)]
+        row.partial = len(own) < len(jobs)
 
 
-def _facts(method: Method, device: str) -> dict[str, Any]:
-    """Return what a row says of itself: model, weights with sha256, rule, policies, device, versions."""
+def _facts(method: Method, shown: Sequence[str], device: str) -> dict[str, Any]:
+    """Return what a row says of itself: model, weights with sha256, rule, policies, device, versions.
+
+    One of published images says their folder, number and digest.
+    """
+    images = method.published
+    if images is not None:
+        return {"fused": {"folder": shortened(images.folder), "images": len(images.files), "sha256": images.sha256}}
     network = loaded(method.model, method.weights, device)
     rule = network.choose_rule(method.rule)
-    return {**settings(network, rule, FuseOptions(color="gray")), **machine(network), "versions": versions(network)}
+    options = FuseOptions(color="gray", roles=roles_of(network.spec, shown))
+    return {**settings(network, rule, options), **machine(network), "versions": versions(network)}
 
 
 def _data(replicate: Replicate, jobs: Sequence[Job]) -> dict[str, Any]:

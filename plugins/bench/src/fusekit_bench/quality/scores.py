@@ -7,6 +7,8 @@ of the model alone:
 ``float``  the network's output under the model's output policy, not rounded, and the sources' luminance, each then
            stretched to [0, 1] by its own least and greatest value: the images that the EH-DRAN authors rated;
 ``model``  ``reconstruction``, the PSNR in dB of each source against what the autoencoder makes of it.
+
+The published images of others are rated as a model's output is, by their luminance.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fusekit.cases.roles import in_order_of_roles
 from fusekit.errors import InputError
 from fusekit.evaluation.rate import Rating, evaluate_detailed
 from fusekit.images.align import REFUSE, aligned
@@ -33,8 +36,12 @@ from fusekit.models.base import EncoderDecoder, FusionModel
 from fusekit.models.contract import apply_rule
 from fusekit.models.shapes import crop_to, pad_to_multiple
 from fusekit.pipeline import read
+from fusekit.registry.specs import Normalization, OutputPolicy
 from fusekit_bench.cards import reconstruction_psnr
-from fusekit_bench.quality.methods import RECONSTRUCTION, Measure, Method, loaded
+from fusekit_bench.quality.methods import RECONSTRUCTION, Measure, Method, loaded, roles_of
+
+#: How a model takes its sources, and how its output is brought to [0, 1].
+Policies = tuple[Normalization, OutputPolicy]
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,7 @@ class Job:
         name: of the pair.
         sources: paths.
         sha256: of the sources.
+        shown: what each source shows.
         methods: key of `fusekit_bench.quality.methods.key_of` → method.
         measures: what to rate.
         cache: file with what was computed before.
@@ -54,6 +62,7 @@ class Job:
     name: str
     sources: tuple[Path, ...]
     sha256: str
+    shown: tuple[str, ...]
     methods: dict[str, Method]
     measures: tuple[Measure, ...]
     cache: Path
@@ -86,9 +95,15 @@ def score(job: Job) -> dict[str, dict[str, Rating]]:
     if not wanted:
         return known
     images = aligned([read(path) for path in job.sources], REFUSE).images
+    for key, method in job.methods.items():
+        if key in wanted and method.published is not None:
+            # An image as it is stored is the output of a model that neither stretches nor cuts.
+            raw = unit_luminance(read(method.published.files[job.name]), "unit")
+            known.setdefault(key, {}).update(_rate(images, raw, ("unit", "clamp"), wanted[key]))
     for key, raw in _fused(job, images, wanted):
         network = loaded(job.methods[key].model, job.methods[key].weights, job.device)
-        known.setdefault(key, {}).update(_rate(images, raw, network, wanted[key]))
+        policies = (network.spec.normalization, network.spec.output)
+        known.setdefault(key, {}).update(_rate(images, raw, policies, wanted[key]))
         if RECONSTRUCTION in wanted[key]:
             known[key][RECONSTRUCTION.key] = _reconstruction(network, job.sources)
     job.cache.parent.mkdir(parents=True, exist_ok=True)
@@ -101,10 +116,13 @@ def _fused(job: Job, images: Sequence[Image], wanted: dict[str, Any]) -> Iterato
     groups: dict[tuple[str, str | None], dict[str, str | None]] = {}
     for key in wanted:
         method = job.methods[key]
+        if method.published is not None:
+            continue
         groups.setdefault((method.model, method.weights), {})[key] = method.rule
     for (model, weights), rules in groups.items():
         network = loaded(model, weights, job.device)
         units = [unit_luminance(image, network.spec.normalization) for image in images]
+        units = in_order_of_roles(network.spec, units, roles_of(network.spec, job.shown))
         for key, raw in zip(rules, fused_by_rules(network, units, list(rules.values())), strict=True):
             if not np.isfinite(raw).all():
                 raise InputError(f"{job.methods[key].name} gives values that are not finite for {job.sources[0]}")
@@ -137,13 +155,13 @@ def _decoded(network: EncoderDecoder, sources: Sequence[Tensor], rules: Sequence
         yield crop_to(network.decode(fused, padded), sources[0].shape[2:])
 
 
-def _rate(images: Sequence[Image], raw: Array, network: FusionModel, measures: Sequence[Measure]) -> dict[str, Rating]:
+def _rate(images: Sequence[Image], raw: Array, policies: Policies, measures: Sequence[Measure]) -> dict[str, Rating]:
     """Rate a raw output (H, W) by measures of both views; keys are the measures'."""
     ratings = {}
     for view, form in (("file", _as_written), ("float", _stretched)):
         chosen = [each for each in measures if each.view == view]
         if chosen:
-            sources, fused = form(images, raw, network)
+            sources, fused = form(images, raw, policies)
             rated = evaluate_detailed(sources, fused, [each.metric for each in chosen])
             ratings.update({each.key: rated[each.metric] for each in chosen})
     return ratings
@@ -156,18 +174,18 @@ def _reconstruction(network: FusionModel, sources: Sequence[Path]) -> Rating:
     return {"value": statistics.fmean(values), "per_source": values, "worst": min(values)}
 
 
-def _as_written(images: Sequence[Image], raw: Array, network: FusionModel) -> tuple[list[Array], Array]:
+def _as_written(images: Sequence[Image], raw: Array, policies: Policies) -> tuple[list[Array], Array]:
     """Return the sources as stored and the grey pixels that the pipeline would write."""
-    first, found = images[0], find_range(images[0])
-    scale = output_range(first, first.depth, model_range(first, found, network.spec.normalization), found)
-    return [image.pixels for image in images], from_unit(output_to_unit(raw, network.spec.output), first.depth, scale)
+    first, found, (normalization, output) = images[0], find_range(images[0]), policies
+    scale = output_range(first, first.depth, model_range(first, found, normalization), found)
+    return [image.pixels for image in images], from_unit(output_to_unit(raw, output), first.depth, scale)
 
 
-def _stretched(images: Sequence[Image], raw: Array, network: FusionModel) -> tuple[list[Array], Array]:
+def _stretched(images: Sequence[Image], raw: Array, policies: Policies) -> tuple[list[Array], Array]:
     """Return the sources' luminances and the output under the model's policy, each stretched to [0, 1], float32.
 
     Stretched without the policy's cut, a network's small negative values would lift the whole background off 0, and
     SSIM, whose windows are mostly background here, would fall by half.
     """
     units = [unit_luminance(image, "minmax") for image in images]
-    return units, output_to_unit(output_to_unit(raw, network.spec.output), "minmax")
+    return units, output_to_unit(output_to_unit(raw, policies[1]), "minmax")

@@ -1,13 +1,12 @@
-"""A quality table: its rows, their statistics as pandas frames, and what it says as Markdown, CSV and JSON."""
+"""A quality table: its rows, their statistics as pandas frames, and what it says in words."""
 
 from __future__ import annotations
 
 import functools
 import json
-import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,6 @@ from fusekit.cases.case import Case
 from fusekit.cases.datasets import Dataset
 from fusekit.evaluation.rate import Rating
 from fusekit.evaluation.ratings import deviation, part_of, ranks
-from fusekit_bench.publish import Result, table
 from fusekit_bench.quality.methods import RECONSTRUCTION, Measure, Method, paper_measures
 from fusekit_bench.quality.protocols import ABLATION
 
@@ -25,11 +23,6 @@ if TYPE_CHECKING:
 
 #: By what methods are ranked: a fusion should be ahead in all three.
 RANKED = (Measure("qabf"), Measure("vif"), Measure("scd"))
-REMARK = (
-    "The paper's rows are quoted for orientation, not for comparison to the digit: its splits and draws are not "
-    "published, its test slices share patients with its training slices, its checkpoint was chosen on test SSIM, and "
-    "its model was not reset between draws (see “What differs from the paper”)."
-)
 
 
 @dataclass
@@ -42,6 +35,7 @@ class Row:
         ratings: replicate's label → image → measure's name → rating.
         facts: replicate's label → model, weights, rule, commit, data, device, versions, training.
         cases: of the last replicate.
+        partial: whether it is of some of the dataset's test pairs only, as the published images of others may be.
     """
 
     dataset: Dataset
@@ -49,6 +43,7 @@ class Row:
     ratings: dict[str, dict[str, dict[str, Rating]]] = field(default_factory=dict)
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
     cases: list[Case] = field(default_factory=list)
+    partial: bool = False
 
     @property
     def name(self) -> str:
@@ -57,7 +52,28 @@ class Row:
 
     def weights(self) -> list[str]:
         """Return the SHA-256 of the weights of each replicate; none for a model without weights."""
-        return [facts["weights"]["sha256"] for facts in self.facts.values() if facts["weights"]]
+        return [facts["weights"]["sha256"] for facts in self.facts.values() if facts.get("weights")]
+
+    def on(self, pairs: Sequence[str], data: dict[str, Any]) -> Row:
+        """Return the row of some of its pairs, whose facts are ``data``."""
+        ratings = {label: {pair: images[pair] for pair in pairs} for label, images in self.ratings.items()}
+        facts = {label: {**each, "data": data} for label, each in self.facts.items()}
+        return replace(self, ratings=ratings, facts=facts, cases=[each for each in self.cases if each.name in pairs])
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some test pairs of a dataset, of which others published fused images, with all methods on just these.
+
+    Attributes:
+        names: of the methods whose pairs these are.
+        pairs: names.
+        rows: of the methods that have all these pairs, of which no other pair is counted.
+    """
+
+    names: list[str]
+    pairs: list[str]
+    rows: list[Row]
 
 
 @dataclass
@@ -86,11 +102,27 @@ class Table:
         return self.rows[-1]
 
     def by_dataset(self) -> dict[str, list[Row]]:
-        """Return the rows under their dataset's name."""
+        """Return the rows of all test pairs under their dataset's name: those whose means compare."""
         groups: dict[str, list[Row]] = {}
         for row in self.rows:
-            groups.setdefault(row.dataset.name, []).append(row)
+            if not row.partial:
+                groups.setdefault(row.dataset.name, []).append(row)
         return groups
+
+    def subsets(self, dataset: str) -> list[Subset]:
+        """Return the sets of pairs of a dataset that the rows of some pairs only are of, in the rows' order."""
+        rows = [row for row in self.rows if row.dataset.name == dataset]
+        pairs_of = {row.name: [case.name for case in row.cases] for row in rows}
+        found: dict[tuple[str, ...], list[Row]] = {}
+        for row in rows:
+            if row.partial:
+                found.setdefault(tuple(pairs_of[row.name]), []).append(row)
+        subsets = []
+        for pairs, own in found.items():
+            data = next(iter(own[0].facts.values()))["data"]
+            having = [row.on(pairs, data) for row in rows if set(pairs) <= set(pairs_of[row.name])]
+            subsets.append(Subset([row.name for row in own], list(pairs), having))
+        return subsets
 
     @property
     def ranked(self) -> list[Measure]:
@@ -171,7 +203,14 @@ def verdict(of: Table, rows: list[Row]) -> list[str]:
     """Return sentences on the rows of one dataset, as items of a Markdown list: who is ahead of what."""
     if of.title == "ablation":
         return _steps(of, rows)
-    return _against_paper(of, rows) + _against_baselines(of, rows)
+    items = _against_paper(of, rows) + _against_baselines(of, rows)
+    return items + ([f"- {caution(rows)}"] if any(row.method.published for row in rows) else [])
+
+
+def caution(rows: Sequence[Row]) -> str:
+    """Say what is to be minded of the published images of others, of which there are some."""
+    names = [row.name for row in rows if row.method.published]
+    return f"The authors of {' and '.join(names)} may have trained on these pairs."
 
 
 def _against_paper(of: Table, rows: list[Row]) -> list[str]:
@@ -195,7 +234,7 @@ def _against_paper(of: Table, rows: list[Row]) -> list[str]:
 
 def _against_baselines(of: Table, rows: list[Row]) -> list[str]:
     """Say which methods are ahead of all baselines, models without weights and plain SFNN, in all that ranks them."""
-    baselines = [row.name for row in rows if not row.weights() or row.method.rule == "sfnn"]
+    baselines = [row.name for row in rows if row.method.rule == "sfnn" or not (row.weights() or row.method.published)]
     others, measures = [row.name for row in rows if row.name not in baselines], of.ranked
     if not baselines or not others or not measures:
         return []
@@ -231,152 +270,3 @@ def _change(changes: Sequence[float]) -> str:
     """Return the mean of the paired differences with their deviation over the seeds."""
     mean = f"{statistics.fmean(changes):+.3f}"
     return mean if len(changes) < 2 else f"{mean} ± {statistics.stdev(changes):.3f}"
-
-
-# --- as files ----------------------------------------------------------------------------------------------------
-
-
-def result(of: Table, command: str) -> Result:
-    """Return the table as data (facts, statistics and values of each image), as Markdown, and a line a row."""
-    data, rows = [], []
-    for group in of.by_dataset().values():
-        found = summary(group, of.measures)
-        for row in group:
-            figures = {what: found[what].loc[row.name].to_dict() for what in ("mean", "std", "rank")}
-            data.append(
-                {
-                    "dataset": row.dataset.name,
-                    "method": row.name,
-                    "shown": {measure.name: measure.part for measure in of.measures},
-                    "mean": figures["mean"],
-                    "std": figures["std"],
-                    "ranks": {measure.name: figures["rank"][measure.name] for measure in of.ranked},
-                    "replicates": [
-                        {"label": label, "facts": facts, "images": row.ratings[label]}
-                        for label, facts in row.facts.items()
-                    ],
-                }
-            )
-        rows += _lines(of, group)
-    about = {"table": of.title, "command": command, "commit": of.commit, "rows": data, "paper": paper_tables()}
-    return Result(about, _markdown(of, command), rows)
-
-
-def _lines(of: Table, rows: list[Row]) -> list[dict[str, Any]]:
-    """Return what CSV has of each row: method, weights, commit, data; mean and deviation of value and worst."""
-    found = {part: summary(rows, of.measures, part) for part in ("value", "worst")}
-    lines = []
-    for row in rows:
-        first = next(iter(row.facts.values()))
-        line = {
-            "dataset": row.dataset.name,
-            "method": row.name,
-            "model": row.method.model,
-            "rule": row.method.rule or "",
-            "replicates": len(row.facts),
-            "pairs": first["data"]["pairs"],
-            "weights": ";".join(row.weights()),
-            "commit": of.commit,
-            "data": ";".join(facts["data"]["sha256"] for facts in row.facts.values()),
-            "device": first["device"],
-        }
-        for each in of.measures:
-            for part in dict.fromkeys(("value", each.part)):
-                name = each.name + (" (worst)" if part == "worst" else "")
-                line |= {f"{name} {what}": found[part].at[row.name, (what, each.name)] for what in ("mean", "std")}
-        lines.append(line)
-    return lines
-
-
-def _markdown(of: Table, command: str) -> str:
-    """Return a section a dataset, with the paper's rows under ours."""
-    facts = [each for row in of.rows for each in row.facts.values()]
-    devices = dict.fromkeys(
-        f"{each['device']} ({each['device_name']}), torch {each['versions']['torch']}" for each in facts
-    )
-    parts = [f"Made by `{command}`, commit `{of.commit}`, {'; '.join(devices)}."]
-    quoted = False
-    for rows in of.by_dataset().values():
-        paper = _paper_rows(of, rows[0].dataset)
-        quoted = quoted or bool(paper)
-        parts.append("\n".join([f"**{rows[0].dataset.title}**: {_described(rows)}", "", *_table(of, rows, paper)]))
-        parts += ["\n".join(items)] if (items := verdict(of, rows)) else []
-    return "\n\n".join([*parts, _legend(of), *([REMARK] if quoted else [])])
-
-
-def _described(rows: list[Row]) -> str:
-    """Say what the rows of a dataset were tested on, and with which trainings."""
-    facts = list(rows[0].facts.values())
-    data = [each["data"] for each in facts]
-    text = f"{data[0]['pairs']} pairs of {' and '.join(data[0]['folders'])}"
-    names = [each["names"] for each in data if each["names"]]
-    if names:
-        text += f" ({'; '.join(dict.fromkeys(names))})"
-    text += ", sha256 " + ", ".join(f"`{each[:8]}`" for each in dict.fromkeys(each["sha256"] for each in data)) + "."
-    trainings = [each["training"] for row in rows for each in row.facts.values() if each["training"]]
-    if not trainings:
-        return f"{text} Mean ± standard deviation over the pairs."
-    labels = ", ".join(rows[0].facts)
-    over = f"Means over {labels}, ± their"
-    if len(facts) == 1:
-        over = f"{labels.capitalize()}: means over the pairs, ± their"
-    return f"{text} {over} standard deviation. {_recipe(trainings[-1])}"
-
-
-def _recipe(trained: dict[str, Any]) -> str:
-    recipe, pairs = trained["recipe"], trained["pairs"]
-    perceptual = f"{recipe['perceptual_weight']:g} × {trained['perceptual']}" if trained["perceptual"] else "none"
-    return (
-        f"Trained on {pairs['train']} pairs, {pairs['validation']} to choose the checkpoint: {recipe['steps']} steps "
-        f"of {recipe['batch']} crops of {recipe['crop']}×{recipe['crop']}, rate {recipe['rate']:g}, "
-        f"{recipe['precision']}, L_grad × {recipe['gradient_weight']:g} unless named, perceptual term {perceptual}."
-    )
-
-
-def _table(of: Table, rows: list[Row], paper: Sequence[Sequence[str]]) -> list[str]:
-    titles = ["method", *(f"{title(measure)} {measure.arrow}" for measure in of.measures)]
-    if of.ranked:
-        titles.append("ranks by " + ", ".join(each.metric for each in of.ranked))
-    found, lines = summary(rows, of.measures), []
-    best = found["gain"] == found["gain"].max()
-    for row in rows:
-        cells = [row.name]
-        for name in (each.name for each in of.measures):
-            bold = "**" if best.at[row.name, name] and len(rows) > 1 else ""
-            mean, std = (_number(found.at[row.name, (what, name)]) for what in ("mean", "std"))
-            cells.append(f"{bold}{mean}{bold} ± {std}")
-        if of.ranked:
-            cells.append(", ".join(f"{found.at[row.name, ('rank', each.name)]:g}" for each in of.ranked))
-        lines.append([*cells, ", ".join(f"`{each[:8]}`" for each in row.weights()) or "none"])
-    return table([*titles, "weights"], [*lines, *paper])
-
-
-def _paper_rows(of: Table, dataset: Dataset) -> list[list[str]]:
-    """Return the paper's rows of a dataset, where it has any and one of its metrics is in the table."""
-    rows = paper_tables()["ablation" if of.title == "ablation" else "tables"].get(dataset.paper, {})
-    columns = {measure: index for index, measure in enumerate(paper_measures())}
-    if not any(measure in columns for measure in of.measures):
-        return []
-    lines = []
-    for name, figures in rows.items():
-        pairs = [figures[columns[measure]] if measure in columns else None for measure in of.measures]
-        cells = [f"*{pair[0]:.3f} ± {pair[1]:.3f}*" if pair else "" for pair in pairs]
-        lines.append([f"*paper: {name}*", *cells, *([""] if of.ranked else []), ""])
-    return lines
-
-
-def _legend(of: Table) -> str:
-    text = "Best mean of ours in bold; arrows point to better values."
-    if any(measure.part == "worst" for measure in of.measures):
-        text += " “Worse source” is the value of the source that the fused image serves worse."
-    if any(measure in paper_measures() for measure in of.measures):
-        text += (
-            " “(paper)” columns follow the authors' definitions: on the model's float output, cut to [0, 1] but not "
-            "rounded, and the sources, each then stretched to [0, 1]. All others are of the 8-bit luminance that "
-            "`fusekit fuse --color gray` writes."
-        )
-    return text
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}" if math.isfinite(value) else str(value)
