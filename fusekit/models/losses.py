@@ -41,7 +41,8 @@ def structural_similarity(x: Tensor, y: Tensor, *, padded: bool = False) -> Simi
     The Gaussian window has 11×11 pixels and σ = 1.5.
 
     Args:
-        x, y: the images.
+        x: one image.
+        y: the other.
         padded: a window around each pixel, zero outside the images; else windows within them, smaller than 11 pixels
             where the images are.
     """
