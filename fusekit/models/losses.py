@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fusekit.edges.gradient import Sobel
 from fusekit.errors import TrainingError
 from fusekit.metrics.windows import gaussian
 
 #: Exponents of the scales of MS-SSIM (Wang et al., 2003), fine to coarse.
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-_SOBEL_X = ((1.0, 0.0, -1.0), (2.0, 0.0, -2.0), (1.0, 0.0, -1.0))
 _WINDOW, _SIGMA, _C1, _C2 = 11, 1.5, 0.01**2, 0.03**2
 
 
@@ -31,7 +31,7 @@ class Similarity(NamedTuple):
 
 def steepness(x: Tensor) -> Tensor:
     """Return |∂x| + |∂y| of (B, 1, H, W), Sobel filters, zero outside."""
-    kernel = torch.tensor(_SOBEL_X, dtype=x.dtype, device=x.device)
+    kernel = torch.tensor(Sobel.kernel, dtype=x.dtype, device=x.device)
     return F.conv2d(x, torch.stack([kernel, kernel.T])[:, None], padding=1).abs().sum(1, keepdim=True)
 
 

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fusekit.edges.gradient import Sobel
+
 #: Scalars by name, without gradients, for the log.
 Terms: TypeAlias = dict[str, Tensor]
-
-_SOBEL_X = ((1.0, 0.0, -1.0), (2.0, 0.0, -2.0), (1.0, 0.0, -1.0))
 
 
 def pixel_loss(x: Tensor, reconstructed: Tensor) -> Tensor:
@@ -23,7 +23,7 @@ def pixel_loss(x: Tensor, reconstructed: Tensor) -> Tensor:
 
 def gradient_loss(x: Tensor, reconstructed: Tensor) -> Tensor:
     """Mean squared difference of |∂x| plus that of |∂y|, Sobel filters, as the authors' code computes ‖∇x − ∇x̂‖²."""
-    kernel = torch.tensor(_SOBEL_X, dtype=x.dtype, device=x.device)
+    kernel = torch.tensor(Sobel.kernel, dtype=x.dtype, device=x.device)
     filters = torch.stack([kernel, kernel.T])[:, None]
     of_x, of_reconstructed = (F.conv2d(image, filters, padding=1).abs() for image in (x, reconstructed))
     # mse_loss averages over both directions; the sum of the two means is twice that.

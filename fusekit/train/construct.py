@@ -50,17 +50,18 @@ def construct(parts: Parts, seed: int, output: Path) -> tuple[FusionModel, dict[
         config = with_choices(spec, {**spec.config, **given}, parts.edge, parts.encoder_options)
         return build_network(spec, config, seed), None
     located = locate(name, parts.init, or_base=True)
-    if name is not None and located.spec.id == spec_of(name).base:
-        return _on_base(spec_of(name), located, seed)
     spec, found, said = located
     assert found is not None
-    _check_not_its_own(found.path, output)
-    trained = {**spec.config, **said}
-    config = with_choices(spec, {**trained, **given}, parts.edge, parts.encoder_options)
-    if said:
-        _check_same_network(trained, config, found.path)
-    network = built(located, config, seed, from_user=False)
-    read_weights(network, found.path, spec.id, prefix=found.prefix)
+    if name is not None and spec.id == spec_of(name).base:
+        network = _on_base(spec_of(name), located, seed)
+    else:
+        _check_not_its_own(found.path, output)
+        trained = {**spec.config, **said}
+        config = with_choices(spec, {**trained, **given}, parts.edge, parts.encoder_options)
+        if said:
+            _check_same_network(trained, config, found.path)
+        network = built(located, config, seed, from_user=False)
+        read_weights(network, found.path, spec.id, prefix=found.prefix)
     if found.note:
         warnings.warn(found.note, FusekitWarning, stacklevel=3)
     return network, {"name": found.name, "sha256": found.sha256, "origin": found.origin}
@@ -75,7 +76,7 @@ def _check_base(spec: ModelSpec) -> None:
         )
 
 
-def _on_base(spec: ModelSpec, located: Located, seed: int) -> tuple[FusionModel, dict[str, str]]:
+def _on_base(spec: ModelSpec, located: Located, seed: int) -> FusionModel:
     """Return a model of which the part that its base is was trained, and the rest is drawn."""
     base, found, said = located
     assert found is not None
@@ -85,9 +86,7 @@ def _on_base(spec: ModelSpec, located: Located, seed: int) -> tuple[FusionModel,
     other = network.load_state_dict(trained.state_dict(), strict=False).unexpected_keys
     if other:
         raise fault(network.component, f"has no tensor {other[0]!r} of its base {base.id!r}", "give it the same names")
-    if found.note:
-        warnings.warn(found.note, FusekitWarning, stacklevel=4)
-    return network, {"name": found.name, "sha256": found.sha256, "origin": found.origin}
+    return network
 
 
 def _check_not_its_own(path: Path, output: Path) -> None:

@@ -7,12 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fusekit.machine.allocator import keep_freed_memory
+from fusekit.models.blocks.convolution import convolve
 from fusekit.models.blocks.gradient import GradientBlock
 
 #: Address, version, dtype and device of a tensor.
 _Stamp = tuple[int, int, torch.dtype, torch.device]
-#: What oneDNN computes in.
-_ONEDNN = (torch.float32, torch.bfloat16)
 
 
 class Composition:
@@ -75,12 +74,7 @@ class ComposedConvolution:
         if pad and self.mirrored:
             x, pad = F.pad(x, (pad,) * 4, mode="reflect"), 0
         x = x.contiguous(memory_format=torch.channels_last)
-        if x.device.type == "cpu" and x.dtype in _ONEDNN and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-            # With one thread `F.conv2d` takes another, several times slower way for few channels.
-            sides, ones = (pad, pad), (1, 1)
-            found: Tensor = torch.mkldnn_convolution(x, self.weight, self.bias, sides, ones, ones, self.groups)
-        else:
-            found = F.conv2d(x, self.weight, self.bias, padding=pad, groups=self.groups)
+        found = convolve(x, self.weight, self.bias, groups=self.groups, padding=pad)
         # Of one channel memory lies both ways, and what comes of it may be channels first.
         return found.contiguous(memory_format=torch.channels_last)
 

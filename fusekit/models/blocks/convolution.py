@@ -28,13 +28,18 @@ _FILTER_TRANSFORM = (
 _ONEDNN = (torch.float32, torch.bfloat16)
 
 
-def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, dilation: int = 1, groups: int = 1) -> Tensor:
-    """Return the convolution without padding of x (B, C, H, W), channels last, by ``weight`` (O, C / groups, k, k)."""
+def convolve(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, dilation: int = 1, groups: int = 1, padding: int = 0
+) -> Tensor:
+    """Return the convolution of x (B, C, H, W), channels last, by ``weight`` (O, C / groups, k, k).
+
+    ``padding`` pixels of zeros lie outside, none by default.
+    """
     if x.device.type == "cpu" and x.dtype in _ONEDNN and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         # With one thread `F.conv2d` takes another, several times slower way for few channels and few pixels.
-        found: Tensor = torch.mkldnn_convolution(x, weight, bias, (0, 0), (1, 1), (dilation, dilation), groups)
+        found: Tensor = torch.mkldnn_convolution(x, weight, bias, (padding,) * 2, (1, 1), (dilation,) * 2, groups)
         return found
-    return F.conv2d(x, weight, bias, dilation=dilation, groups=groups)
+    return F.conv2d(x, weight, bias, padding=padding, dilation=dilation, groups=groups)
 
 
 def accumulate(out: Tensor, x: Tensor, weight: Tensor, dilation: int = 1) -> Tensor:

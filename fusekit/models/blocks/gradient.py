@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_SOBEL_X = ((1.0, 0.0, -1.0), (2.0, 0.0, -2.0), (1.0, 0.0, -1.0))
+from fusekit.edges.gradient import Sobel
 
 
 class GradientBlock(nn.Module):
@@ -29,7 +29,7 @@ class GradientBlock(nn.Module):
         self.along_x = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
         self.along_y = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
         self.gradient = nn.Conv2d(channels, out_channels, 1)
-        sobel = torch.tensor(_SOBEL_X)
+        sobel = torch.tensor(Sobel.kernel)
         with torch.no_grad():
             self.along_x.weight.copy_(sobel.expand(channels, 1, 3, 3))
             self.along_y.weight.copy_(sobel.T.expand(channels, 1, 3, 3))
