@@ -1,7 +1,7 @@
 """The inference form of MRSCFusion: the same function as the plain modules, composed once.
 
 - Everything is computed in bands of rows: convolutions (`fusekit_mrscfusion.fast.rows`), of which those of 3×3 are
-  Winograd's, and attention with all that follows (`fusekit_mrscfusion.fast.attention`). What is joined for a
+  Winograd's, and attention with all that follows (`fusekit.extend.BandedSwin`). What is joined for a
   convolution, or made twice as large, is never written as a whole map.
 - A gradient block's last two 1×1 convolutions are one.
 - Memory is laid out channels last, so that pixels are tokens without a copy.
@@ -15,9 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusekit.extend import Composition, GradientBlock, SwinBlock, convolve
+from fusekit.extend import BandedSwin, Composition, GradientBlock, SwinBlock, convolve
 from fusekit_mrscfusion.autoencoder import NODES, Block, Decoder, Encoder
-from fusekit_mrscfusion.fast.attention import BandedSwin
 from fusekit_mrscfusion.fast.rows import Convolution1, Convolution3, Doubled, by_bands, gathered
 from fusekit_mrscfusion.fusion import Branch, FusionBlock
 
