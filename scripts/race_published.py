@@ -8,7 +8,7 @@ same weights as ours, which are converted as ``fusekit weights convert`` does. B
 is brought to the size, in the race of ``fusekit bench speed``: each in a process of its own, round by round. The table
 says also by how much the outputs differ, as a part of the extent of theirs.
 
-A package that their file imports and that is not there can be left out by ``--stub NAME``, where nothing of it is called.
+A package that their file imports and that is not there can be left out by ``--stub NAME``, where none of it is called.
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ def _network() -> tuple[nn.Module, Told]:
 
 
 def _evaluate(network: Any) -> None:
-    """Let GeSeNet's evaluation path run: its indices are made first, and the first of what a module returns is taken."""
+    """Let GeSeNet's evaluation path run: kernels are split before, and the first of what a module returns is taken."""
     for each in (network.vis_rmm, network.inf_rmm):
         each.body._prepare()
         each.register_forward_hook(lambda module, given, found: (found,))
@@ -440,6 +440,7 @@ def main(
     clock: str,
     output: Path | None,
 ) -> None:
+    """Race, and print the table."""
     mode = mode or NETWORKS[network].mode
     try:
         told = Told(network, str(published.resolve()), json.loads(arguments), list(stub), "", "float32", mode)

@@ -39,10 +39,12 @@ class BandedSwin:
         query = _filled(_Weights.of(module.query), self.heads, filled)
         key_value = _filled(_Weights.of(module.key_value), 2 * self.heads, filled)
         self.other_norm = other_norm
-        joint = [query, key_value] if other_norm is not None else [_Weights(*map(torch.cat, zip(query, key_value)))]
+        joint = [_Weights(*map(torch.cat, zip(query, key_value, strict=True)))]
+        if other_norm is not None:
+            joint = [query, key_value]
         self.asked = [_Linear(*each) for each in joint]
         output = _Weights.of(module.output)
-        kept = F.pad(output.weight.unflatten(1, (self.heads, width)), (0, filled)).flatten(1)
+        kept = F.pad(output.weight.view(-1, self.heads, width), (0, filled)).flatten(1)
         self.output = _Linear(kept, output.bias)
         first, _, last = block.perceptron
         self.wide, self.narrow = _Linear(*_Weights.of(first)), _Linear(*_Weights.of(last))
@@ -104,7 +106,8 @@ class BandedSwin:
             assert self.other_norm is not None
             given.append(self.other_norm(self._windows(other)))
         joint = [linear(each) for linear, each in zip(self.asked, given, strict=True)]
-        maps = [each.unflatten(2, (-1, self.heads, self.output.width // self.heads)) for each in joint]
+        size = (*normed.shape[:2], -1, self.heads, self.output.width // self.heads)
+        maps = [each.view(size) for each in joint]
         return [part.transpose(1, 2) for each in maps for part in each.unbind(2)]
 
     def _attention(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
@@ -125,7 +128,7 @@ class _Weights(NamedTuple):
 
 def _filled(weights: _Weights, heads: int, by: int) -> _Weights:
     """Return weights of which each head's outputs are followed by so many zeros."""
-    weight, bias = (each.unflatten(0, (heads, -1)) for each in weights)
+    weight, bias = weights.weight.view(heads, -1, weights.weight.shape[1]), weights.bias.view(heads, -1)
     return _Weights(F.pad(weight, (0, 0, 0, by)).flatten(0, 1), F.pad(bias, (0, by)).flatten())
 
 

@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,31 +13,33 @@ from torch import Tensor, nn
 from fusekit.extend import BandedSwin, ComposedConvolution, Composition, SwinBlock
 from fusekit_swinfusion.cross import CrossBlock
 
-if TYPE_CHECKING:
-    from fusekit_swinfusion.model import SwinFusion
-
 
 class InferenceForm(Composition):
-    """The network composed: two sources (B, 1, H, W), sides multiples of 8 → (B, 1, H, W)."""
+    """The network composed: two sources (B, 1, H, W), sides multiples of 8 → (B, 1, H, W).
+
+    Args:
+        network: `fusekit_swinfusion.model.SwinFusion`.
+    """
 
     @torch.no_grad()
-    def __init__(self, network: SwinFusion) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__(network)
-        self.shallow = [ComposedConvolution.of(each) for each in network.shallow]
-        self.norm = network.norm
-        self.extract = [_Blocks(network.extract_a), _Blocks(network.extract_b)]
-        self.norms_extract = [network.norm_extract_a, network.norm_extract_b]
-        self.fusing = [_Fusing(each) for each in network.fusing]
-        self.norms_fused = [network.norm_fused_a, network.norm_fused_b]
-        self.merge = ComposedConvolution.of(network.merge)
-        self.reconstruct, self.norm_reconstruct = _Blocks(network.reconstruct), network.norm_reconstruct
-        self.last = [ComposedConvolution.of(each) for each in network.last]
+        part = network.get_submodule
+        self.shallow = [ComposedConvolution.of(each) for each in part("shallow").children()]
+        self.norm = part("norm")
+        self.extract = [_Blocks(part(f"extract_{source}")) for source in "ab"]
+        self.norms_extract = [part(f"norm_extract_{source}") for source in "ab"]
+        self.fusing = [_Fusing(each) for each in part("fusing").children()]
+        self.norms_fused = [part(f"norm_fused_{source}") for source in "ab"]
+        self.merge = ComposedConvolution.of(part("merge"))
+        self.reconstruct, self.norm_reconstruct = _Blocks(part("reconstruct")), part("norm_reconstruct")
+        self.last = [ComposedConvolution.of(each) for each in part("last").children()]
 
     def __call__(self, *sources: Tensor) -> Tensor:
         x = torch.cat(sources)
         for convolution in self.shallow:
             x = F.leaky_relu_(convolution(x), 0.2)
-        maps = self.norm(x.permute(0, 2, 3, 1)).chunk(2)
+        maps = list(self.norm(x.permute(0, 2, 3, 1)).chunk(2))
         maps = [blocks(each) for blocks, each in zip(self.extract, maps, strict=True)]
         maps = [self.norm(norm(each)) for norm, each in zip(self.norms_extract, maps, strict=True)]
         for layer in self.fusing:
@@ -68,8 +68,7 @@ class _Fusing:
     """A layer of fusion: blocks within each of two maps, then across them."""
 
     def __init__(self, layer: nn.Module) -> None:
-        within = (layer.get_submodule("within_a"), layer.get_submodule("within_b"))
-        self.within = [_Blocks(each) for each in within]
+        self.within = [_Blocks(layer.get_submodule(f"within_{source}")) for source in "ab"]
         across = layer.get_submodule("across").children()
         self.across = [
             (BandedSwin(each.a, each.b.norm_attention), BandedSwin(each.b, each.a.norm_attention))
