@@ -3,10 +3,10 @@
     python scripts/race_published.py swinfusion --published SwinFusion/models/network_swinfusion1.py --json FILE
 
 The file is the authors', from a copy of their repository; what it imports is looked for in its folder and in the one
-above. It is built with random weights, or those of ``--weights``, called as their test script calls it, and given the
-same weights as ours, which are converted as ``fusekit weights convert`` does. Both fuse the embedded CT and MRI, which
-is brought to the size, in the race of ``fusekit bench speed``: each in a process of its own, round by round. The table
-says also by how much the outputs differ, as a part of the extent of theirs.
+above. Their network is called as their test script calls it, in float32. It has random weights, or those of
+``--weights``, and ours has the same, converted as by ``fusekit weights convert``. Both fuse the embedded CT and MRI,
+brought to the size, in the race of ``fusekit bench speed``: each in a process of its own, round by round. The table says
+also by how much the outputs differ, as a part of the extent of theirs.
 
 A package that their file imports and that is not there can be left out by ``--stub NAME``, where none of it is called.
 """
@@ -23,6 +23,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from types import ModuleType
@@ -46,6 +47,8 @@ from fusekit_bench.speed.table import digits
 
 #: The environment variable by which the process of the authors' network is told what to build.
 _TOLD = "FUSEKIT_RACE_PUBLISHED"
+#: What `fuse` is called there.
+_TARGET = f"{Path(__file__).stem}:fuse"
 
 Fuse = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
@@ -149,7 +152,6 @@ class Told(NamedTuple):
     arguments: dict[str, Any]
     stubs: list[str]
     weights: str
-    dtype: str
     mode: str
 
 
@@ -211,9 +213,11 @@ def build(told: Told) -> nn.Module:
     Raises:
         OptionError: the file has no such class, or it is not constructed so.
     """
-    module = published_module(Path(told.file), told.stubs)
+    module, classes = published_module(Path(told.file), told.stubs), NETWORKS[told.network].classes
+    if told.arguments and len(classes) > 1:
+        raise OptionError(f"{told.network} is of {len(classes)} classes: leave out --arguments")
     parts = {}
-    for prefix, (name, arguments) in NETWORKS[told.network].classes.items():
+    for prefix, (name, arguments) in classes.items():
         if not hasattr(module, name):
             raise OptionError(f"--published {told.file} has no class {name}, which is the network of {told.network}")
         given = {**arguments, **told.arguments}
@@ -244,7 +248,7 @@ def _network() -> tuple[nn.Module, Told]:
     told = Told(**json.loads(os.environ[_TOLD]))
     network = build(told)
     network.load_state_dict(load_file(told.weights), strict=False)
-    network.train(told.mode == "train").to(getattr(torch, told.dtype))
+    network.train(told.mode == "train")
     if told.network == "gesenet" and told.mode == "eval":
         _evaluate(network)
     return network, told
@@ -261,8 +265,8 @@ def _evaluate(network: Any) -> None:
 def fuse(images: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
     """Fuse two float32 arrays (H, W) in [0, 1] by the authors' network: what ``--against`` is in the race."""
     network, told = _network()
-    first, second = (torch.tensor(each, dtype=getattr(torch, told.dtype))[None, None] for each in images)
-    fused: np.ndarray[Any, Any] = NETWORKS[told.network].fuse(network, first, second)[0, 0].float().numpy()
+    first, second = (torch.tensor(each)[None, None] for each in images)
+    fused: np.ndarray[Any, Any] = NETWORKS[told.network].fuse(network, first, second)[0, 0].numpy()
     return fused
 
 
@@ -276,9 +280,10 @@ def _weights(told: Told, given: Path | None, seed: int, folder: Path) -> tuple[P
         draw(network, seed)
     else:
         state = load_file(given) if given.suffix == ".safetensors" else torch.load(given, "cpu", weights_only=True)
-        lacking = network.load_state_dict(state, strict=False).missing_keys
-        if {name for name, _ in network.named_parameters()} & set(lacking):
-            raise OptionError(f"--weights {given} lacks {lacking[0]} and is not of {told.network}")
+        lacking = set(network.load_state_dict(state, strict=False).missing_keys)
+        # What is constructed and never called may be missing.
+        if lacking >= {name for name, _ in network.named_parameters()}:
+            raise OptionError(f"--weights {given} has nothing of {told.network}")
     theirs, ours = folder / "theirs.safetensors", folder / "ours.safetensors"
     save_file({name: value.detach().clone().contiguous() for name, value in network.state_dict().items()}, theirs)
     convert_checkpoint(told.network, [theirs], ours)
@@ -297,74 +302,71 @@ def _tell(told: Told) -> Iterator[None]:
         _network.cache_clear()
 
 
-def _difference(case: Case, dtype: str, target: str) -> float:
-    """Return the greatest difference of the outputs, as a part of the extent of the authors'.
+def _differences(case: Case, dtypes: Sequence[str]) -> list[float]:
+    """Return the greatest difference of our outputs in each dtype, as a part of the extent of the authors'.
 
     Raises:
         OptionError: the authors' network gives a constant image, of which a difference says nothing.
     """
-    theirs, ours = (
-        first_output(case, entrant, prepare(case, entrant)).numpy()
-        for entrant in (Entrant("against", target=target), Entrant("ours", dtype=dtype))
-    )
+
+    def output(entrant: Entrant) -> Tensor:
+        return first_output(case, entrant, prepare(case, entrant))
+
+    theirs = output(Entrant("against", target=_TARGET))
     extent = float(theirs.max() - theirs.min())
     if not extent:
         raise OptionError("with these weights the published network gives a constant image; choose another --seed")
-    return float(np.abs(theirs - ours).max()) / extent
+    return [float((theirs - output(Entrant("ours", dtype=dtype))).abs().max()) / extent for dtype in dtypes]
 
 
 def race(
     told: Told, request: Speed, weights: Path | None = None, seed: int = 0, recruit: Recruit = recruit
 ) -> dict[str, Any]:
-    """Race both in each dtype of a request, theirs in the same one as ours.
+    """Race theirs, in float32, and ours in each dtype of a request.
 
     Returns:
-        what `fusekit_bench.speed.runner.measure` returns for the first race, with ``network``, ``mode``, ``date`` and
-        ``results``, a row a size and dtype: ``seconds_published``, ``seconds_ours`` and their ``ratio`` (spreads), and
-        ``difference``.
+        ``network``, ``mode``, ``date``, what `fusekit_bench.speed.runner.measure` says of ``code``, ``versions``,
+        ``machine``, ``rounds`` and ``clock``, and ``results``, a row a size and dtype of ours: ``seconds_published``,
+        ``seconds_ours`` and their ``ratio`` (spreads), seconds of each round, ``form`` and ``difference``.
 
     Raises:
         FusekitError: the network cannot be built or run.
     """
-    of, target = NETWORKS[told.network], f"{Path(__file__).stem}:fuse"
-    facts: dict[str, Any] = {}
-    results: list[dict[str, Any]] = []
+    of, facts, results = NETWORKS[told.network], dict[str, Any](), list[dict[str, Any]]()
     with tempfile.TemporaryDirectory(prefix="fusekit-race-") as name:
         theirs, ours = _weights(told, weights, seed, Path(name))
-        images = _lifted(Path(name)) if of.lifted else None
-        for dtype in request.dtypes:
-            with _tell(told._replace(weights=str(theirs), dtype=dtype)):
-                for size in request.sizes:
-                    case = Case(str(ours), of.rule, "cpu", size, images=images)
-                    difference = _difference(case, dtype, target)
-                    asked = Speed(
-                        models=[str(ours)],
-                        rules=[of.rule] if of.rule else (),
-                        sizes=[size],
-                        devices=["cpu"],
-                        dtypes=[dtype],
-                        images=images,
-                        against=target,
-                        threads=request.threads,
-                        rounds=request.rounds,
-                        clock=request.clock,
-                        reference=False,
-                        memory=False,
-                    )
-                    found = measure(asked, recruit=recruit)
-                    results.append({"size": list(size), "dtype": dtype, "difference": difference, **_times(found)})
-                    facts = facts or {key: found[key] for key in ("code", "versions", "machine", "rounds", "clock")}
+        asked = replace(
+            request,
+            models=[str(ours)],
+            rules=[of.rule] if of.rule else (),
+            devices=["cpu"],
+            images=_lifted(Path(name)) if of.lifted else None,
+            against=_TARGET,
+            reference=False,
+            memory=False,
+        )
+        with _tell(told._replace(weights=str(theirs))):
+            for size in request.sizes:
+                differences = _differences(Case(str(ours), of.rule, "cpu", size, images=asked.images), asked.dtypes)
+                found = measure(replace(asked, sizes=[size]), recruit=recruit)
+                facts = facts or {key: found[key] for key in ("code", "versions", "machine", "rounds", "clock")}
+                *rows, other = found["races"][0]["rows"]
+                results += [_row(size, *pair, other) for pair in zip(rows, differences, strict=True)]
     date = datetime.now(timezone.utc).date().isoformat()
     return {"network": told.network, "mode": told.mode, "date": date, **facts, "results": results}
 
 
-def _times(found: Mapping[str, Any]) -> dict[str, Any]:
-    ours, theirs = found["races"][0]["rows"]
+def _row(
+    size: tuple[int, int], ours: Mapping[str, Any], difference: float, theirs: Mapping[str, Any]
+) -> dict[str, Any]:
     return {
+        "size": list(size),
+        "dtype": ours["dtype"],
+        "form": ours["form"],
+        "difference": difference,
         "seconds_published": theirs["seconds"],
         "seconds_ours": ours["seconds"],
         "ratio": ours["ratio_against"],
-        "form": ours["form"],
         "rounds_published": theirs["rounds"],
         "rounds_ours": ours["rounds"],
     }
@@ -389,7 +391,7 @@ def text(found: Mapping[str, Any]) -> str:
         f"code `{found['code']}`",
         found["date"],
     ]
-    headers = ["network", "size", "dtype", "published (s)", "ours (s)", "times as fast", "greatest difference"]
+    headers = ["network", "size", "ours in", "published (s)", "ours (s)", "times as fast", "greatest difference"]
     rows = [
         [
             found["network"],
@@ -415,7 +417,7 @@ def text(found: Mapping[str, Any]) -> str:
 @click.option("--mode", type=click.Choice(("eval", "train")), help="Of the authors' network; each has its default.")
 @click.option("--stub", multiple=True, metavar="NAME", help="A package to leave out; may be given more than once.")
 @click.option("--sizes", default="256", show_default=True, help="With commas between them.")
-@click.option("--dtypes", default="float32", show_default=True, help="With commas between them.")
+@click.option("--dtypes", default="float32", show_default=True, help="Of ours, with commas between them.")
 @click.option("--rounds", default=7, show_default=True)
 @click.option("--threads", type=int, help="Of torch; as many as it takes by default.")
 @click.option(
@@ -443,7 +445,7 @@ def main(
     """Race, and print the table."""
     mode = mode or NETWORKS[network].mode
     try:
-        told = Told(network, str(published.resolve()), json.loads(arguments), list(stub), "", "float32", mode)
+        told = Told(network, str(published.resolve()), json.loads(arguments), list(stub), "", mode)
         request = Speed(
             sizes=[parse_size(each) for each in sizes.split(",")],
             dtypes=dtypes.split(","),

@@ -72,22 +72,23 @@ def published(tmp_path: Path) -> Path:
 
 
 def told(script: ModuleType, published: Path, network: str = "ifcnn-mean", **more: object):
-    base = script.Told(network, str(published), {}, ["absent"], "", "float32", "eval")
+    base = script.Told(network, str(published), {}, ["absent"], "", "eval")
     return base._replace(**more)
 
 
 @pytest.mark.slow
 def test_both_compute_the_same_and_are_timed(script: ModuleType, published: Path) -> None:
-    request = Speed(sizes=[(24, 32)], threads=1, rounds=2)
+    request = Speed(sizes=[(24, 32)], dtypes=["float32", "bfloat16"], threads=1, rounds=2, warm_up=1)
     found = script.race(told(script, published), request, recruit=LocalWorker)
-    (row,) = json.loads(json.dumps(found, allow_nan=False))["results"]
+    row, lesser = json.loads(json.dumps(found, allow_nan=False))["results"]
     assert (row["size"], row["dtype"], row["form"]) == ([24, 32], "float32", "composed")
-    assert 0 < row["difference"] < 1e-4
+    assert 0 < row["difference"] < 1e-4 < lesser["difference"] < 0.1
+    assert (lesser["dtype"], lesser["rounds_published"]) == ("bfloat16", row["rounds_published"])
     assert len(row["rounds_ours"]) == len(row["rounds_published"]) == 2
     ratios = [theirs / ours for theirs, ours in zip(row["rounds_published"], row["rounds_ours"], strict=True)]
     assert row["ratio"]["low"] <= sum(ratios) / 2 <= row["ratio"]["high"]
-    last = script.text(found).splitlines()[-1]
-    assert last.startswith("| ifcnn-mean | 24×32 | float32 | ")
+    *_, first, _ = script.text(found).splitlines()
+    assert first.startswith("| ifcnn-mean | 24×32 | float32 | ")
     assert script._TOLD not in script.os.environ
 
 
@@ -117,9 +118,10 @@ def test_drawn_weights_depend_on_the_seed_alone(script: ModuleType, published: P
         (["ifcnn"], r"cannot be imported: ModuleNotFoundError: No module named 'absent'"),
         (["gesenet", "--stub", "absent"], "has no class GeSeNet, which is the network of gesenet"),
         (["ifcnn", "--stub", "absent", "--arguments", '{"depth": 3}'], "unexpected keyword argument 'depth'"),
+        (["mrscfusion", "--stub", "absent", "--arguments", '{"depth": 3}'], "is of 2 classes: leave out --arguments"),
         (["ifcnn", "--stub", "absent", "--arguments", "{"], "Expecting property name"),
         (["ifcnn", "--stub", "absent", "--sizes", "8"], "8×8 pixels are too small"),
-        (["ifcnn", "--stub", "absent", "--weights", "WEIGHTS"], "lacks conv1.weight and is not of ifcnn"),
+        (["ifcnn", "--stub", "absent", "--weights", "WEIGHTS"], "has nothing of ifcnn"),
     ],
 )
 def test_what_cannot_be_raced(
