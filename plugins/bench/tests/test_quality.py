@@ -28,13 +28,14 @@ from fusekit.models.base import EncoderDecoder
 from fusekit.pipeline import fuse
 from fusekit.registry.discovery import registries
 from fusekit.weights.store import save_weights
+from fusekit_bench.paper import paper_tables
 from fusekit_bench.publish import to_csv, to_json
 from fusekit_bench.quality import methods, runner, scores
 from fusekit_bench.quality.export import result
 from fusekit_bench.quality.methods import Measure, Method, parse_measures, parse_methods
 from fusekit_bench.quality.runner import run
 from fusekit_bench.quality.scores import fused_by_rules
-from fusekit_bench.quality.table import Row, Table, by_rank, paper_tables, summary
+from fusekit_bench.quality.table import Row, Table, by_rank, summary
 from fusekit_bench.requests import Quality
 
 pytest.importorskip("pandas", reason="the table needs the extra bench")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from fusekit.errors import OptionError
 from fusekit.train.recipe import Recipe
 from fusekit_bench import requests
 from fusekit_bench.options import ListsCommand, command_line, options_of, request_of
-from fusekit_bench.publish import Outputs, around, check_plot, output_options, require, write_between
+from fusekit_bench.publish import Outputs, Result, around, check_plot, output_options, require, write_between
 
 if TYPE_CHECKING:
     from fusekit_bench.quality.table import Table
@@ -198,8 +199,11 @@ def speed(
 ) -> None:
     """Time whole fusions by stage, interleaved round by round with the authors' order of operations.
 
+    With --compare or --models all, model beside model: parameters, operations, memory and seconds by size.
+
     \b
     fusekit bench speed --models ehdran dilran --sizes 256 1024 --dtypes float32 bfloat16 --threads 2
+    fusekit bench speed --models all --sizes 256 1024 --threads 2 --keep runs/speed
     fusekit bench speed --sizes 300x417 --against adapter:fuse --json speed.json --plot speed.svg
     """
     from fusekit.machine.files import check_writable
@@ -208,20 +212,30 @@ def speed(
     from fusekit_bench.speed.table import draw, result
 
     request = request_of(requests.Speed, choices)
+    outputs = replace(outputs, docs=docs, mark=f"speed {part}")
     outputs.check()
+    if request.compares:
+        if plot is not None:
+            raise OptionError("--plot draws the stages of races, and models that stand beside each other have none")
+        outputs.write(_compared(request, command_line(context)))
+        return
     if plot is not None:
         check_writable(plot, outputs.overwrite)
         check_plot(plot)
-    if docs is not None:
-        around(docs, f"speed {part}")
     with ProgressBar("racing", len(cases(request)) * request.rounds) as bar:
         found = measure(request, bar.advance)
-    told = result(found, command_line(context))
-    outputs.write(told)
+    outputs.write(result(found, command_line(context)))
     if plot is not None:
         draw(found, plot)
-    if docs is not None:
-        write_between(docs, f"\n{told.text}\n", f"speed {part}")
+
+
+def _compared(request: requests.Speed, command: str) -> Result:
+    from fusekit_bench.speed.models import compare, steps
+    from fusekit_bench.speed.models_table import result
+
+    with ProgressBar("comparing", steps(request)) as bar:
+        found = compare(request, bar.advance)
+    return result(found, command)
 
 
 @bench.command("memory", short_help="Peak memory of large pairs.")

@@ -8,9 +8,10 @@ from typing import Any
 
 from fusekit.cases.datasets import Dataset
 from fusekit.errors import count_of
+from fusekit_bench.paper import paper_tables
 from fusekit_bench.publish import Result, table
 from fusekit_bench.quality.methods import paper_measures
-from fusekit_bench.quality.table import Row, Subset, Table, caution, paper_tables, summary, title, verdict
+from fusekit_bench.quality.table import Row, Subset, Table, caution, summary, title, verdict
 
 REMARK = (
     "The paper's rows are quoted for orientation, not for comparison to the digit: its splits and draws are not "

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusekit.cases.case import Case
 from fusekit.cases.datasets import Dataset
 from fusekit.evaluation.rate import Rating
 from fusekit.evaluation.ratings import deviation, part_of, ranks
+from fusekit_bench.paper import paper_tables
 from fusekit_bench.quality.methods import RECONSTRUCTION, Measure, Method, paper_measures
 from fusekit_bench.quality.protocols import ABLATION
 
@@ -178,13 +176,6 @@ def by_rank(rows: Sequence[Row], measures: Sequence[Measure]) -> list[Row]:
     """Return the rows in the order of their mean rank over the measures, the best first."""
     means = summary(rows, measures)["rank"].agg(statistics.fmean, axis=1)
     return sorted(rows, key=lambda row: float(means[row.name]))
-
-
-@functools.cache
-def paper_tables() -> dict[str, Any]:
-    """Return the paper's tables: ``citation``, ``metrics``, ``tables`` and ``ablation`` by name of the data."""
-    tables: dict[str, Any] = json.loads(Path(__file__).with_name("paper.json").read_text(encoding="utf-8"))
-    return tables
 
 
 def title(measure: Measure) -> str:
