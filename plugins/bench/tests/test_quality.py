@@ -334,7 +334,7 @@ def test_the_command_writes_tables_figures_and_docs(data: Path, tmp_path: Path) 
     assert (code, err) == (0, "fusekit: rating tiny: 3\n")
     folder = tmp_path / "out"
     assert {path.name for path in folder.iterdir()} == {
-        "cache", "results.json", "table.md", "table.csv", "plot.svg", "plot.png", "grid-tiny.png",
+        "cache", "results.json", "table.md", "table.csv", "plot.svg", "plot.png", "page-tiny.png",
     }  # fmt: skip
     text = (folder / "table.md").read_text()
     assert text.strip() in out
@@ -342,7 +342,7 @@ def test_the_command_writes_tables_figures_and_docs(data: Path, tmp_path: Path) 
     assert page.read_text().startswith("# Page\n<!-- quality series: begin -->\n\nMade by `fusekit bench quality ")
     assert "--methods ehdran:sfnn ehdran:max pixel:max laplacian-pyramid --metrics qabf vif scd" in text
     assert str(tmp_path) not in text
-    grid = read_image(folder / "grid-tiny.png").pixels[..., :3].astype(int)
+    grid = read_image(folder / "page-tiny.png").pixels[..., :3].astype(int)
     assert grid.max(2).std() > 20
     assert (grid.max(2) - grid.min(2)).max() > 50, "a colour source makes coloured images"
     drawn = (folder / "plot.svg").read_text()

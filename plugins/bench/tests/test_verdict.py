@@ -8,7 +8,8 @@ import pytest
 
 from fusekit.cases.datasets import Dataset
 from fusekit_bench.quality.methods import Measure, Method, paper_measures
-from fusekit_bench.quality.table import Row, Table, summary, values, verdict
+from fusekit_bench.quality.table import Row, Table, summary, values
+from fusekit_bench.quality.words import verdict
 
 pytest.importorskip("pandas", reason="the table needs the extra bench")
 

@@ -42,7 +42,8 @@ def bench() -> None:
 @fields_of(Recipe, *requests.RECIPE)
 @click.option("-o", "--output", type=_PATH, help="Folder; runs/quality-PROTOCOL by default.")
 @click.option("--docs", type=_PATH, help="Markdown page whose table to replace.")
-@click.option("--no-figures", "figures", is_flag=True, help="Leave out the plot and the grids of images.")
+@click.option("--part", help="Which marks: quality PART; the protocol by default.")
+@click.option("--no-figures", "figures", is_flag=True, help="Leave out the plot and the pages of images.")
 @click.pass_context
 def quality(
     context: click.Context,
@@ -51,6 +52,7 @@ def quality(
     fused: tuple[str, ...],
     output: Path | None,
     docs: Path | None,
+    part: str | None,
     figures: bool,
     **choices: Any,
 ) -> None:
@@ -61,7 +63,7 @@ def quality(
     fusekit bench quality --data DATA --ablation --perceptual vgg19.safetensors
     fusekit bench quality --data DATA --methods all --fused SAFusion=published/SAFusion
 
-    The output folder gets results.json, table.md, table.csv, plot.svg and a grid of images a dataset.
+    The output folder gets results.json, table.md, table.csv, plot.svg and a page of images a dataset.
     """
     from fusekit.cases.folders import fused_paths
     from fusekit_bench.quality.export import result
@@ -74,7 +76,7 @@ def quality(
     request = request_of(requests.Quality, choices, weights=given, fused=published, recipe=recipe, output=folder)
     # What would fail after hours is looked at first.
     table_md, results, table_csv = (folder / name for name in ("table.md", "results.json", "table.csv"))
-    outputs = Outputs(table_md, results, table_csv, docs=docs, mark=f"quality {request.title}")
+    outputs = Outputs(table_md, results, table_csv, docs=docs, mark=f"quality {part or request.title}")
     if docs is not None:
         around(docs, outputs.mark)
     if folder.is_dir() and not (folder / "cache").is_dir():
@@ -99,12 +101,13 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _draw(table: Table, request: requests.Quality) -> None:
-    from fusekit_bench.quality.figures import draw_grid, draw_plot
+    from fusekit_bench.quality.figures import draw_page, draw_plot
 
     for suffix in ("svg", "png"):
         draw_plot(table, request.output / f"plot.{suffix}")
-    for name, rows in table.by_dataset().items():
-        draw_grid(table, rows, request.output / f"grid-{name}.png", request.device)
+    for dataset in dict.fromkeys(row.dataset.name for row in table.rows):
+        rows = [row for row in table.rows if row.dataset.name == dataset]
+        draw_page(table, rows, request.output / f"page-{dataset}.png", request.device)
 
 
 class _Progress:
