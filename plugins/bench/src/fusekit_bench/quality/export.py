@@ -17,7 +17,7 @@ from fusekit_bench.quality.words import caution, leaders, verdict
 REMARK = (
     "The paper's rows are quoted for orientation, not for comparison to the digit: its splits and draws are not "
     "published, its test slices share patients with its training slices, its checkpoint was chosen on test SSIM, and "
-    "its model was not reset between draws (see “What differs from the paper”)."
+    "its model was not reset between draws (see “What differs from the paper” in docs/quality.md)."
 )
 
 

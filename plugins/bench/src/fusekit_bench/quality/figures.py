@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _PAIRS = 3
 _COLUMNS = 8
+#: Inches of an image and the gap beside it.
+_WIDTH = 1.75
+#: Formats that lose what the captions are of.
+_LOSSY = (".jpg", ".jpeg")
 
 
 def draw_plot(table: Table, path: Path) -> None:
@@ -97,9 +101,11 @@ def draw_page(table: Table, rows: list[Row], path: Path, device: str) -> None:
     """
     dataset, cases = rows[0].dataset, {case.name: case for row in rows for case in row.cases}
     names, per_pair = shown_pairs(rows), len(dataset.source_names) + len(rows)
-    lines = -(-per_pair // _COLUMNS)
-    figure = new_figure(1.75 * _COLUMNS, 2.05 * lines * len(names))
-    panels = figure.subplots(lines * len(names), _COLUMNS, squeeze=False)
+    columns = min(_COLUMNS, per_pair)
+    lines = -(-per_pair // columns)
+    heights = [_height(cases[name].files[0]) for name in names for _ in range(lines)]
+    figure = new_figure(_WIDTH * columns, sum(heights))
+    panels = figure.subplots(len(heights), columns, squeeze=False, gridspec_kw={"height_ratios": heights})
     for number, name in enumerate(names):
         of_pair = iter(panels[number * lines : (number + 1) * lines].flat)
         paths = cases[name].files
@@ -110,10 +116,16 @@ def draw_page(table: Table, rows: list[Row], path: Path, device: str) -> None:
                 image = _fused(row, name, paths, path.with_name("cache") / dataset.name, device)
                 _show(next(of_pair), image, row.name, _caption(row, name, table.ranked))
             else:
-                _say(next(of_pair), row.name, "none published")
+                _say(next(of_pair), row.name, "none published", read_image(paths[0]).size)
         for axes in of_pair:
             axes.set_axis_off()
     save_figure(figure, path)
+
+
+def _height(source: Path) -> float:
+    """Return the inches of a line of images as high as this one, with what is written above and below."""
+    height, width = read_image(source).size
+    return _WIDTH * 0.95 * height / width + 0.35
 
 
 def shown_pairs(rows: Sequence[Row]) -> list[str]:
@@ -133,7 +145,9 @@ def _fused(row: Row, pair: str, paths: Sequence[Path], cache: Path, device: str)
     first, method = paths[0].name, row.method
     if method.published is not None:
         return read_image(method.published.files[pair]).pixels
-    kept = cache / f"{stem_of(first)}-{key_of(method, device)}{extension_of(first)}"
+    extension = extension_of(first)
+    suffix = ".png" if extension.lower() in _LOSSY else extension
+    kept = cache / f"{stem_of(first)}-{key_of(method, device)}{suffix}"
     if not kept.exists():
         model = loaded(method.model, method.weights, device)
         with warnings.catch_warnings():
@@ -152,7 +166,8 @@ def _caption(row: Row, name: str, measures: Sequence[Measure]) -> str:
     return "  ".join(f"{each.metric}{note} {part_of(images[name][each.name], each.part):.2f}" for each, note in parts)
 
 
-def _say(axes: Axes, heading: str, text: str) -> None:
+def _say(axes: Axes, heading: str, text: str, size: Sequence[int]) -> None:
+    axes.set_box_aspect(size[0] / size[1])
     axes.text(0.5, 0.5, text, fontsize=6.5, color="0.5", ha="center", va="center", transform=axes.transAxes)
     axes.set_title(heading, fontsize=7, pad=2)
     axes.set_axis_off()
