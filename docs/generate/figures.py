@@ -1,8 +1,9 @@
 """Draw the figures of README and docs from the embedded sample: run ``python docs/generate/figures.py``.
 
 ``start.png`` shows sources and what the recommended rule makes of them, ``rules.png`` what several rules do, and
-``models.png`` what every model does that has weights or needs none, each with its default rule. The sample MRI is a slice of the ICBM152 template, CT and PET are simulated, so the figures may be redistributed; no research data
-is in them.
+``models.png`` what every model does that has weights or needs none, each with its default rule. The sample MRI is a
+slice of the ICBM152 template, CT and PET are simulated, so the figures may be redistributed; no research data is in
+them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Datasets of a bench as data: which folders hold the sources, and which cases are for training and for testing.
 
-The format stands in ``docs/quality.md``. ``harvard.json`` beside this file describes the slices that the paper used, and
+The format stands in ``docs/quality.md``. ``harvard.json`` beside this file describes the slices that the paper used,
 ``infrared-visible.json`` pairs of photographs.
 """
 

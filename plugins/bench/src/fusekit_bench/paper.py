@@ -13,8 +13,8 @@ def paper_tables() -> dict[str, Any]:
     """Return the paper's tables.
 
     Returns:
-        ``citation``; ``metrics``, of the columns of ``tables`` and ``ablation`` by name of the data; ``models``, our name
-        of each of its methods; ``speed``: parameters in millions and seconds of a fusion.
+        ``citation``; ``metrics``, of the columns of ``tables`` and ``ablation`` by name of the data; ``models``, our
+        name of each of its methods; ``speed``: parameters in millions and seconds of a fusion.
     """
     tables: dict[str, Any] = json.loads(Path(__file__).with_name("paper.json").read_text(encoding="utf-8"))
     return tables

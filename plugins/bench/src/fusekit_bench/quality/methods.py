@@ -166,11 +166,11 @@ def _tag_for(spec: ModelSpec, dataset: Dataset) -> str | None:
 
 
 def trained_on_others(method: Method, dataset: Dataset) -> str:
-    """Return what a model's own weights show where that is not what the dataset shows, such as ``CT and MRI``.
+    """Return what a model's own weights were trained on where a dataset shows something else, such as ``CT and MRI``.
 
-    Empty where it is, where nothing is known of it, and without weights.
+    Empty where it shows that or asks for these weights, where nothing is known of them, and without weights.
     """
-    if method.published is not None or method.weights is None:
+    if dataset.weights or method.published is not None or method.weights is None:
         return ""
     found = spec_of(method.model).find_weights(method.weights)
     shown = [modality_of(each) for each in dataset.source_names]

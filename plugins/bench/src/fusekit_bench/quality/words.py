@@ -1,4 +1,4 @@
-"""What a quality table says in words, computed from its rows: who is ahead, what copying gets, what of the paper holds."""
+"""What a quality table says in words, computed from its rows: who is ahead, what copying gets, which claims hold."""
 
 from __future__ import annotations
 

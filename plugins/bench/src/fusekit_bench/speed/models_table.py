@@ -16,8 +16,8 @@ _OURS = "EH-DRAN"
 
 NOTE = (
     "A call takes a pair in the device's memory and gives one image; files are not in it. Every model races with "
-    "`{first}`, round by round: *times* is the median of the rounds' own ratios, quartiles in brackets, and above 1 the "
-    "model is slower. Seconds are medians. Operations are those of convolutions and matrix products of the plain "
+    "`{first}`, round by round: *times* is the median of the rounds' own ratios, quartiles in brackets, and above 1 "
+    "the model is slower. Seconds are medians. Operations are those of convolutions and matrix products of the plain "
     "modules, two a multiply-add; what else a model does is not counted. Peak memory is {memory}. Initial weights "
     "were never trained: time, memory and operations do not depend on their values. The paper's seconds are of its own "
     "machine and code."

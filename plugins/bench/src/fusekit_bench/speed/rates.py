@@ -109,5 +109,5 @@ def _of_convolution(*given: Any, out_shape: Sequence[int], **_: Any) -> int:
 
 
 def _of_attention(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any, **__: Any) -> int:
-    """Return the operations of both products of attention: (B, heads, L, E) and (B, heads, S, E) → (B, heads, L, Ev)."""
+    """Return the operations of both products of attention: of (…, L, E) and (…, S, E), and with (…, S, Ev)."""
     return 2 * math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])

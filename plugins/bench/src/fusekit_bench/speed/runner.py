@@ -66,7 +66,7 @@ def measure(request: Speed, progress: Callable[[], None] = lambda: None, recruit
         if request.reference and not all(known.values()):
             unknown = ", ".join(model for model, published in known.items() if not published)
             warnings.warn(
-                f"{unknown}: the authors' order of operations is known of ehdran and dilran alone, so no reference races",
+                f"{unknown}: the authors' order of operations is known of ehdran and dilran alone: no reference races",
                 FusekitWarning,
                 stacklevel=2,
             )
