@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,15 @@ import pytest
 from helpers.cli import run_cli
 from helpers.threads import use_one_thread
 
+import fusekit
 from fusekit.errors import FusekitWarning, OptionError, UnknownNameError, WeightsError
+from fusekit.models.locate import locate
 from fusekit.registry.discovery import registries
 from fusekit_bench.paper import paper_tables
 from fusekit_bench.publish import to_csv, to_json
 from fusekit_bench.requests import Speed
 from fusekit_bench.speed import cases, models, runner
+from fusekit_bench.speed.cases import Case, Entrant, load_form
 from fusekit_bench.speed.models import Candidate, candidates, compare
 from fusekit_bench.speed.models_table import result
 from fusekit_bench.speed.runner import measure
@@ -36,12 +40,11 @@ def spread(value: float) -> dict[str, float]:
 
 def without_weights(patch: pytest.MonkeyPatch) -> None:
     """Let ``ifcnn`` come without trained weights, whether it does or not."""
-    load, locate = cases.load, cases.locate
 
     def refused(name: str, **options: Any) -> Any:
         if name == "ifcnn":
             raise WeightsError("the model 'ifcnn' comes without trained weights")
-        return load(name, **options)
+        return fusekit.load(name, **options)
 
     patch.setattr(cases, "load", refused)
     patch.setattr(cases, "locate", lambda name, weights: locate(name, weights)._replace(weights=None))
@@ -124,7 +127,7 @@ def test_a_killed_run_goes_on_and_what_failed_is_tried_again(tmp_path: Path) -> 
 
 def test_rounds_are_as_many_as_patience_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 100_000, 10))
-    monkeypatch.setattr(models.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
     warmed: list[str] = []
 
     class Noted(LocalWorker):
@@ -197,7 +200,7 @@ def test_a_race_of_other_models_has_no_reference(monkeypatch: pytest.MonkeyPatch
 
     assert "| ifcnn max 16×20 initial weights | composed float32 |" in of_races(found, "x").text
     with pytest.raises(UnknownNameError, match="unknown weights of 'ifcnn'"):
-        runner.load_form(models.Case("ifcnn.absent", device="cpu"), models.Entrant("ours"))
+        load_form(Case("ifcnn.absent", device="cpu"), Entrant("ours"))
 
 
 @pytest.mark.slow

@@ -109,6 +109,7 @@ def test_attention_is_counted_in_all_its_forms() -> None:
 
         class Attention:
             def fuse(self, parts: list[torch.Tensor], *_: object) -> torch.Tensor:
-                return torch.nn.functional.scaled_dot_product_attention(*parts, attn_mask=mask)  # noqa: B023
+                query, key, value = parts
+                return torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)  # noqa: B023
 
         assert count_operations(Attention(), [query, key, key]) == both  # type: ignore[arg-type]

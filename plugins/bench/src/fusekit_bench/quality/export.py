@@ -177,8 +177,10 @@ def _origin(row: Row) -> str:
 def _copied_rows(of: Table, dataset: Dataset) -> list[list[str]]:
     """Return what a copy of each source gets."""
     copies, lines = of.copies_of(dataset.name), []
-    found = summary(copies, of.measures)["mean"] if copies else None
-    for row in copies if found is not None else ():
+    if not copies:
+        return []
+    found = summary(copies, of.measures)["mean"]
+    for row in copies:
         cells = [f"*{_number(found.at[row.name, each.name])}*" for each in of.measures]
         lines.append([f"*{row.name}*", *cells, *([""] if of.ranked else []), ""])
     return lines
