@@ -19,6 +19,8 @@ _LEAST_SIDE = 16
 #: Fields of the recipe that the trainings of ``fusekit bench quality`` leave open.
 RECIPE = ("steps", "batch", "crop", "rate", "gradient_weight", "perceptual_weight", "precision")
 PROTOCOLS = ("series", "paper")
+#: Seconds that a model may take at a size, in a comparison.
+PATIENCE = 600
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -127,7 +129,10 @@ class Speed:
         False, "One row a model, or MODEL:RULE, beside the first one; of --models all it always is so."
     )
     patience: int | None = choice(
-        None, "Seconds that a model may take at a size, in a comparison; 600 by default.", type=int, metavar="SECONDS"
+        None,
+        f"Seconds that a model may take at a size, in a comparison; {PATIENCE} by default.",
+        type=int,
+        metavar="SECONDS",
     )
     keep: Path | None = choice(
         None,

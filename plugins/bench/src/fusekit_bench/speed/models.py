@@ -32,7 +32,7 @@ from fusekit.registry.discovery import registries
 from fusekit.version import code_version
 from fusekit_bench.paper import paper_tables
 from fusekit_bench.publish import load_average
-from fusekit_bench.requests import Speed
+from fusekit_bench.requests import PATIENCE, Speed
 from fusekit_bench.speed.cases import Case, Entrant, load_form
 from fusekit_bench.speed.race import Timing, ratios, spread
 from fusekit_bench.speed.runner import Recruit, recruit
@@ -40,9 +40,7 @@ from fusekit_bench.speed.workers import Job, Worker
 
 #: Of the results as JSON; it changes when a key changes its meaning.
 SCHEMA = "fusekit-models-1"
-#: Seconds that a model may take at a size.
-_PATIENCE = 600
-#: Share of these that may go to rounds that do not count.
+#: Share of its patience that may go to rounds that do not count.
 _WARM_UP = 0.25
 
 
@@ -144,7 +142,7 @@ class _Comparison:
 
     def __init__(self, request: Speed, size: tuple[int, int], first: Candidate, recruit: Recruit) -> None:
         self.request, self.size, self.first, self._recruit = request, size, first, recruit
-        self.patience = float(request.patience or _PATIENCE)
+        self.patience = float(request.patience or PATIENCE)
         self._stack = contextlib.ExitStack()
         self._yardstick: Worker | None = None
         self._began, self._peak = 0.0, 0
