@@ -233,6 +233,10 @@ def speed(
 
 
 def _compared(request: requests.Speed, command: str) -> Result:
+    from fusekit.cli.start import wait_passively
+
+    # Before torch is imported, and for the processes of the models: they are timed as `fusekit fuse` runs.
+    wait_passively()
     from fusekit_bench.speed.models import compare, steps
     from fusekit_bench.speed.models_table import result
 
