@@ -210,9 +210,6 @@ def speed(
     fusekit bench speed --sizes 300x417 --against adapter:fuse --json speed.json --plot speed.svg
     """
     from fusekit.machine.files import check_writable
-    from fusekit_bench.speed.cases import cases
-    from fusekit_bench.speed.runner import measure
-    from fusekit_bench.speed.table import draw, result
 
     request = request_of(requests.Speed, choices)
     outputs = replace(outputs, docs=docs, mark=f"speed {part}")
@@ -225,6 +222,10 @@ def speed(
     if plot is not None:
         check_writable(plot, outputs.overwrite)
         check_plot(plot)
+    from fusekit_bench.speed.cases import cases
+    from fusekit_bench.speed.runner import measure
+    from fusekit_bench.speed.table import draw, result
+
     with ProgressBar("racing", len(cases(request)) * request.rounds) as bar:
         found = measure(request, bar.advance)
     outputs.write(result(found, command_line(context)))
