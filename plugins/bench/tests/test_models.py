@@ -165,9 +165,10 @@ def test_the_table_stands_beside_the_paper(found: dict[str, Any]) -> None:
 
 def test_words_follow_from_the_rows() -> None:
     row = {"size": [16, 16], "rule": None, "rounds": [1.0], "memory": 1 << 20, "weights": "", "form": "plain"}
-    seconds = {"ehdran": (1.0, 500_000), "ifcnn": (0.5, 83_587), "swinfusion": (24.0, 973_000)}
+    seconds = {"ehdran": (1.0, 1), "ehdran:sfnn": (2.0, 500_000), "ifcnn": (0.5, 83_587), "swinfusion": (24.0, 973_000)}
     rows = [
-        {**row, "name": name, "model": name, "parameters": count, "seconds": spread(ratio), "ratio": spread(ratio)}
+        {**row, "name": name, "model": name.partition(":")[0], "rule": name.partition(":")[2] or "max"}
+        | {"parameters": count, "seconds": spread(ratio), "ratio": spread(ratio)}
         for name, (ratio, count) in seconds.items()
     ]
     facts = {"processor": "P", "cores": 2, "threads": 1, "load_average": None}
@@ -176,8 +177,8 @@ def test_words_follow_from_the_rows() -> None:
     items = [line for line in result(found, "x").text.splitlines() if line.startswith("- ")]
     assert items == [
         "- By the paper's seconds EH-DRAN is faster than SwinFusion (1.04×) and slower than IFCNN (1.42×).",
-        "- Here, at 16×16, it is faster than SwinFusion (24.0×) and slower than IFCNN (2.00×).",
-        "- Millions of parameters as many as in the paper: SwinFusion, IFCNN, EH-DRAN.",
+        "- Millions of parameters as many as in the paper: IFCNN, SwinFusion, EH-DRAN.",
+        "- Here, at 16×16, ehdran · sfnn is faster than SwinFusion (12.0×) and slower than IFCNN (4.00×).",
     ]
 
 

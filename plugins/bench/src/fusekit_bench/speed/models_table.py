@@ -104,25 +104,33 @@ def _millions(count: int) -> str:
 
 def _items(found: Mapping[str, Any]) -> list[str]:
     """Return what the rows say, as items of a Markdown list: order by time, parameters, what could not be measured."""
-    named = {of: name for name, of in paper_tables()["models"].items()}
-    peers = {named[row["model"]]: row for row in reversed(found["rows"]) if row["model"] in named}
     items = []
-    if _OURS in peers and len(peers) > 1:
-        seconds = {name: facts["seconds"] for name, facts in paper_tables()["speed"].items() if name in peers}
-        items.append(f"- By the paper's seconds {_OURS} is {_place(seconds)}.")
-        for size in dict.fromkeys(tuple(row["size"]) for row in found["rows"]):
-            at = {
-                named[row["model"]]: row["ratio"]["median"]
-                for row in reversed(found["rows"])
-                if row["model"] in named and tuple(row["size"]) == size and "failed" not in row
-            }
-            if _OURS in at and len(at) > 1:
-                items.append(f"- Here, at {size_text(size)}, it is {_place(at)}.")
-        items += _parameters(peers)
+    for number, size in enumerate(dict.fromkeys(tuple(row["size"]) for row in found["rows"])):
+        peers = _peers([row for row in found["rows"] if tuple(row["size"]) == size and "failed" not in row])
+        if _OURS not in peers or len(peers) < 2:
+            continue
+        if not number:
+            quoted = {name: paper_tables()["speed"][name]["seconds"] for name in peers}
+            items.append(f"- By the paper's seconds {_OURS} is {_place(quoted)}.")
+            items += _parameters(peers)
+        own, ratios = peers[_OURS], {name: row["ratio"]["median"] for name, row in peers.items()}
+        label = f"{own['model']} · {own['rule']}"
+        items.append(f"- Here, at {size_text(size)}, {label} is {_place(ratios)}.")
     for row in found["rows"]:
         if "failed" in row:
             items.append(f"- {row['name']} at {size_text(row['size'])} is not measured: {row['failed']}.")
     return items
+
+
+def _peers(rows: Sequence[_Row]) -> dict[str, _Row]:
+    """Return the rows of the paper's models by its names: each one's first, of EH-DRAN that with the paper's rule."""
+    found: dict[str, _Row] = {}
+    for name, model in paper_tables()["models"].items():
+        of = [row for row in rows if row["model"] == model]
+        of.sort(key=lambda row: name == _OURS and row["rule"] != "sfnn")
+        if of:
+            found[name] = of[0]
+    return found
 
 
 def _place(seconds: Mapping[str, float]) -> str:
@@ -142,9 +150,9 @@ def _place(seconds: Mapping[str, float]) -> str:
 
 def _parameters(peers: Mapping[str, _Row]) -> Iterable[str]:
     """Say whose parameters are as many as the paper says, in millions with its two decimals, and whose are not."""
-    counts = {name: row["parameters"] / 1e6 for name, row in peers.items() if "failed" not in row}
+    counts = {name: row["parameters"] / 1e6 for name, row in peers.items()}
     quoted = {name: paper_tables()["speed"][name]["parameters"] for name in counts}
     equal = [name for name in counts if round(counts[name], 2) == quoted[name]]
     other = [f"{name} {counts[name]:.2f} against {quoted[name]:.2f}" for name in counts if name not in equal]
     parts = [f"as many as in the paper: {', '.join(equal)}" if equal else "", "; ".join(other)]
-    return [f"- Millions of parameters {'; '.join(filter(None, parts))}."] if counts else []
+    return [f"- Millions of parameters {'; '.join(filter(None, parts))}."]
