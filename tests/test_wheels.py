@@ -103,11 +103,9 @@ def test_the_wheel_holds_package_plugin_weights_and_samples(wheel: Path) -> None
     assert wanted <= set(names)
     assert {f"fusekit/images/samples/data/{name}.png" for name in samples.names()} <= set(names)
     assert {f"fusekit/evaluation/page/page.{kind}" for kind in ("css", "js")} <= set(names)
-    bundled = {
-        f"fusekit/_weights/{path.relative_to(ROOT / 'weights').as_posix()}"
-        for path in ROOT.glob("weights/*/*.safetensors")
-    }
-    assert bundled <= set(names)
+    weights = ROOT.glob("plugins/*/src/*/weights/*/*.safetensors")
+    assert {path.relative_to(path.parents[3]).as_posix() for path in weights} <= set(names)
+    assert "fusekit_ehdran/weights/ehdran/ct-mri.safetensors" in names
     assert "[fusekit]\n" + "\n".join(f"{each} = fusekit_{each}.plugin" for each in BUNDLED) in entry_points
     assert "fusekit = fusekit.cli.main:run" in entry_points
     assert metadata["Name"] == "fusekit-imaging"
@@ -123,6 +121,19 @@ def test_the_wheel_holds_no_tests_and_no_private_data(wheel: Path) -> None:
     assert {Path(name).suffix for name in names if not name.startswith("fusekit_imaging-")} <= {
         ".py", ".typed", ".png", ".txt", ".md", ".json", ".csv", ".safetensors", ".css", ".js"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("plugin", ["classical", "ehdran", "gesenet"])
+def test_a_plugins_own_wheel_brings_its_weights_and_entry_point(plugin: str, tmp_path: Path) -> None:
+    project = ROOT / "plugins" / plugin
+    with zipfile.ZipFile(build_wheel(project, tmp_path)) as archive:
+        names = archive.namelist()
+        info = next(name.partition("/")[0] for name in names if ".dist-info/" in name)
+        assert f"{plugin} = fusekit_{plugin}.plugin" in archive.read(f"{info}/entry_points.txt").decode()
+    weights = {path.relative_to(project / "src").as_posix() for path in project.glob("src/*/weights/*/*")}
+    assert any(name.endswith(".safetensors") for name in weights)
+    assert weights <= set(names)
+    assert {name.partition("/")[0] for name in names} == {f"fusekit_{plugin}", info}
 
 
 def test_the_installed_package_is_the_wheels(environment: Environment) -> None:
@@ -158,9 +169,6 @@ def test_each_plugin_is_listed_once(environment: Environment) -> None:
     assert [row["name"] for row in rows if row["error"]] == ["again", "crash"]
 
 
-@pytest.mark.skipif(
-    not (ROOT / "weights" / "ehdran" / "ct-mri.safetensors").is_file(), reason="no bundled weights in this checkout"
-)
 def test_a_plugins_rule_fuses_the_samples(environment: Environment) -> None:
     sources = [str(samples.path(name)) for name in ("ct", "mri")]
     done = environment.run("fusekit", "fuse", *sources, "--rule", "half", "-o", "out.png")

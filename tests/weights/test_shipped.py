@@ -18,6 +18,7 @@ from fusekit.images.files import read_image
 from fusekit.images.ranges import output_to_unit, unit_luminance
 from fusekit.models.base import EncoderDecoder
 from fusekit.registry.discovery import registries
+from fusekit.registry.specs import WeightsSpec
 from fusekit.weights.metadata import read_metadata
 from fusekit.weights.resolve import find_bundled
 from fusekit.weights.verify import verify_all
@@ -28,6 +29,16 @@ SHIPPED = [f"{model}.{dataset}" for model in ("ehdran", "dilran") for dataset in
 JOINT = ["mdlatlrr.ct-mri"]
 #: Weights that others trained and allow to be handed on, with the notice that must go along.
 OTHERS = {"gesenet.authors": ("LICENSE-GeSeNet.txt", "Copyright (c) 2023 JiaweiLi")}
+
+
+def shipped(name: str) -> tuple[WeightsSpec, Path]:
+    """Return what a model says of weights, and where their file is."""
+    model, _, tag = name.partition(".")
+    spec = registries().models.entry(model).details["spec"].find_weights(tag)
+    path = find_bundled(spec.file)
+    assert path is not None
+    assert path.parts[-2:] == (model, f"{tag}.safetensors")
+    return spec, path
 
 
 def reconstruction_psnr(network: EncoderDecoder, path: Path) -> float:
@@ -47,9 +58,7 @@ def test_all_bundled_weights_are_pinned_and_intact():
 def test_the_notice_and_the_origin_stand_beside_the_weights_of_others(name):
     model, _, tag = name.partition(".")
     file, holder = OTHERS[name]
-    path = find_bundled(model, f"{tag}.safetensors")
-    assert path is not None
-    spec = registries().models.entry(model).details["spec"].find_weights(tag)
+    spec, path = shipped(name)
     notice, card = (path.with_name(each).read_text(encoding="utf-8") for each in (file, f"{tag}.md"))
     assert holder in notice
     assert "The above copyright notice and this permission notice shall be included" in notice
@@ -68,15 +77,13 @@ def test_the_notice_and_the_origin_stand_beside_the_weights_of_others(name):
 @pytest.mark.parametrize("name", [*SHIPPED, *JOINT])
 def test_a_card_and_a_configuration_stand_beside_the_weights(name):
     model, _, tag = name.partition(".")
-    path = find_bundled(model, f"{tag}.safetensors")
-    assert path is not None
+    spec, path = shipped(name)
     card = path.with_suffix(".md").read_text(encoding="utf-8")
-    pinned = registries().models.entry(model).details["spec"].find_weights(tag).sha256
-    assert pinned[:16] in card
+    assert spec.sha256[:16] in card
     assert "Not a medical device" in card
     assert read_metadata(path)["model"] == model
     config = json.loads(path.with_name("config.json").read_text(encoding="utf-8"))
-    assert config["weights"][tag]["sha256"] == pinned
+    assert config["weights"][tag]["sha256"] == spec.sha256
     assert config["weights"][tag]["training"]["data"]["names"] == f"splits.json#/{tag}/train"
     assert f"({tag}.md)" in path.with_name("README.md").read_text(encoding="utf-8")
 
@@ -88,9 +95,9 @@ def test_samples_are_reconstructed(name):
         assert reconstruction_psnr(network, samples.path(sample)) > 35
 
 
-def reconstruction_of_the_card(model, tag):
+def reconstruction_of_the_card(name):
     """Return mean PSNR, least PSNR and number of images by folder, as the card of the weights gives them."""
-    card = find_bundled(model, f"{tag}.md").read_text(encoding="utf-8")
+    card = shipped(name)[1].with_suffix(".md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([a-z-]+) \| (\d+\.\d+) \| (\d+\.\d+) \| (\d+) \|$", card, re.M)
     return {folder: (float(mean), float(least), int(count)) for folder, mean, least, count in rows}
 
@@ -103,7 +110,7 @@ def test_the_test_split_is_reconstructed(name):
     if not data.is_dir():
         pytest.skip(f"no research data at {data}; name its folder by FUSEKIT_SHARED")
     network: Any = fusekit.load(name, device="cpu")
-    model, _, dataset = name.partition(".")
+    dataset = name.partition(".")[2]
     # The PET and MRI training images are of one brain; the test images are those of other patients.
     folder, names = (
         (data / "pet-mri-external", None)
@@ -112,7 +119,7 @@ def test_the_test_split_is_reconstructed(name):
     )
     cases = matched([folder / dataset.partition("-")[0], folder / "mri"], names)
     assert len(cases) == {"ct-mri": 38, "spect-mri": 53, "pet-mri": 20}[dataset]
-    figures = reconstruction_of_the_card(model, dataset)
+    figures = reconstruction_of_the_card(name)
     assert figures.keys() == {dataset.partition("-")[0], "mri"}
     for mean, least, count in figures.values():
         assert mean >= 35
