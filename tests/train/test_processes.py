@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,12 @@ def test_several_processes_do_not_share_one_gpu(monkeypatch: pytest.MonkeyPatch)
         find_processes("cuda:1")
 
 
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
 @pytest.mark.slow
 @pytest.mark.process
 def test_two_processes_train_as_one_with_twice_the_batch(tmp_path: Path) -> None:
@@ -63,7 +70,9 @@ def test_two_processes_train_as_one_with_twice_the_batch(tmp_path: Path) -> None
         write_texture(tmp_path / "images" / f"{series}001.png", series, 40, 40)
     # --multi_gpu is accelerate's word for several processes on a machine; --device cpu makes them use the CPU.
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    # Told port 0, accelerate 1.0 hands it on as it is, and the processes wait for each other in vain.
+    launcher += ["--main_process_port", str(free_port())]
     command = ["train", str(tmp_path / "images"), *OPTIONS.split(), "--validation-series", "3"]
     command += ["--encoder", "dran", "--decoder", "conv3", "--encoder-option", "channels=4"]
     done = subprocess.run(
