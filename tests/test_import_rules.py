@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,24 +13,21 @@ from types import ModuleType
 import pytest
 from helpers.paths import ROOT
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 SCRIPT = ROOT / "scripts" / "house.py"
 DOORS = {"fusekit", "fusekit.extend", "fusekit.testing"}
 # The bench measures the rooms, and may enter any.
 MEASURES = "fusekit_bench"
-# Tests of a plugin that look behind the doors, each for what no door shows: how a model is run in tiles, and how a
-# kernel proves itself on a device.
+# Tests of a plugin that look behind the doors, each for what no door shows: how a kernel proves itself on a device.
 BEHIND_THE_DOORS = {
     "ehdran/tests/kernels/test_trials.py": {
         "fusekit.machine.backends",
         "fusekit.machine.probation",
         "fusekit.models.trials",
-    },
-    "ehdran/tests/rules/test_surveys.py": {
-        "fusekit.evaluation.rate",
-        "fusekit.fusing.run",
-        "fusekit.images.samples",
-        "fusekit.images.tiles",
-        "fusekit.options",
     },
 }
 LIGHT = (
@@ -133,6 +132,32 @@ def test_plugins_tests_come_in_by_the_doors(house: ModuleType) -> None:
             if used - {"fusekit.extend", "fusekit.testing"}:
                 behind[path.relative_to(ROOT / "plugins").as_posix()] = used - {"fusekit.extend", "fusekit.testing"}
     assert behind == BEHIND_THE_DOORS
+
+
+@pytest.mark.parametrize("project", sorted((ROOT / "plugins").iterdir()), ids=lambda project: project.name)
+def test_a_plugin_declares_what_it_imports(project: Path) -> None:
+    said = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {re.split(r"[^\w-]", each)[0].lower() for each in said["dependencies"]}
+    optional = [each for extra, brought in said["optional-dependencies"].items() if extra != "test" for each in brought]
+    declared |= {re.split(r"[^\w-]", each)[0].lower() for each in optional}
+    imported = {
+        module.partition(".")[0]
+        for path in project.glob("src/**/*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for module in imported_by(node)
+    } - {*sys.stdlib_module_names, f"fusekit_{project.name}"}
+    # Triton comes by an extra of the root distribution, and messages name it.
+    assert {distribution_of(each) for each in imported - {"triton"}} <= declared
+
+
+def imported_by(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.ImportFrom):
+        return [node.module]
+    return [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+
+
+def distribution_of(module: str) -> str:
+    return {"fusekit": "fusekit-imaging", "pywt": "pywavelets"}.get(module, module.replace("_", "-"))
 
 
 @pytest.mark.process

@@ -140,14 +140,14 @@ def test_divergence_of_the_gradients_is_what_smoothing_takes_away(size):
 
 
 def test_wavelets_without_their_package_name_the_extra(monkeypatch):
-    find_spec = importlib.util.find_spec
+    find_spec, owners = importlib.util.find_spec, {row["name"]: row["owner"] for row in fusekit.list_models()}
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pywt" else find_spec(name))
     for name in ("dwt", "swt"):
         with pytest.raises(MissingExtraError) as refused:
             fusekit.load(name)
         assert str(refused.value) == (
             f"the model '{name}' needs the package 'pywt', which is not installed; "
-            "pip install 'fusekit-imaging[wavelets]'"
+            f"pip install '{owners[name]}[wavelets]'"
         )
 
 

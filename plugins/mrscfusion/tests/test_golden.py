@@ -29,8 +29,7 @@ from fusekit_mrscfusion.objective import (
 )
 
 GOLDEN = Path(__file__).parent / "golden"
-BESIDE = Path(__file__).resolve().parents[3].parent / "shared"
-PEERS = Path(os.environ.get("FUSEKIT_SHARED") or BESIDE) / "golden" / "peers"
+PEERS = Path(os.environ.get("FUSEKIT_SHARED") or GOLDEN / "../../../../../shared") / "golden" / "peers"
 SMALL = (16, 24, 32, 36)
 #: Of the greatest value of the output: rounding of float32.
 TOLERANCE = 1e-5
