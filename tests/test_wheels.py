@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.process]
 
 #: Plugins that the root wheel brings.
 BUNDLED = sorted(path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml"))
+WITH_WEIGHTS = sorted({path.relative_to(ROOT).parts[1] for path in ROOT.glob("plugins/*/src/*/weights")})
 HALF_RULE = """
     from fusekit.extend import FusionRule, RuleResult
 
@@ -123,7 +124,7 @@ def test_the_wheel_holds_no_tests_and_no_private_data(wheel: Path) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("plugin", ["classical", "ehdran", "gesenet"])
+@pytest.mark.parametrize("plugin", WITH_WEIGHTS)
 def test_a_plugins_own_wheel_brings_its_weights_and_entry_point(plugin: str, tmp_path: Path) -> None:
     project = ROOT / "plugins" / plugin
     with zipfile.ZipFile(build_wheel(project, tmp_path)) as archive:
