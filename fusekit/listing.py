@@ -111,7 +111,7 @@ def list_weights() -> list[dict[str, Any]]:
     for entry in registries().models:
         spec = entry.details["spec"]
         for weights in spec.weights:
-            bundled = find_bundled(weights.file) is not None
+            bundled = find_bundled(spec.id, weights.file) is not None
             where = "bundled" if bundled else f"hub:{weights.hub}" if weights.hub else "missing"
             rows.append(
                 {

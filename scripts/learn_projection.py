@@ -1,7 +1,7 @@
 """Learn the projection of the model ``mdlatlrr`` from patches of images, and write it as weights.
 
     python scripts/learn_projection.py DATA/ct-mri/ct DATA/ct-mri/mri --names DATA/splits.json#/ct-mri/train \
-        -o plugins/classical/src/fusekit_classical/weights/mdlatlrr/ct-mri.safetensors
+        -o weights/mdlatlrr/ct-mri.safetensors
 
 What is printed, as JSON, are the facts of the training for a model card.
 """

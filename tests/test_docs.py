@@ -24,7 +24,7 @@ PAGES = sorted(
         ROOT / "CONTRIBUTING.md",
         ROOT / "SECURITY.md",
         *ROOT.glob("plugins/*/README.md"),
-        *ROOT.glob("plugins/*/src/*/weights/*/README.md"),
+        *ROOT.glob("weights/*/README.md"),
     ]
 )
 #: Files and packages of the plugins that pages describe.
@@ -85,7 +85,7 @@ def test_modules_and_files_are_there(page: Path) -> None:
     for name in re.findall(r"`(fusekit(?:_\w+)?(?:\.\w+)+)", text):
         if not name.startswith(EXAMPLES) and name not in ("fusekit.encode", "fusekit.rule", "fusekit.decode"):
             assert is_there(name), name
-    for name in re.findall(r"`((?:fusekit|docs|scripts|plugins|tests)/[\w./-]*\w)`", text):
+    for name in re.findall(r"`((?:fusekit|docs|scripts|plugins|tests|weights)/[\w./-]*\w)`", text):
         assert name in EXAMPLES or (ROOT / name).exists(), name
 
 

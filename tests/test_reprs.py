@@ -38,6 +38,6 @@ def test_models_and_their_specs() -> None:
     assert repr(model) == "EHDRAN('ehdran', weights ehdran.ct-mri, cpu, bfloat16)"
     assert repr(fusekit.load("pixel")) == "Pixel('pixel', cpu, float32)"
     assert repr(model.spec) == "ModelSpec('ehdran', free rule, weights ct-mri, spect-mri, pet-mri)"
-    assert repr(model.spec.weights[0]) == "WeightsSpec('ct-mri', fusekit_ehdran:weights/ehdran/ct-mri.safetensors)"
+    assert repr(model.spec.weights[0]) == "WeightsSpec('ct-mri', ct-mri.safetensors)"
     hub = fusekit.WeightsSpec("far", "model.safetensors", sha256="0" * 64, hub="lab/net", revision="main")
     assert repr(hub) == "WeightsSpec('far', hub:lab/net)"

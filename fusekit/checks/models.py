@@ -150,7 +150,7 @@ def _read_bundled(subject: _Subject, network: FusionModel, *, use_first: bool) -
         return
     first: Path | None = None
     for weights in subject.spec.weights:
-        path = find_bundled(weights.file)
+        path = find_bundled(subject.spec.id, weights.file)
         if path is None:
             continue
         with subject.findings.during(f"to read its weights {weights.tag!r}"):

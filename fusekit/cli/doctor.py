@@ -125,6 +125,7 @@ def _outcome(verdict: Verdict) -> str:
 
 
 def _weights(problems: list[str]) -> dict[str, str]:
+    from fusekit.weights.resolve import bundled_folders
     from fusekit.weights.verify import verify_all
 
     found = {}
@@ -132,6 +133,8 @@ def _weights(problems: list[str]) -> dict[str, str]:
         found[check.name] = check.state
         if check.error:
             problems.append(check.error)
+    for folder in bundled_folders():
+        found["bundled folder"] = str(folder)
     return found
 
 

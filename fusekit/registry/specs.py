@@ -66,7 +66,7 @@ class WeightsSpec:
 
     Attributes:
         tag: what stands behind the dot in ``model.tag``.
-        file: ``package:path`` of a file that a package ships, or a file name inside the hub repository.
+        file: file name under the bundled ``weights/<model>/`` folder, or inside the hub repository.
         sha256: hexadecimal digest that the file must have; may be empty for a bundled file only.
         hub: ``owner/name`` on the Hugging Face Hub, or empty where the file is bundled.
         revision: commit, tag or branch on the hub, without a default where ``hub`` is set.

@@ -42,12 +42,27 @@ class ResolvedWeights:
     note: str = ""
 
 
-def find_bundled(file: str) -> Path | None:
-    """Return the file that a package ships, ``package:path``, or ``None`` where it is not there or on the hub."""
+def bundled_folders() -> list[Path]:
+    """Return the folders that hold bundled weights: inside the installed package, and in a source checkout."""
+    package = Path(__file__).resolve().parents[1]
+    folders = [package / "_weights"]
+    if (package.parent / "pyproject.toml").is_file():
+        folders.insert(0, package.parent / "weights")
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def find_bundled(model: str, file: str) -> Path | None:
+    """Return the bundled file of a model, or ``None``.
+
+    ``file`` is a name under ``weights/<model>/``, or ``package:path`` for weights that a plugin ships itself.
+    """
     package, separator, inside = file.partition(":")
-    found = importlib.util.find_spec(package) if separator else None
-    places = found.submodule_search_locations if found else None
-    return next((path for each in places or () if (path := Path(each) / inside).is_file()), None)
+    if separator:
+        found = importlib.util.find_spec(package)
+        places = [Path(each) / inside for each in (found.submodule_search_locations or [])] if found else []
+    else:
+        places = [folder / model / file for folder in bundled_folders()]
+    return next((path for path in places if path.is_file()), None)
 
 
 def is_hub_address(text: str) -> bool:
@@ -178,7 +193,7 @@ def how_to_get(spec: ModelSpec) -> str:
 
 def _of_spec(spec: ModelSpec, weights: WeightsSpec) -> ResolvedWeights:
     name = f"{spec.id}.{weights.tag}"
-    path, origin = find_bundled(weights.file), "bundled"
+    path, origin = find_bundled(spec.id, weights.file), "bundled"
     if path is None:
         if not weights.hub:
             raise WeightsError(

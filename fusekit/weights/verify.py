@@ -48,7 +48,7 @@ def verify_all(only: str | None = None) -> list[Check]:
 def verify(spec: ModelSpec, weights: WeightsSpec) -> Check:
     """Compare the digest of bundled weights with the one that the model's spec names."""
     name = f"{spec.id}.{weights.tag}"
-    path = find_bundled(weights.file)
+    path = find_bundled(spec.id, weights.file)
     if path is None:
         if weights.hub:
             return Check(name, "on the hub")

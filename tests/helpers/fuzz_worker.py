@@ -118,7 +118,7 @@ class Worker:
     def _shipped(self) -> bytes:
         from fusekit.weights.resolve import find_bundled
 
-        path = find_bundled("fusekit_ehdran:weights/ehdran/ct-mri.safetensors")
+        path = find_bundled("ehdran", "ct-mri.safetensors")
         assert path is not None
         return path.read_bytes()
 

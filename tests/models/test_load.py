@@ -15,6 +15,7 @@ from fusekit.models.base import FusionModel
 from fusekit.models.load import build_network
 from fusekit.rules.base import FusionRule
 from fusekit.weights.metadata import read_metadata
+from fusekit.weights.resolve import find_bundled
 from fusekit.weights.store import save_weights
 from fusekit_ehdran.model import DILRAN, EHDRAN
 
@@ -42,6 +43,7 @@ def fused(network: FusionModel, rule: str | FusionRule | None = None) -> torch.T
     return network.fuse([source.to(next(network.parameters()).dtype) for source in SOURCES], rule)
 
 
+@pytest.mark.skipif(find_bundled("ehdran", "ct-mri.safetensors") is None, reason="no bundled weights in this checkout")
 @pytest.mark.parametrize("name", ["ehdran", "ehdran.ct-mri"])
 def test_a_name_loads_the_bundled_weights(name: str) -> None:
     network = fusekit.load(name, device="cpu")
@@ -226,7 +228,7 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
 
 
 def test_the_bundled_digest_is_checked(ehdran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fusekit.weights.resolve.find_bundled", lambda file: ehdran)
+    monkeypatch.setattr("fusekit.weights.resolve.find_bundled", lambda model, file: ehdran)
     monkeypatch.setattr("fusekit.weights.resolve.sha256_of", lambda path: "0" * 64)
     spec = fusekit.ModelSpec("m", "a:B", "", default_rule="mean", weights=(fusekit.WeightsSpec("t", "f", "1" * 64),))
     from fusekit.weights.resolve import resolve

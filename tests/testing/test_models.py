@@ -65,7 +65,7 @@ def test_facts_of_the_spec_that_are_not_true_are_caught() -> None:
 
 
 def test_weights_that_do_not_fit_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fusekit.checks.models.find_bundled", lambda file: tmp_path / file)
+    monkeypatch.setattr("fusekit.checks.models.find_bundled", lambda model, file: tmp_path / file)
     save_weights(models.GoodFree(width=3), tmp_path / "three.safetensors", {})
     save_weights(models.GoodFree(width=5), tmp_path / "five.safetensors", {})
     spec = spec_of(

@@ -18,7 +18,6 @@ from fusekit.images.files import read_image
 from fusekit.images.ranges import output_to_unit, unit_luminance
 from fusekit.models.base import EncoderDecoder
 from fusekit.registry.discovery import registries
-from fusekit.registry.specs import WeightsSpec
 from fusekit.weights.metadata import read_metadata
 from fusekit.weights.resolve import find_bundled
 from fusekit.weights.verify import verify_all
@@ -31,16 +30,6 @@ TOGETHER = ["msrpan.harvard"]
 JOINT = ["mdlatlrr.ct-mri"]
 #: Weights that others trained and allow to be handed on, with the notice that must go along.
 OTHERS = {"gesenet.authors": ("LICENSE-GeSeNet.txt", "Copyright (c) 2023 JiaweiLi")}
-
-
-def shipped(name: str) -> tuple[WeightsSpec, Path]:
-    """Return what a model says of weights, and where their file is."""
-    model, _, tag = name.partition(".")
-    spec = registries().models.entry(model).details["spec"].find_weights(tag)
-    path = find_bundled(spec.file)
-    assert path is not None
-    assert path.parts[-2:] == (model, f"{tag}.safetensors")
-    return spec, path
 
 
 def reconstruction_psnr(network: EncoderDecoder, path: Path) -> float:
@@ -62,7 +51,9 @@ def test_all_bundled_weights_are_pinned_and_intact():
 def test_the_notice_and_the_origin_stand_beside_the_weights_of_others(name):
     model, _, tag = name.partition(".")
     file, holder = OTHERS[name]
-    spec, path = shipped(name)
+    path = find_bundled(model, f"{tag}.safetensors")
+    assert path is not None
+    spec = registries().models.entry(model).details["spec"].find_weights(tag)
     notice, card = (path.with_name(each).read_text(encoding="utf-8") for each in (file, f"{tag}.md"))
     assert holder in notice
     assert "The above copyright notice and this permission notice shall be included" in notice
@@ -81,13 +72,15 @@ def test_the_notice_and_the_origin_stand_beside_the_weights_of_others(name):
 @pytest.mark.parametrize("name", [*SHIPPED, *TOGETHER, *JOINT])
 def test_a_card_and_a_configuration_stand_beside_the_weights(name):
     model, _, tag = name.partition(".")
-    spec, path = shipped(name)
+    path = find_bundled(model, f"{tag}.safetensors")
+    assert path is not None
     card = path.with_suffix(".md").read_text(encoding="utf-8")
-    assert spec.sha256[:16] in card
+    pinned = registries().models.entry(model).details["spec"].find_weights(tag).sha256
+    assert pinned[:16] in card
     assert "Not a medical device" in card
     assert read_metadata(path)["model"] == model
     config = json.loads(path.with_name("config.json").read_text(encoding="utf-8"))
-    assert config["weights"][tag]["sha256"] == spec.sha256
+    assert config["weights"][tag]["sha256"] == pinned
     lists = [f"splits.json#/{each}/train" for each in DATASETS for _ in "ab"]
     assert config["weights"][tag]["training"]["data"]["names"] in (f"splits.json#/{tag}/train", lists)
     assert f"({tag}.md)" in path.with_name("README.md").read_text(encoding="utf-8")
@@ -100,9 +93,9 @@ def test_samples_are_reconstructed(name):
         assert reconstruction_psnr(network, samples.path(sample)) > 35
 
 
-def reconstruction_of_the_card(name):
+def reconstruction_of_the_card(model, tag):
     """Return mean PSNR, least PSNR and number of images by folder, as the card of the weights gives them."""
-    card = shipped(name)[1].with_suffix(".md").read_text(encoding="utf-8")
+    card = find_bundled(model, f"{tag}.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([a-z-]+) \| (\d+\.\d+) \| (\d+\.\d+) \| (\d+) \|$", card, re.M)
     return {folder: (float(mean), float(least), int(count)) for folder, mean, least, count in rows}
 
@@ -115,7 +108,7 @@ def test_the_test_split_is_reconstructed(name):
     if not data.is_dir():
         pytest.skip(f"no research data at {data}; name its folder by FUSEKIT_SHARED")
     network: Any = fusekit.load(name, device="cpu")
-    dataset = name.partition(".")[2]
+    model, _, dataset = name.partition(".")
     # The PET and MRI training images are of one brain; the test images are those of other patients.
     folder, names = (
         (data / "pet-mri-external", None)
@@ -124,7 +117,7 @@ def test_the_test_split_is_reconstructed(name):
     )
     cases = matched([folder / dataset.partition("-")[0], folder / "mri"], names)
     assert len(cases) == {"ct-mri": 38, "spect-mri": 53, "pet-mri": 20}[dataset]
-    figures = reconstruction_of_the_card(name)
+    figures = reconstruction_of_the_card(model, dataset)
     assert figures.keys() == {dataset.partition("-")[0], "mri"}
     for mean, least, count in figures.values():
         assert mean >= 35

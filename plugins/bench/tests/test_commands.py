@@ -17,13 +17,14 @@ import click
 import pytest
 from click.testing import CliRunner
 from helpers.cli import run_cli, write_texture
-from helpers.paths import ROOT
 
 from fusekit.errors import InputError, MissingExtraError, OptionError
 from fusekit_bench.cli import bench
 from fusekit_bench.options import ListsCommand, choice, command_line, options_of, request_of
 from fusekit_bench.publish import Outputs, Result, require, table, to_csv, to_json
 from fusekit_bench.requests import Speed
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True)
@@ -132,10 +133,9 @@ def test_what_is_not_installed_is_named_with_the_remedy(tmp_path: Path, monkeypa
         assert "pip install 'fusekit-imaging[bench]'" in done.err
 
 
-@pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="the pages are not beside the tests")
 def test_every_command_of_the_docs_is_one() -> None:
     parsed = 0
-    for page in (ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("plugins/*/src/*/weights/*/*.md")):
+    for page in (ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("weights/*/*.md")):
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
         for found in re.findall(r"fusekit bench ([^`\n]*)", text):
             name, *words = [word.rstrip(",.") for word in shlex.split(found.partition("   ")[0])] or [""]

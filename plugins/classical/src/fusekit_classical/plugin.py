@@ -94,7 +94,7 @@ MDLATLRR = ModelSpec(
     weights=(
         WeightsSpec(
             "ct-mri",
-            "fusekit_classical:weights/mdlatlrr/ct-mri.safetensors",
+            "ct-mri.safetensors",
             sha256="86e7fce32440462f3505b01db33e0923b68d0fd2e186c9d5173e09b402a8b777",
             licence="Apache-2.0",
             summary="patches of CT and MRI of the Harvard Whole Brain Atlas",

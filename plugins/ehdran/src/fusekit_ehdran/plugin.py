@@ -16,13 +16,13 @@ DILRAN_PAPER = (
 )
 
 
-def _of_harvard(model: str, tag: str, sha256: str) -> WeightsSpec:
+def _of_harvard(tag: str, sha256: str) -> WeightsSpec:
     """Return the bundled weights that were trained on two modalities of the Harvard Whole Brain Atlas."""
     modalities = tuple(tag.split("-"))
     shown = " and ".join("FDG-PET" if each == "pet" else each.upper() for each in modalities)
     return WeightsSpec(
         tag,
-        f"fusekit_ehdran:weights/{model}/{tag}.safetensors",
+        f"{tag}.safetensors",
         sha256=sha256,
         licence="Apache-2.0",
         summary=f"Harvard Whole Brain Atlas {shown}",
@@ -37,9 +37,9 @@ EHDRAN = ModelSpec(
     config={"encoder": "dran", "edge": "drgo"},
     default_rule="sfnn-local",
     weights=(
-        _of_harvard("ehdran", "ct-mri", "23358b83193540f0200c840146eca48cf2404ce1065cabad289aa2f66eef52e4"),
-        _of_harvard("ehdran", "spect-mri", "593400676af481e912b195105567c6a185d9e8e7f039a93bd1e6a0a53d8d64ea"),
-        _of_harvard("ehdran", "pet-mri", "ba90c47c0b1a8bc5664d5bc623b2848e5a99d8dc85b94496137765a2c0445890"),
+        _of_harvard("ct-mri", "23358b83193540f0200c840146eca48cf2404ce1065cabad289aa2f66eef52e4"),
+        _of_harvard("spect-mri", "593400676af481e912b195105567c6a185d9e8e7f039a93bd1e6a0a53d8d64ea"),
+        _of_harvard("pet-mri", "ba90c47c0b1a8bc5664d5bc623b2848e5a99d8dc85b94496137765a2c0445890"),
     ),
     normalization="minmax",
     output="clamp",
@@ -54,9 +54,9 @@ DILRAN = ModelSpec(
     config={"encoder": "dran", "edge": "none"},
     default_rule="sfnn-local",
     weights=(
-        _of_harvard("dilran", "ct-mri", "abec80d03208d10916e29cb93b08a119d7a5f0fe568127422bcd2c452e3a6fd0"),
-        _of_harvard("dilran", "spect-mri", "fe4f01cacaef34b3a6bda8a96d5ba1478d0b36f2671228747c1be053c6853aab"),
-        _of_harvard("dilran", "pet-mri", "daa0da0ed58bc846d35dc010074c1c103655a86ad562035c7c2dcd8412b7139c"),
+        _of_harvard("ct-mri", "abec80d03208d10916e29cb93b08a119d7a5f0fe568127422bcd2c452e3a6fd0"),
+        _of_harvard("spect-mri", "fe4f01cacaef34b3a6bda8a96d5ba1478d0b36f2671228747c1be053c6853aab"),
+        _of_harvard("pet-mri", "daa0da0ed58bc846d35dc010074c1c103655a86ad562035c7c2dcd8412b7139c"),
     ),
     normalization="unit",
     output="clamp",

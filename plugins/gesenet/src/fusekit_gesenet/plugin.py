@@ -20,7 +20,7 @@ GESENET = ModelSpec(
     weights=(
         WeightsSpec(
             "authors",
-            "fusekit_gesenet:weights/gesenet/authors.safetensors",
+            "authors.safetensors",
             sha256="f89440650801c74fb97f117c14b99bda67e48d677fe943f23d45664131ca3baa",
             licence="MIT",
             summary="the authors': CT, PET and SPECT with MRI of the Harvard Whole Brain Atlas",

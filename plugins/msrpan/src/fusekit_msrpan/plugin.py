@@ -14,7 +14,7 @@ MSRPAN = ModelSpec(
     weights=(
         WeightsSpec(
             "harvard",
-            "fusekit_msrpan:weights/msrpan/harvard.safetensors",
+            "harvard.safetensors",
             sha256="7da4c64a406b7f527be909aa944adfacac30d74e9d5aca3163455ecf6d86e5c9",
             licence="Apache-2.0",
             summary="CT, PET and SPECT with MRI of the Harvard Whole Brain Atlas",
