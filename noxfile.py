@@ -63,7 +63,9 @@ def plugins(session: nox.Session) -> None:
         core = build_core(session, folder)
         # Those that others name as dependencies are found among all.
         for plugin in PLUGINS:
-            session.run("uv", "build", "--quiet", "--wheel", "--out-dir", str(folder / "wheels"), str(ROOT / "plugins" / plugin))
+            session.run(
+                "uv", "build", "--quiet", "--wheel", "--out-dir", str(folder / "wheels"), str(ROOT / "plugins" / plugin)
+            )
         failed = [plugin for plugin in chosen if not passes(session, plugin, core, folder / plugin)]
     if failed:
         session.error(f"these do not pass: {', '.join(failed)}")

@@ -128,7 +128,9 @@ def test_the_wheel_holds_no_tests_and_no_private_data(wheel: Path) -> None:
 
 
 def test_every_model_has_its_weights_in_a_plugins_own_wheel() -> None:
-    assert sorted(sum(WITH_WEIGHTS.values(), [])) == sorted(path.name for path in (ROOT / "weights").iterdir())
+    assert sorted(model for models in WITH_WEIGHTS.values() for model in models) == sorted(
+        path.name for path in (ROOT / "weights").iterdir()
+    )
 
 
 @pytest.mark.parametrize("plugin", WITH_WEIGHTS)
