@@ -37,7 +37,14 @@ class Environment:
         paths = sysconfig.get_paths(scheme=scheme, vars={"base": str(folder), "platbase": str(folder)})
         self.scripts = Path(paths["scripts"])
         self.packages = Path(paths["purelib"])
-        pip = [sys.executable, "-m", "pip", "--python", self.scripts / "python", "--disable-pip-version-check"]
+        pip: list[str | Path] = [
+            sys.executable,
+            "-m",
+            "pip",
+            "--python",
+            self.scripts / "python",
+            "--disable-pip-version-check",
+        ]
         subprocess.run([*pip, "install", "--quiet", "--no-deps", "--no-index", *wheels], check=True, env=_unguided())
         # A plain path: .pth files in there, such as an editable install's, are not processed again.
         outer = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
