@@ -69,34 +69,51 @@ def find_cases(
     names: Sequence[Path | str] = (),
     *,
     match: Sequence[str] = (),
-    together: bool = False,
+    sources: int = 1,
     pattern: str = SERIES_PATTERN,
 ) -> list[Case]:
-    """Return what to train on: each image of ``folders`` alone, or with ``together`` those of one name as one case.
+    """Return what to train on: each image of ``folders`` alone, or those of one name in so many of them as one case.
 
     Args:
-        folders: of images.
-        names: lists as `read_names` takes them, one for all folders or one a folder; all images by default.
+        folders: of images; for several sources a case, so many folders a data set, one data set after the other.
+        names: lists as `read_names` takes them, one for all folders, or one a folder or data set; all by default.
         match: a pattern a folder, see `fusekit.cases.folders.matched`.
-        together: whether the model sees the sources of a case together.
+        sources: how many the model sees together.
         pattern: of the series in a name, see `fusekit.cases.splits.series_of`.
 
     Raises:
-        TrainingError: as `find_images`; or sources are to be seen together, and there is one folder only, more than one
-            list, or a listed name that is not in all of the folders.
+        TrainingError: as `find_images`; or several sources are to be seen together, and the folders are no multiple of
+            them, the lists neither one nor one a data set, or a listed name is not in all folders of a data set.
         InputError: no name is in all of the folders.
         OptionError: a pattern is none.
     """
-    if not together:
+    if sources == 1:
         return [
             Case(name, (path,), (path.parent.name,), series_of(name, pattern))
             for name, path in find_images(folders, names, match)
         ]
-    if len(folders) < 2:
-        raise TrainingError("this model is trained on registered sources; give a folder for each, matched by file name")
-    if len(names) > 1:
-        raise TrainingError("this model is trained on registered sources, of one name in all folders; give one list")
-    (wanted,) = names or (None,)
+    if len(folders) < 2 or len(folders) % sources:
+        raise TrainingError(
+            f"this model is trained on {max(sources, 2)} registered sources; give a folder for each, matched by file "
+            f"name, and so many again for each further data set, not {count_of(folders, 'folder')}"
+        )
+    sets = [folders[first : first + sources] for first in range(0, len(folders), sources)]
+    if len(names) > 1 and len(names) != len(sets):
+        raise TrainingError(
+            f"this model is trained on registered sources, of one name in {sources} folders; give one list, or one for "
+            f"each such data set, not {len(names)}"
+        )
+    lists: Sequence[Path | str | None] = names if len(names) == len(sets) else [names[0] if names else None] * len(sets)
+    patterns_of(match, len(folders))
+    patterns = [match[first : first + sources] for first in range(0, len(folders), sources)]
+    return [
+        case
+        for each, wanted, own in zip(sets, lists, patterns, strict=True)
+        for case in _of_one_set(each, wanted, own, pattern)
+    ]
+
+
+def _of_one_set(folders: Sequence[Path], wanted: Path | str | None, match: Sequence[str], pattern: str) -> list[Case]:
     found = matched(folders, wanted, match=match, series=partial(series_of, pattern=pattern))
     absent = [case.name for case in found if not case.complete]
     if wanted is not None and absent:

@@ -58,14 +58,15 @@ class Parts:
 class TrainingData:
     """What is trained and validated on.
 
-    ``folders`` hold single images, of any modality; for a bound or joint model one folder a source, matched by name.
+    ``folders`` hold single images, of any modality; for a bound or joint model one folder a source, matched by name,
+    and, where its number of sources is fixed, so many again for each further data set.
     """
 
     folders: Sequence[Path]
     names: Sequence[str | Path] = choice(
         (),
-        "Train on these only; a file with a name a line, or FILE.json#/key/key. One for all folders, or, for single "
-        "images, one a folder; repeatable.",
+        "Train on these only; a file with a name a line, or FILE.json#/key/key. One for all folders, or one a "
+        "folder of single images or a data set of registered ones; repeatable.",
         metavar="FILE",
         commas=False,
     )

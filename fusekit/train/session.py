@@ -12,6 +12,7 @@ from fusekit.cases.splits import SERIES_PATTERN, check_apart, hold_out, series_t
 from fusekit.errors import OptionError, OutputError
 from fusekit.machine.files import same_file
 from fusekit.metrics.vgg import describe_perceptual, load_perceptual
+from fusekit.models.base import FusionModel
 from fusekit.train.construct import construct
 from fusekit.train.data import describe, find_cases, load_cases
 from fusekit.train.options import NO_VALIDATION, Parts, TrainingData, TrainingRun
@@ -52,8 +53,8 @@ def start_training(data: TrainingData, parts: Parts, recipe: Recipe, run: Traini
     doubts = [] if parts.perceptual is not None or recipe.perceptual_weight is not None else [_NO_PERCEPTUAL]
     recipe = recipe.weighed(parts.perceptual is not None)
     network, init = construct(parts, recipe.seed, run.output)
-    together, pattern = network.trains_on_sources, data.series_pattern
-    find = partial(find_cases, data.folders, match=data.match, together=together, pattern=pattern)
+    sources, pattern = sources_of_a_case(network, len(data.folders)), data.series_pattern
+    find = partial(find_cases, data.folders, match=data.match, sources=sources, pattern=pattern)
     cases = find(data.names)
     held_out: list[Case] = []
     series = validation_series(data, cases)
@@ -95,6 +96,14 @@ def start_training(data: TrainingData, parts: Parts, recipe: Recipe, run: Traini
         log_every=run.log_every,
         doubts=doubts,
     )
+
+
+def sources_of_a_case(network: FusionModel, folders: int) -> int:
+    """Return how many images a model is trained on together: its only number of sources, or else one a folder."""
+    if not network.trains_on_sources:
+        return 1
+    least, most = network.spec.n_sources
+    return least if least == most else max(folders, 2)
 
 
 def validation_series(data: TrainingData, cases: Sequence[Case]) -> list[str]:
