@@ -111,7 +111,12 @@ def check_unchanged(findings: Findings, before: Any, after: Any) -> None:
 
 
 def check_reach(
-    findings: Findings, function: Callable[[Tensor], Any], image: Tensor, reach: int, multiple: int = 1, base: Any = None
+    findings: Findings,
+    function: Callable[[Tensor], Any],
+    image: Tensor,
+    reach: int,
+    multiple: int = 1,
+    base: Any = None,
 ) -> Any:
     """Change single pixels and find changes of the result farther away than is declared.
 
