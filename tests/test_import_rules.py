@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from helpers.paths import ROOT
@@ -65,6 +66,13 @@ def house() -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="module")
+def files(house: ModuleType) -> dict[str, Any]:
+    """Return the modules of the core and of the plugins' sources, by their dotted names."""
+    found: dict[str, Any] = house.read_files(ROOT)
+    return found
+
+
 def test_imports_are_resolved_to_the_modules_of_the_house(house: ModuleType, tmp_path: Path) -> None:
     written = {
         "fusekit/__init__.py": "",
@@ -91,8 +99,7 @@ def test_imports_are_resolved_to_the_modules_of_the_house(house: ModuleType, tmp
     assert "loose modules at the top of fusekit/: 1, beside __init__ and __main__: errors\n" in lines
 
 
-def test_few_modules_stand_loose_and_no_circle_closes(house: ModuleType) -> None:
-    files = house.read_files(ROOT)
+def test_few_modules_stand_loose_and_no_circle_closes(house: ModuleType, files: dict[str, Any]) -> None:
     loose = [name for name, file in files.items() if file.path.parent == ROOT / "fusekit"]
     assert len(loose) <= 12
     assert house.circles({name: file.imports for name, file in files.items()}) == []
@@ -100,35 +107,34 @@ def test_few_modules_stand_loose_and_no_circle_closes(house: ModuleType) -> None
 
 
 @pytest.mark.slow
-def test_nothing_in_the_core_goes_through_a_door(house: ModuleType) -> None:
-    for name, file in house.read_files(ROOT).items():
+def test_nothing_in_the_core_goes_through_a_door(files: dict[str, Any]) -> None:
+    for name, file in files.items():
         if name.startswith("fusekit."):
             assert not file.imports & {"fusekit", "fusekit.extend", "fusekit.testing"}, name
 
 
 @pytest.mark.slow
-def test_no_folder_imports_on_the_way_to_its_files(house: ModuleType) -> None:
+def test_no_folder_imports_on_the_way_to_its_files(files: dict[str, Any]) -> None:
     """``import fusekit.rules.base`` runs the ``__init__`` of every folder on its way."""
-    for name, file in house.read_files(ROOT).items():
+    for name, file in files.items():
         # The package itself is the users' door, and the pictures' folder holds no other module.
         if file.path.name == "__init__.py" and name not in ("fusekit", "fusekit.images.samples"):
             assert not file.imports, name
 
 
-def test_plugins_come_in_by_the_doors(house: ModuleType) -> None:
-    for name, file in house.read_files(ROOT).items():
+def test_plugins_come_in_by_the_doors(house: ModuleType, files: dict[str, Any]) -> None:
+    for name, file in files.items():
         if house.room_of(name) != MEASURES and not name.startswith("fusekit."):
             core = {each for each in file.imports if each.split(".")[0] == "fusekit"}
             assert core <= DOORS or name == "fusekit", name
 
 
 @pytest.mark.slow
-def test_plugins_tests_come_in_by_the_doors(house: ModuleType) -> None:
-    known = house.read_files(ROOT)
+def test_plugins_tests_come_in_by_the_doors(house: ModuleType, files: dict[str, Any]) -> None:
     behind: dict[str, set[str]] = {}
     for folder in sorted({*(ROOT / "plugins").iterdir()} - {ROOT / "plugins" / "bench"}):
         for path in sorted((folder / "tests").rglob("*.py")):
-            used = {each for each in house.imports_of(path, known) if each.startswith("fusekit.")}
+            used = {each for each in house.imports_of(path, files) if each.startswith("fusekit.")}
             if used - {"fusekit.extend", "fusekit.testing"}:
                 behind[path.relative_to(ROOT / "plugins").as_posix()] = used - {"fusekit.extend", "fusekit.testing"}
     assert behind == BEHIND_THE_DOORS
