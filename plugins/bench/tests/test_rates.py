@@ -102,3 +102,16 @@ def test_counts_of_the_page(model: str, dtype: str, encode: int, decode: int | N
     if decode is not None:
         assert f"{decode:,}" in page
         assert decode <= (both - alone) / (2 * 128 * 256) < 1.25 * decode
+
+
+def test_attention_is_counted_in_all_its_forms() -> None:
+    query, key = torch.rand(2, 3, 8, 5), torch.rand(2, 3, 11, 5)
+    both = 2 * 2 * 2 * 3 * 8 * 11 * 5
+    for mask in (None, torch.rand(8, 11), torch.rand(1, 3, 8, 11)):
+
+        class Attention:
+            def fuse(self, parts: list[torch.Tensor], *_: object) -> torch.Tensor:
+                query, key, value = parts
+                return torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)  # noqa: B023
+
+        assert count_operations(Attention(), [query, key, key]) == both  # type: ignore[arg-type]
