@@ -18,6 +18,7 @@ import pytest
 import torch
 from helpers.cli import run_cli, texture, write_texture
 from helpers.datasets import write_data
+from helpers.forked import fork_what_is_spawned
 
 import fusekit
 from fusekit.cases.case import Case
@@ -298,7 +299,10 @@ def test_other_code_is_another_result(table: Table, data: Path, output: Path, fu
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_processes_give_the_same_table_and_our_errors(table: Table, data: Path, tmp_path: Path) -> None:
+def test_processes_give_the_same_table_and_our_errors(
+    table: Table, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fork_what_is_spawned(monkeypatch)
     request = Quality(data, tmp_path / "out", methods=["pixel:max"], metrics=METRICS, device="cpu", jobs=2)
     assert run(request).rows[0].ratings == table.rows[2].ratings
     broken = write_data(tmp_path / "data")

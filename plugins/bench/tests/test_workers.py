@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.forked import fork_what_is_spawned
 from helpers.speed import ADAPTER
 
 from fusekit.errors import InputError, OptionError, UnknownNameError
@@ -48,6 +49,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "odd_fuser.py").write_text(ADAPTER)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
+    # The orphan's is spawned.
+    fork_what_is_spawned(monkeypatch)
     yield tmp_path
     assert multiprocessing.active_children() == []
 
