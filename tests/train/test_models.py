@@ -23,7 +23,7 @@ from fusekit.machine.files import sha256_of
 from fusekit.models.base import BoundRule, FusionModel
 from fusekit.registry.discovery import registries
 from fusekit.registry.registry import entry_of
-from fusekit.train.data import find_cases, load_cases, sample_batch
+from fusekit.train.data import Images, find_cases, load_cases, sample_batch
 from fusekit.train.recipe import Recipe
 from fusekit.train.trainer import Trainer
 
@@ -150,7 +150,7 @@ def test_sources_are_matched_by_name(pairs: list[Path], tmp_path: Path) -> None:
             find_cases([*pairs, *pairs][:folders], ["one.txt"] * lists, sources=2)
     write_texture(pairs[1] / "1000.png", 1, 40, 40)
     with pytest.raises(TrainingError, match=r"1000\.png is 40×40 and .*1000\.png is 40×36; .* on one grid"):
-        load_cases(find_cases(pairs, sources=2), "unit")
+        load_cases(find_cases(pairs, sources=2), Images("unit"))
 
 
 @pytest.mark.parametrize("model", [TinyBound, TinyJoint])
