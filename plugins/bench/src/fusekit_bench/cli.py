@@ -302,7 +302,7 @@ def shell(context: click.Context, /, outputs: Outputs, **choices: Any) -> None:
 @click.argument("model")
 @click.argument("folders", nargs=-1, required=True, type=_PATH)
 @click.option("--names", metavar="FILE", help="Only these pairs; a name a line, or FILE.json#/key/key.")
-@click.option("--rules", default="sfnn,sfnn-channel,l1-local,mean,max", show_default=True, help="Rules to fuse with.")
+@click.option("--rules", default="sfnn,sfnn-local,l1-local,mean,max", show_default=True, help="Rules to fuse with.")
 @click.option("--metrics", help="Metrics, separated by commas; all by default.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--card", type=_PATH, help="Model card whose figures to replace.")
