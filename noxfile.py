@@ -77,7 +77,7 @@ def build_core(session: nox.Session, folder: Path) -> Path:
     for each in ("LICENSE", "README.md"):
         shutil.copy(ROOT / each, folder / "core")
     lines = (ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines(keepends=True)
-    of_plugins = re.compile(r'\s*"plugins/|\w+ = "fusekit_\w+\.plugin"')
+    of_plugins = re.compile(r'\s*"(plugins/|weights[/"])|\w+ = "fusekit_\w+\.plugin"')
     kept = "".join(line for line in lines if not of_plugins.match(line))
     (folder / "core" / "pyproject.toml").write_text(kept, encoding="utf-8")
     session.run("uv", "build", "--quiet", "--wheel", "--out-dir", str(folder / "wheels"), str(folder / "core"))
