@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from fusekit.metrics.windows import gaussian, windowed
     from fusekit.models.base import BoundRule, ComposableEncoderDecoder, EncoderDecoder, FusionModel, Joint
     from fusekit.models.blocks.attention import Perceptron, SwinBlock, WindowAttention
+    from fusekit.models.blocks.banded import BandedSwin
     from fusekit.models.blocks.composed import ComposedConvolution, ComposedGradient, Composition
     from fusekit.models.blocks.convolution import WinogradConvolution, accumulate, convolve
     from fusekit.models.blocks.gradient import GradientBlock
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Aligner",
     "AllSourcesMetric",
+    "BandedSwin",
     "BoundRule",
     "Case",
     "CaseFuser",
@@ -195,6 +197,7 @@ if not TYPE_CHECKING:
             "metrics.windows": "gaussian windowed",
             "models.base": "BoundRule ComposableEncoderDecoder EncoderDecoder FusionModel Joint",
             "models.blocks.attention": "Perceptron SwinBlock WindowAttention",
+            "models.blocks.banded": "BandedSwin",
             "models.blocks.composed": "ComposedConvolution ComposedGradient Composition",
             "models.blocks.convolution": "WinogradConvolution accumulate convolve",
             "models.blocks.gradient": "GradientBlock",

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fusekit.extend import (
+    BandedSwin,
     ComposedConvolution,
     ComposedGradient,
     Composition,
@@ -99,6 +100,22 @@ def test_a_swin_block_adds_attention_and_perceptron() -> None:
     hidden = F.gelu(block.perceptron[0](block.norm_perceptron(attended)))
     assert hidden.shape[-1] == 24
     torch.testing.assert_close(block(x), attended + block.perceptron[2](hidden))
+
+
+@pytest.mark.parametrize("width", [8, 12])
+@pytest.mark.parametrize("shift", [0, 2])
+@pytest.mark.parametrize("size", [(4, 4), (8, 12)])
+@torch.inference_mode()
+def test_a_composed_swin_block_is_the_plain_one(width: int, shift: int, size: tuple[int, int]) -> None:
+    # Heads of 4 channels, and of 6, which are filled up.
+    block, other = SwinBlock(width, 2, 4, shift, ratio=3), nn.LayerNorm(width)
+    drawn(nn.ModuleList([block, other]))
+    x, asked = torch.randn(2, 3, *size, width)
+    torch.testing.assert_close(BandedSwin(block)(x), block(x), atol=1e-4, rtol=1e-4)
+    attended = x + block.attention(block.norm_attention(x), other(asked))
+    wanted = attended + block.perceptron(block.norm_perceptron(attended))
+    torch.testing.assert_close(BandedSwin(block, other)(x, asked), wanted, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(BandedSwin(block, other)._whole(x, asked), wanted)
 
 
 # --- gradients, and composed blocks ----------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -13,6 +14,8 @@ import fusekit
 from fusekit.extend import Objectives, WeightsError
 from fusekit.testing import assert_no_findings, check_forms, check_model
 from fusekit_mrscfusion.convert import from_authors
+from fusekit_mrscfusion.fast.rows import DoubledConvolution3
+from fusekit_mrscfusion.fast.winograd import LongWinograd
 from fusekit_mrscfusion.model import Autoencoder, MRSCFusion
 from fusekit_mrscfusion.objective import reconstruction_loss
 
@@ -46,6 +49,25 @@ def test_the_composed_form_in_all_precisions(monkeypatch: pytest.MonkeyPatch) ->
     # Of 16 rows, so that the two finest maps have several.
     monkeypatch.setattr("fusekit_mrscfusion.fast.rows._PIXELS", 1024)
     assert_no_findings(check_forms(drawn(), sizes=((70, 60), (64, 64)), tolerance=2e-5))
+
+
+@pytest.mark.parametrize("height", [3, 6, 8, 16, 21])
+@torch.inference_mode()
+def test_six_rows_at_once_are_the_convolution(height: int) -> None:
+    weight, bias, x = torch.randn(24, 16, 3, 3), torch.randn(24), torch.randn(2, 16, height + 2, 11)
+    wanted = F.conv2d(x, weight, bias)
+    torch.testing.assert_close(LongWinograd(weight, bias)(x), wanted, atol=2e-4, rtol=0)
+
+
+@pytest.mark.parametrize("rows", [slice(0, 12), slice(0, 4), slice(4, 8), slice(8, 12)])
+@torch.inference_mode()
+def test_a_doubled_map_is_convolved_without_being_made(rows: slice) -> None:
+    weight, x = torch.randn(5, 3, 3, 3), torch.randn(2, 3, 6, 4)
+    doubled = F.pad(F.interpolate(x, scale_factor=2, mode="nearest"), (1, 1, 1, 1), mode="reflect")
+    out = torch.randn(2, 5, rows.stop - rows.start, 8)
+    wanted = out + F.conv2d(doubled, weight)[:, :, rows]
+    DoubledConvolution3(weight).add_to(out, x, rows)
+    torch.testing.assert_close(out, wanted, atol=1e-5, rtol=1e-5)
 
 
 def test_every_parameter_is_counted_and_used() -> None:

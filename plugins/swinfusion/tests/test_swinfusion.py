@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fusekit.extend import Objectives
-from fusekit.testing import assert_no_findings, check_model, check_use
+from fusekit.testing import assert_no_findings, check_forms, check_model, check_use
 from fusekit_swinfusion.losses import training_terms
 from fusekit_swinfusion.model import SwinFusion
 
@@ -67,9 +68,10 @@ def sources(recorded: dict[str, np.ndarray], name: str) -> list[Tensor]:
 
 @pytest.mark.slow
 @torch.inference_mode()
+@pytest.mark.parametrize("form", ["plain", "composed"])
 @pytest.mark.parametrize("name", SIZES)
-def test_fused_images(network: SwinFusion, recorded: dict[str, np.ndarray], name: str) -> None:
-    fused = network.fuse(sources(recorded, name))[0, 0].numpy()
+def test_fused_images(network: SwinFusion, recorded: dict[str, np.ndarray], name: str, form: str) -> None:
+    fused = network.use_form(form).fuse(sources(recorded, name))[0, 0].numpy()
     np.testing.assert_allclose(fused, recorded[f"{name}/fused"], atol=1e-5, rtol=0)
 
 
@@ -95,7 +97,7 @@ def test_statistics_of_the_stages(network: SwinFusion, recorded: dict[str, np.nd
         )
         for theirs, ours in STAGES.items()
     ]
-    network.fuse(sources(recorded, name))
+    network.use_form("plain").fuse(sources(recorded, name))
     for hook in hooks:
         hook.remove()
     for theirs in ACTIVATED:
@@ -140,6 +142,7 @@ def test_every_parameter_is_counted_and_used() -> None:
     assert all(each.grad is not None for each in network.parameters())
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_a_batch_is_its_images() -> None:
     torch.manual_seed(1)
@@ -148,14 +151,34 @@ def test_a_batch_is_its_images() -> None:
         if "position_bias" in name:
             nn.init.normal_(each)
     a, b = torch.rand(2, 3, 1, 24, 16)
-    together = network.fuse([a, b])
+    together = network.use_form("fastest").fuse([a, b])
+    assert network.form == "composed"
     alone = torch.cat([network.fuse([x[None], y[None]]) for x, y in zip(a, b, strict=True)])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
 
 
+@torch.inference_mode()
+def test_the_composed_form_follows_weights_and_comes_along_in_no_copy() -> None:
+    torch.manual_seed(2)
+    network = SwinFusion().eval()
+    sources = list(torch.rand(2, 1, 1, 16, 24))
+    network.use_form("composed").fuse(sources)
+    for name, each in network.named_parameters():
+        if "position_bias" in name:
+            nn.init.normal_(each)
+    found = network.fuse(sources)
+    torch.testing.assert_close(found, network.use_form("plain").fuse(sources), atol=1e-4, rtol=1e-4)
+    assert copy.deepcopy(network)._inference is None
+
+
+@pytest.mark.slow
+def test_the_composed_form_in_all_precisions(network: SwinFusion) -> None:
+    assert_no_findings(check_forms(copy.deepcopy(network), sizes=((16, 24), (21, 40))))
+
+
 def test_users_meet_it_as_they_expect() -> None:
     torch.manual_seed(0)
-    network: Any = SwinFusion().eval()
+    network: Any = SwinFusion().eval().use_form("fastest")
     # Its first outputs are near 0, and of either sign.
     nn.init.constant_(network.last[-1].bias, 0.5)
     assert_no_findings(check_use(network))

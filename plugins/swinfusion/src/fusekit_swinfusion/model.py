@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from fusekit.extend import Joint, Objectives, SwinBlock
 from fusekit_swinfusion import plugin
 from fusekit_swinfusion.cross import CrossBlock
+from fusekit_swinfusion.form import InferenceForm
 from fusekit_swinfusion.losses import training_terms
 
 WIDTH, HEADS, WINDOW = 60, 6, 8
@@ -51,6 +53,7 @@ class SwinFusion(Joint):
     """
 
     spec = plugin.SWINFUSION
+    forms = ("plain", "composed")
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,8 +68,12 @@ class SwinFusion(Joint):
         self.reconstruct = swin(4)
         self.norm_reconstruct = nn.LayerNorm(WIDTH)
         self.last = convolutions(WIDTH, WIDTH // 2, WIDTH // 4, 1)
+        self._inference: InferenceForm | None = None
 
     def fuse_jointly(self, *sources: Tensor) -> Tensor:
+        form = self._inference_form(*sources)
+        if form is not None:
+            return form(*sources)
         # Both sources go through the same shallow convolutions and the same norm: as one batch.
         x = torch.cat(sources)
         for convolution in self.shallow:
@@ -83,6 +90,19 @@ class SwinFusion(Joint):
             x = F.leaky_relu(convolution(x), 0.2)
         fused: Tensor = self.last[-1](x)
         return fused
+
+    def _inference_form(self, *inputs: Tensor) -> InferenceForm | None:
+        """Return the inference form of the weights as they are now, or ``None`` where the plain modules must run."""
+        if self.runs_plain(*inputs):
+            return None
+        form = self._inference
+        if form is None or not form.is_of(self):
+            form = self._inference = InferenceForm(self)
+        return form
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies and worker processes compose their own.
+        return {**self.__dict__, "_inference": None}
 
     def training_loss(self, sources: Sequence[Tensor], objectives: Objectives) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the published objective, 100 · gradient + 20 · intensity + 50 · (1 − SSIM)."""

@@ -1,8 +1,9 @@
 """The inference form of MRSCFusion: the same function as the plain modules, composed once.
 
 - Everything is computed in bands of rows: convolutions (`fusekit_mrscfusion.fast.rows`), of which those of 3×3 are
-  Winograd's, and attention with all that follows (`fusekit_mrscfusion.fast.attention`). What is joined for a
-  convolution, or made twice as large, is never written as a whole map.
+  Winograd's (`fusekit_mrscfusion.fast.winograd`), and attention with all that follows (`fusekit.extend.BandedSwin`).
+  What is joined for a convolution is never written as a whole map.
+- A map that is made twice as large before a convolution is convolved as it is, by a third of the multiplications.
 - A gradient block's last two 1×1 convolutions are one.
 - Memory is laid out channels last, so that pixels are tokens without a copy.
 """
@@ -15,10 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusekit.extend import Composition, GradientBlock, SwinBlock, convolve
-from fusekit_mrscfusion.autoencoder import NODES, Block, Decoder, Encoder
-from fusekit_mrscfusion.fast.attention import BandedSwin
-from fusekit_mrscfusion.fast.rows import Convolution1, Convolution3, Doubled, by_bands, gathered
+from fusekit.extend import BandedSwin, Composition, GradientBlock, SwinBlock, convolve
+from fusekit_mrscfusion.autoencoder import NODES, Decoder, Encoder, Layer
+from fusekit_mrscfusion.fast.rows import Convolution1, Convolution3, DoubledConvolution3, by_bands, gathered
 from fusekit_mrscfusion.fusion import Branch, FusionBlock
 
 
@@ -56,10 +56,10 @@ class _Fusion:
 
     def __init__(self, block: FusionBlock) -> None:
         self.mri, self.other = _Branch(block.mri), _Branch(block.other)
-        self.merge = Convolution3(block.merge)
+        self.merge = Convolution3.of(block.merge)
         first, second, last = block.reduce
         self.first = Convolution1.of(first)
-        self.second, self.last = Convolution3(second), Convolution3(last)
+        self.second, self.last = Convolution3.of(second), Convolution3.of(last)
 
     def __call__(self, mri: Tensor, other: Tensor) -> Tensor:
         convolved = [self.mri.convolved(mri), self.other.convolved(other)]
@@ -67,7 +67,7 @@ class _Fusion:
         def reduced(rows: slice, place: Tensor) -> Tensor:
             # What is computed pixel by pixel may be computed behind the mirror.
             both = F.relu_(self.first(gathered(convolved, rows, mirrored=True)))
-            return F.relu_(self.second.of(both, place))
+            return F.relu_(self.second(both, place))
 
         hidden = by_bands(mri.shape, mri.shape[1], reduced, mri)
         attended = [self.mri.attended(mri), self.other.attended(other)]
@@ -82,9 +82,9 @@ class _Branch:
     """A `Branch` composed."""
 
     def __init__(self, branch: Branch) -> None:
-        self.before, self.behind = Convolution3(branch.before), Convolution3(branch.behind)
+        self.before, self.behind = Convolution3.of(branch.before), Convolution3.of(branch.behind)
         self.swin = [BandedSwin(each) for each in branch.blocks if isinstance(each, SwinBlock)]
-        self.layer, self.gradients = Convolution3(branch.layer), _Gradients(branch.gradients)
+        self.layer, self.gradients = Convolution3.of(branch.layer), _Gradients(branch.gradients)
 
     def attended(self, x: Tensor) -> Tensor:
         before = by_bands(x.shape, x.shape[1], lambda rows, place: self.before.band([x], rows, place), x)
@@ -107,7 +107,7 @@ class _Gradients:
     """A `GradientBlock` composed."""
 
     def __init__(self, block: GradientBlock) -> None:
-        self.first, self.second = Convolution3(block.first), Convolution3(block.second)
+        self.first, self.second = Convolution3.of(block.first), Convolution3.of(block.second)
         self.along = [
             each.weight.detach().contiguous(memory_format=torch.channels_last)
             for each in (block.along_x, block.along_y)
@@ -128,7 +128,7 @@ class _Gradients:
 
         def last(rows: slice, place: Tensor) -> Tensor:
             both = gathered([x, first], rows, mirrored=False)
-            second = F.leaky_relu_(self.second.of(both), 0.2)
+            second = F.leaky_relu_(self.second(both), 0.2)
             own = both[:, :channels].contiguous(memory_format=torch.channels_last)
             edges = [convolve(own, weight, groups=channels).abs_() for weight in self.along]
             inner = both[:, :, 1:-1, 1:-1]
@@ -156,29 +156,45 @@ class _Decoder:
     """A `Decoder` composed."""
 
     def __init__(self, decoder: Decoder) -> None:
-        self.nodes = [_Layers(decoder.nodes[f"{scale}{place}"]) for scale, place in NODES]
+        self.nodes = [_node(decoder.nodes[f"{scale}{place}"], place) for scale, place in NODES]
         self.last = Convolution1.of(decoder.last)
 
     def __call__(self, features: Sequence[Tensor]) -> Tensor:
         rows = [[_last(each)] for each in features]
         for (scale, place), node in zip(NODES, self.nodes, strict=True):
-            rows[scale - 1].append(node([*rows[scale - 1], Doubled(rows[scale][place - 1])]))
+            rows[scale - 1].append(node(rows[scale - 1], rows[scale][place - 1]))
         return F.relu_(self.last(rows[0][-1])).contiguous()
 
 
+def _node(block: nn.Module, place: int) -> _Layers:
+    """Return a node that is made of so many maps of its scale, and one of that below."""
+    first, last = block.children()
+    assert isinstance(first, Layer)
+    assert isinstance(last, Layer)
+    return _Layers(block, first.in_channels - place * last.out_channels)
+
+
 class _Layers:
-    """A `Block` of maps that are seen as one composed."""
+    """A `Block` of maps that are seen as one composed, the last of which may be seen twice as large.
 
-    def __init__(self, block: nn.Module) -> None:
-        assert isinstance(block, Block)
-        first, last = block
-        self.first, self.last = Convolution3(first), Convolution1.of(last)
+    Args:
+        block: that it is composed of.
+        doubled: channels of the map that is seen twice as large.
+    """
 
-    def __call__(self, maps: Sequence[Tensor | Doubled]) -> Tensor:
-        like = maps[0]
-        assert isinstance(like, Tensor)
+    def __init__(self, block: nn.Module, doubled: int = 0) -> None:
+        first, last = block.children()
+        assert isinstance(first, Layer)
+        assert first.bias is not None
+        plain, below = first.weight[:, : first.in_channels - doubled], first.weight[:, first.in_channels - doubled :]
+        self.first, self.last = Convolution3(plain, first.bias, mirrored=True), Convolution1.of(last)
+        self.below = DoubledConvolution3(below) if doubled else None
 
+    def __call__(self, maps: Sequence[Tensor], doubled: Tensor | None = None) -> Tensor:
         def node(rows: slice, place: Tensor) -> Tensor:
-            return F.relu_(self.last(F.relu_(self.first.band(maps, rows))))
+            hidden = self.first.band(maps, rows)
+            if doubled is not None and self.below is not None:
+                self.below.add_to(hidden, doubled, rows)
+            return F.relu_(self.last(F.relu_(hidden)))
 
-        return by_bands(like.shape, len(self.last.weight), node, like)
+        return by_bands(maps[0].shape, len(self.last.weight), node, maps[0])

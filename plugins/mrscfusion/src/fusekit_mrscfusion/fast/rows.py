@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusekit.extend import WinogradConvolution, convolve, in_parallel
+from fusekit.extend import convolve, in_parallel
+from fusekit_mrscfusion.fast.winograd import LongWinograd
 
-#: Pixels of a band, about, and the least number of its rows; a multiple of the four rows that are computed at once.
-_PIXELS, _LEAST = 8192, 8
+#: Pixels of a band, at the most or not many more, and of what its rows are a multiple: so many are computed at once.
+_PIXELS, _STEP = 12288, 6
 #: Fewer channels than that are convolved directly.
 _FEW = 16
-
-
-class Doubled(NamedTuple):
-    """A map that is seen twice as large, by repeating its pixels.
-
-    Attributes:
-        map: (B, C, H / 2, W / 2).
-    """
-
-    map: Tensor
+_LAST = torch.channels_last
 
 
 def by_bands(shape: Sequence[int], channels: int, compute: Callable[[slice, Tensor], Tensor], like: Tensor) -> Tensor:
@@ -39,7 +31,7 @@ def by_bands(shape: Sequence[int], channels: int, compute: Callable[[slice, Tens
     batch, _, height, width = shape
     size = (batch, channels, height, width)
     found = torch.empty(size, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
-    side = max(_LEAST, _PIXELS // width // 4 * 4) if like.device.type == "cpu" else height
+    side = _band(height, width) if like.device.type == "cpu" else height
 
     def piece(first: int) -> None:
         rows = slice(first, min(first + side, height))
@@ -52,7 +44,13 @@ def by_bands(shape: Sequence[int], channels: int, compute: Callable[[slice, Tens
     return found
 
 
-def gathered(maps: Sequence[Tensor | Doubled], rows: slice, *, mirrored: bool) -> Tensor:
+def _band(height: int, width: int) -> int:
+    """Return the rows of a band: bands are about as high as each other, and there are two at least, for two cores."""
+    count = max(2, -(-height * width // _PIXELS))
+    return max(1, round(height / count / _STEP)) * _STEP
+
+
+def gathered(maps: Sequence[Tensor], rows: slice, *, mirrored: bool) -> Tensor:
     """Return rows of several maps (B, C, H, W) as one, with a pixel more on each side, channels last.
 
     Args:
@@ -60,24 +58,16 @@ def gathered(maps: Sequence[Tensor | Doubled], rows: slice, *, mirrored: bool) -
         rows: that are wanted.
         mirrored: whether the border is mirrored, else zero.
     """
-    plain = [each.map if isinstance(each, Doubled) else each for each in maps]
-    scale = 2 if isinstance(maps[0], Doubled) else 1
-    height, width = (side * scale for side in plain[0].shape[2:])
-    size = (len(plain[0]), sum(each.shape[1] for each in plain), rows.stop - rows.start + 2, width + 2)
-    found = torch.empty(size, dtype=plain[0].dtype, device=plain[0].device, memory_format=torch.channels_last)
+    batch, _, height, width = maps[0].shape
+    size = (batch, sum(each.shape[1] for each in maps), rows.stop - rows.start + 2, width + 2)
+    found = torch.empty(size, dtype=maps[0].dtype, device=maps[0].device, memory_format=torch.channels_last)
     first, end = max(rows.start - 1, 0), min(rows.stop + 1, height)
     top = first - rows.start + 1
     inner = found[:, :, top : top + end - first, 1:-1]
     start = 0
-    for each, of_it in zip(maps, plain, strict=True):
-        part = inner[:, start : start + of_it.shape[1]]
-        start += of_it.shape[1]
-        if isinstance(each, Doubled):
-            repeated = of_it[:, :, first // 2 : (end + 1) // 2].repeat_interleave(2, 2)
-            repeated = repeated[:, :, first % 2 : first % 2 + end - first]
-            part[..., ::2], part[..., 1::2] = repeated, repeated
-        else:
-            part.copy_(of_it[:, :, first:end])
+    for each in maps:
+        inner[:, start : start + each.shape[1]] = each[:, :, first:end]
+        start += each.shape[1]
     _border(found, top=top > 0, bottom=rows.stop == height, mirrored=mirrored)
     return found
 
@@ -95,26 +85,64 @@ class Convolution3:
     """A 3×3 convolution of bands.
 
     Args:
-        module: with weights and their border, zero or mirrored.
+        weight: (O, C, 3, 3).
+        bias: (O,).
+        mirrored: whether the border is mirrored, else zero.
     """
 
-    def __init__(self, module: nn.Module) -> None:
-        assert isinstance(module, nn.Conv2d)
-        assert module.bias is not None
-        self.mirrored, self.channels = module.padding_mode == "reflect", module.out_channels
-        weight, self.bias = module.weight.detach(), module.bias.detach().clone()
+    def __init__(self, weight: Tensor, bias: Tensor, *, mirrored: bool) -> None:
+        self.mirrored = mirrored
+        weight, self.bias = weight.detach(), bias.detach().clone()
         # In 8 bits of precision the transform would lose too many, and for few channels it takes longer than it saves.
-        pays = weight.dtype == torch.float32 and min(weight.shape[:2]) >= _FEW
-        self.rows = WinogradConvolution(weight, self.bias, weight.dtype) if pays else None
+        pays = weight.dtype == torch.float32 and weight.device.type == "cpu" and min(weight.shape[:2]) >= _FEW
+        self.rows = LongWinograd(weight, self.bias) if pays else None
         self.weight = weight.contiguous(memory_format=torch.channels_last)
 
-    def of(self, padded: Tensor, out: Tensor | None = None) -> Tensor:
+    @classmethod
+    def of(cls, module: nn.Module) -> Convolution3:
+        """Return the convolution of a plain module."""
+        assert isinstance(module, nn.Conv2d)
+        assert module.bias is not None
+        return cls(module.weight, module.bias, mirrored=module.padding_mode == "reflect")
+
+    def __call__(self, padded: Tensor, out: Tensor | None = None) -> Tensor:
         """Return the convolution of a band that has a pixel more on each side, written to ``out`` or not."""
         return self.rows(padded, out) if self.rows is not None else convolve(padded, self.weight, self.bias)
 
-    def band(self, maps: Sequence[Tensor | Doubled], rows: slice, out: Tensor | None = None) -> Tensor:
+    def band(self, maps: Sequence[Tensor], rows: slice, out: Tensor | None = None) -> Tensor:
         """Return rows of the convolution of maps that are seen as one, written to ``out`` or not."""
-        return self.of(gathered(maps, rows, mirrored=self.mirrored), out)
+        return self(gathered(maps, rows, mirrored=self.mirrored), out)
+
+
+class DoubledConvolution3:
+    """A 3×3 convolution, mirrored at the border, of a map that is seen twice as large by repeating its pixels.
+
+    It is made of the map as it is: along a row, of each pair of equal pixels the left one sees two different ones, with
+    the taps 0 and 1 + 2, and the right one too, with 0 + 1 and 2. Along a column the three taps are computed once for
+    both. That is 3 multiplications a pixel and pair of channels.
+
+    Args:
+        weight: (O, C, 3, 3).
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        # Of each tap along a column all outputs, one tap after the other.
+        left, middle, right = weight.detach().permute(2, 0, 1, 3).flatten(0, 1)[:, :, None].unbind(3)
+        pairs = [(left, middle + right), (left + middle, right)]
+        self.columns = [torch.stack(each, 3).contiguous(memory_format=torch.channels_last) for each in pairs]
+
+    def add_to(self, out: Tensor, x: Tensor, rows: slice) -> None:
+        """Add rows of the convolution of x (B, C, H, W) to ``out`` (B, O, rows, 2·W); both ends of them are even."""
+        first, end = rows.start // 2, rows.stop // 2
+        # What is mirrored at the border of the doubled map is the outermost pixel again.
+        lines = [x[:, :, max(first - 1, 0) : min(end + 1, x.shape[2])]]
+        lines = ([x[:, :, :1]] if first == 0 else []) + lines + ([x[:, :, -1:]] if end == x.shape[2] else [])
+        padded = F.pad(torch.cat(lines, 2), (1, 1, 0, 0), mode="replicate").contiguous(memory_format=_LAST)
+        for column, weight in enumerate(self.columns):
+            upper, middle, lower = convolve(padded, weight)[..., column : column + x.shape[3]].chunk(3, 1)
+            own = middle[:, :, 1:-1]
+            for row, nearer in enumerate((upper[:, :, :-2] + lower[:, :, 1:-1], upper[:, :, 1:-1] + lower[:, :, 2:])):
+                out[:, :, row::2, column::2] += nearer.add_(own)
 
 
 class Convolution1:
