@@ -23,7 +23,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.process]
 #: Plugins that the root wheel brings.
 BUNDLED = sorted(path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml"))
 #: Those whose models have weights, with the models.
-WITH_WEIGHTS = {"classical": ["mdlatlrr"], "ehdran": ["dilran", "ehdran"], "gesenet": ["gesenet"], "msrpan": ["msrpan"]}
+WITH_WEIGHTS = {
+    "classical": ["mdlatlrr"],
+    "ehdran": ["dilran", "ehdran"],
+    "gesenet": ["gesenet"],
+    "ifcnn": ["ifcnn"],
+    "msrpan": ["msrpan"],
+}
 HALF_RULE = """
     from fusekit.extend import FusionRule, RuleResult
 

@@ -25,7 +25,7 @@ from fusekit.weights.verify import verify_all
 DATASETS = ["ct-mri", "spect-mri", "pet-mri"]
 SHIPPED = [f"{model}.{dataset}" for model in ("ehdran", "dilran") for dataset in DATASETS]
 #: Those of peers, each trained on the three data sets together.
-TOGETHER = ["msrpan.harvard"]
+TOGETHER = ["ifcnn.harvard", "msrpan.harvard"]
 #: Weights of our own that are no autoencoder's.
 JOINT = ["mdlatlrr.ct-mri"]
 #: Weights that others trained and allow to be handed on, with the notice that must go along.
