@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from fusekit.machine.files import sha256_of
-from fusekit.train.data import describe, find_cases, load_images
+from fusekit.train.data import Images, describe, find_cases
 from fusekit.weights.store import save_weights
 from fusekit_classical.latlrr import latent_low_rank, training_patches
 from fusekit_classical.mdlatlrr import MDLatLRR
@@ -34,7 +34,7 @@ def main(
 ) -> None:
     """Learn a projection from the images of FOLDERS."""
     cases = find_cases(folders, names)
-    images = [each[0] for each in load_images([path for case in cases for path in case.files], "unit")]
+    images = [each[0] for each in map(Images("unit").load, (path for case in cases for path in case.files))]
     start = time.perf_counter()
     found = latent_low_rank(training_patches(images, side, patches, seed), sparsity)
     seconds = time.perf_counter() - start

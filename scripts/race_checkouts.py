@@ -1,8 +1,9 @@
 """Race two checkouts of fusekit side by side: ``python scripts/race_checkouts.py OLD_PYTHON NEW_PYTHON``.
 
-Each Python has one of the checkouts installed. Both fuse the embedded CT and MRI in lasting processes, in rounds, so
-that what else the machine does meets both alike; whole processes of ``fusekit fuse`` alternate likewise. Printed are
-the medians, the median ratio new / old with its quartiles, and the peak memory of each.
+Each Python has one of the checkouts installed. Both fuse the embedded CT and MRI by the rule ``sfnn`` in lasting
+processes, in rounds, so that what else the machine does meets both alike; whole processes of ``fusekit fuse`` alternate
+likewise. Printed are the medians, the median ratio new / old with its quartiles, and the median of the
+peak memory of each round.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 
 #: What is raced: a name, and the arguments of the worker's function.
 CASES = {
@@ -24,8 +24,9 @@ CASES = {
     "1024×1024 float32": ("pair", 1024, "float32"),
     "folder, 24 pairs": ("folder", 256, "float32"),
 }
+SHELL = "whole process"
 WORKER = """
-import json, resource, sys, tempfile, time, warnings
+import contextlib, json, re, resource, sys, tempfile, time, warnings
 from pathlib import Path
 import numpy as np
 from PIL import Image
@@ -38,6 +39,8 @@ data = next(path for path in (root / "images" / "samples" / "data", root / "samp
 pictures = [Image.open(data / f"{name}.png").convert("L").resize((side, side), 3) for name in ("ct", "mri")]
 pair = [np.asarray(each) for each in pictures]
 model = fusekit.load("ehdran", device="cpu", dtype=dtype)
+# While sfnn was the default, folders were fused with an object of options.
+rule = {} if model.spec.default_rule == "sfnn" else {"rule": "sfnn"}
 with tempfile.TemporaryDirectory() as folder:
     folders = [Path(folder) / each for each in "ab"]
     for place, picture in zip(folders, pictures):
@@ -46,13 +49,19 @@ with tempfile.TemporaryDirectory() as folder:
             picture.rotate(number).save(place / f"{number}.png")
     def once():
         if work == "folder":
-            fusekit.fuse_folders(folders, Path(folder) / "out", model, overwrite=True)
+            fusekit.fuse_folders(folders, Path(folder) / "out", model, overwrite=True, **rule)
         else:
-            fusekit.fuse(pair, model)
+            fusekit.fuse(pair, model, rule="sfnn")
+    def peak():
+        with contextlib.suppress(OSError):
+            return re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for line in sys.stdin:
+        with contextlib.suppress(OSError):  # Linux forgets the peak of the rounds before.
+            Path("/proc/self/clear_refs").write_text("5")
         before = time.perf_counter()
         once()
-        print(time.perf_counter() - before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, flush=True)
+        print(time.perf_counter() - before, peak(), flush=True)
 """
 
 
@@ -66,7 +75,7 @@ class Worker:
         )
 
     def round(self) -> tuple[float, int]:
-        """Fuse once and return the seconds, and the peak memory so far in KiB."""
+        """Fuse once and return the seconds, and the peak memory of it in KiB."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write("go\n")
@@ -85,7 +94,7 @@ def shell(python: str, sources: list[str], output: str) -> tuple[float, int]:
     """Run ``fusekit fuse`` as a process of its own and return its seconds and its peak memory in KiB."""
     before = time.perf_counter()
     process = subprocess.Popen(
-        [python, "-m", "fusekit", "fuse", *sources, "-o", output],
+        [python, "-m", "fusekit", "fuse", *sources, "--rule", "sfnn", "-o", output],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd=tempfile.gettempdir(),  # a checkout in the current folder would be imported instead
@@ -101,7 +110,7 @@ def report(name: str, old: list[tuple[float, int]], new: list[tuple[float, int]]
     ratios = [after[0] / before[0] for before, after in zip(old, new, strict=True)]
     low, middle, high = statistics.quantiles(ratios, n=4)
     medians = [statistics.median(each[0] for each in rows) * 1e3 for rows in (old, new)]
-    peaks = [max(each[1] for each in rows) / 1024 for rows in (old, new)]
+    peaks = [statistics.median(each[1] for each in rows) / 1024 for rows in (old, new)]
     print(
         f"| {name} | {medians[0]:.1f} | {medians[1]:.1f} | {middle:.3f} ({low:.3f}–{high:.3f}) "
         f"| {peaks[0]:.0f} | {peaks[1]:.0f} | {peaks[1] / peaks[0]:.3f} |",
@@ -115,11 +124,12 @@ def main() -> None:
     parser.add_argument("old", help="Python of the old checkout")
     parser.add_argument("new", help="Python of the new checkout")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--cases", nargs="+", default=[*CASES, SHELL], choices=[*CASES, SHELL])
     chosen = parser.parse_args()
     print(f"load average {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores, {sys.version.split()[0]}")
     print("| | old, ms | new, ms | new / old | old, MiB | new, MiB | new / old |")
     print("|---|--:|--:|--:|--:|--:|--:|")
-    for name, case in CASES.items():
+    for name, case in ((name, case) for name, case in CASES.items() if name in chosen.cases):
         workers = [Worker(chosen.old, case), Worker(chosen.new, case)]
         for worker in workers:
             worker.round()
@@ -131,10 +141,16 @@ def main() -> None:
         report(name, [row[0] for row in ordered], [row[1] for row in ordered])
         for worker in workers:
             worker.end()
+    if SHELL in chosen.cases:
+        race_processes(chosen.old, chosen.new, chosen.rounds)
+
+
+def race_processes(old: str, new: str, rounds: int) -> None:
+    """Race ``fusekit fuse`` of two files and print the row."""
     with tempfile.TemporaryDirectory() as folder:
         images = subprocess.run(
             [
-                chosen.new,
+                new,
                 "-c",
                 "from fusekit.images import samples; print(*map(samples.path, ('ct', 'mri')), sep='\\n')",
             ],
@@ -142,12 +158,11 @@ def main() -> None:
             text=True,
             check=True,
         ).stdout.split()
-        output = str(Path(folder) / "out.png")
         both: list[list[tuple[float, int]]] = [[], []]
-        for number in range(chosen.rounds + 1):
+        for number in range(rounds + 1):
             for place in (0, 1) if number % 2 else (1, 0):
-                both[place].append(shell((chosen.old, chosen.new)[place], images, output))
-        report("whole process", both[0][1:], both[1][1:])
+                both[place].append(shell((old, new)[place], images, f"{folder}/{number}-{place}.png"))
+        report(SHELL, both[0][1:], both[1][1:])
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import pickle
 import re
@@ -10,7 +11,6 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,12 +46,15 @@ def test_every_test_that_is_named_exists() -> None:
 # --- code -----------------------------------------------------------------------------------------------------------
 
 
-def calls() -> Iterator[tuple[str, str, ast.Call]]:
-    """Give each call in the code: its file, what is called, and the call."""
-    for path in CODE:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call):
-                yield path.relative_to(ROOT).as_posix(), ast.unparse(node.func), node
+@functools.cache
+def calls() -> list[tuple[str, str, ast.Call]]:
+    """Return each call in the code: its file, what is called, and the call."""
+    return [
+        (path.relative_to(ROOT).as_posix(), ast.unparse(node.func), node)
+        for path in CODE
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+    ]
 
 
 @pytest.mark.slow

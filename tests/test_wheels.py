@@ -22,6 +22,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.process]
 
 #: Plugins that the root wheel brings.
 BUNDLED = sorted(path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml"))
+#: Those whose models have weights, with the models.
+WITH_WEIGHTS = {
+    "classical": ["mdlatlrr"],
+    "ehdran": ["dilran", "ehdran"],
+    "gesenet": ["gesenet"],
+    "ifcnn": ["ifcnn"],
+    "msrpan": ["msrpan"],
+}
 HALF_RULE = """
     from fusekit.extend import FusionRule, RuleResult
 
@@ -123,6 +131,26 @@ def test_the_wheel_holds_no_tests_and_no_private_data(wheel: Path) -> None:
     assert {Path(name).suffix for name in names if not name.startswith("fusekit_imaging-")} <= {
         ".py", ".typed", ".png", ".txt", ".md", ".json", ".csv", ".safetensors", ".css", ".js"
     }  # fmt: skip
+
+
+def test_every_model_has_its_weights_in_a_plugins_own_wheel() -> None:
+    assert sorted(model for models in WITH_WEIGHTS.values() for model in models) == sorted(
+        path.name for path in (ROOT / "weights").iterdir()
+    )
+
+
+@pytest.mark.parametrize("plugin", WITH_WEIGHTS)
+def test_a_plugins_own_wheel_brings_its_weights_and_entry_point(plugin: str, tmp_path: Path) -> None:
+    project = ROOT / "plugins" / plugin
+    with zipfile.ZipFile(build_wheel(project, tmp_path)) as archive:
+        names = archive.namelist()
+        info = next(name.partition("/")[0] for name in names if ".dist-info/" in name)
+        assert f"{plugin} = fusekit_{plugin}.plugin" in archive.read(f"{info}/entry_points.txt").decode()
+    files = [path for model in WITH_WEIGHTS[plugin] for path in (ROOT / "weights" / model).iterdir()]
+    assert {f"fusekit/_weights/{path.parent.name}/{path.name}" for path in files} == {
+        name for name in names if name.startswith("fusekit/")
+    }
+    assert {name.partition("/")[0] for name in names} == {f"fusekit_{plugin}", "fusekit", info}
 
 
 def test_the_installed_package_is_the_wheels(environment: Environment) -> None:

@@ -1,6 +1,7 @@
 """Datasets of a bench as data: which folders hold the sources, and which cases are for training and for testing.
 
-The format stands in ``docs/quality.md``; ``harvard.json`` beside this file describes the slices that the paper used.
+The format stands in ``docs/quality.md``. ``harvard.json`` beside this file describes the slices that the paper used,
+``infrared-visible.json`` pairs of photographs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from fusekit.cases.splits import series_of
 from fusekit.errors import InputError, UnknownNameError
 from fusekit.machine.parsing import read_json
 
-_BUILT_IN = Path(__file__).with_name("harvard.json")
+#: Descriptions for folders that have none, the first where no folder of any is there.
+_BUILT_IN = tuple(Path(__file__).with_name(f"{name}.json") for name in ("harvard", "infrared-visible"))
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class Dataset:
             ``test`` is not given.
         series: regular expression whose first group is a name's series, that is, its patient; empty if unknown,
             and then every image is a series of its own.
-        weights: tag of the weights that models bring for this data.
+        weights: tag of the weights that models bring for this data; empty where there are none, and then models have
+            weights of other images.
         draw: number of test cases of a random draw, for the protocol ``paper``.
         paper: table of the paper to show beside.
     """
@@ -131,7 +134,8 @@ def read_datasets(root: Path, description: Path | None = None) -> dict[str, Data
 
     Args:
         root: folder of the data.
-        description: JSON file; by default ``datasets.json`` in the folder, or else the Harvard slices of the paper.
+        description: JSON file; by default ``datasets.json`` in the folder, or else of the built-in descriptions the one
+            whose folders are there.
 
     Raises:
         InputError: there is no such folder, or the file is not such a description.
@@ -139,7 +143,13 @@ def read_datasets(root: Path, description: Path | None = None) -> dict[str, Data
     if not root.is_dir():
         raise InputError(f"there is no data folder {root}; check --data")
     beside = root / "datasets.json"
-    path = description or (beside if beside.is_file() else _BUILT_IN)
+    if description is None and not beside.is_file():
+        every = [_described(root, path) for path in _BUILT_IN]
+        return next((each for each in every if any(map(_is_there, each.values()))), every[0])
+    return _described(root, description or beside)
+
+
+def _described(root: Path, path: Path) -> dict[str, Dataset]:
     try:
         described = read_json(path)
     except (OSError, ValueError) as error:
@@ -147,6 +157,10 @@ def read_datasets(root: Path, description: Path | None = None) -> dict[str, Data
     if not isinstance(described, dict) or not described:
         raise InputError(f"{path} is no description of datasets: it maps names to objects (see docs/quality.md)")
     return {name: _dataset(name, root, facts, path) for name, facts in described.items()}
+
+
+def _is_there(dataset: Dataset) -> bool:
+    return any((dataset.root / folder).is_dir() for folder in (*dataset.folders, *dataset.test_folders))
 
 
 def choose(datasets: dict[str, Dataset], names: Sequence[str]) -> list[Dataset]:

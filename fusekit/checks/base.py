@@ -111,8 +111,13 @@ def check_unchanged(findings: Findings, before: Any, after: Any) -> None:
 
 
 def check_reach(
-    findings: Findings, function: Callable[[Tensor], Any], image: Tensor, reach: int, multiple: int = 1
-) -> None:
+    findings: Findings,
+    function: Callable[[Tensor], Any],
+    image: Tensor,
+    reach: int,
+    multiple: int = 1,
+    base: Any = None,
+) -> Any:
     """Change single pixels and find changes of the result farther away than is declared.
 
     Args:
@@ -121,8 +126,12 @@ def check_reach(
         image: some `reach` pixels larger than 24×24, in [0, 1].
         reach: that is declared.
         multiple: windows are cut at multiples of this, so that results may also depend on the rest of such a block.
+        base: what the function makes of the image, where that is known.
+
+    Returns:
+        what it makes of it.
     """
-    base = function(image)
+    base = function(image) if base is None else base
     # Double precision leaves rounding far below what any pixel does.
     threshold = 1e-10 if image.dtype == torch.float64 else 1e-5
     height, width = image.shape[2:]
@@ -135,7 +144,7 @@ def check_reach(
                     f"declares a reach, and gives {tuple(before.shape[2:])} pixels for {tuple(image.shape[2:])}; "
                     "leave the reach None where sizes differ"
                 )
-                return
+                return base
             scale = max(1.0, float(before.abs().max()))
             changed = ((after - before).abs().amax((0, 1)) > threshold * scale).nonzero()
             for axis in range(2):
@@ -145,7 +154,8 @@ def check_reach(
                 if bool(outside.any()):
                     far = int((changed[outside][:, axis] - spot[axis]).abs().max())
                     findings.add(f"declares a reach of {reach} pixels, and one pixel changes the result {far} away")
-                    return
+                    return base
+    return base
 
 
 def check_threads(findings: Findings, function: Callable[[Any], Any], inputs: Sequence[Any]) -> None:

@@ -263,6 +263,7 @@ def _check_reach(subject: _Subject, network: FusionModel) -> None:
         return
     exact, rule = copy.deepcopy(network).double(), _rule_of(network, "mean")
     sources = [each.double() for each in _sources(subject, 1, (side, side), seed=2)]
+    base = None
     for place in (0, len(sources) - 1):
         given = list(sources)
 
@@ -270,7 +271,7 @@ def _check_reach(subject: _Subject, network: FusionModel) -> None:
             given[place] = image
             return exact.run(given, rule).image
 
-        check_reach(subject.findings, fused, sources[place], total, multiple)
+        base = check_reach(subject.findings, fused, sources[place], total, multiple, base)
 
 
 def _check_tiles(subject: _Subject, network: FusionModel) -> None:

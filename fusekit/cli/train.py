@@ -38,8 +38,9 @@ def train(context: click.Context, /, folders: tuple[Path, ...], output: Path, **
     accelerate launch -m fusekit train ct/ mri/ -o run/ …      several GPUs
 
     An encoder-decoder learns to reconstruct single images, whatever their modality; a bound or joint model is trained
-    on images of the same name in all FOLDERS. The output folder gets checkpoint.safetensors, log.csv, config.json and,
-    at the end, weights.safetensors and README.md, a model card; as a whole it is what --weights takes.
+    on images of the same name in all FOLDERS, one of two sources in each two of them. The output folder gets
+    checkpoint.safetensors, log.csv, config.json and, at the end, weights.safetensors and README.md, a model card; as a
+    whole it is what --weights takes.
     """
     from fusekit.train.session import start_training
 

@@ -81,6 +81,8 @@ def _data(data: Mapping[str, Any]) -> str:
     text = f"{data['images']} images of {' and '.join(data['folders'])}"
     if "series" in data:
         text += f", series {', '.join(data['series'])}"
+    if "range" in data:
+        text += f", black and white by {' and '.join(dict.fromkeys(data['range']))}"
     return text + (f" ({', '.join(f'`{each}`' for each in _lists(data))})" if "names" in data else "")
 
 
@@ -164,6 +166,8 @@ def _command(model: FusionModel, facts: Mapping[str, Any]) -> str:
     data, validation = facts.get("data", {}), facts.get("validation", {})
     words = ["fusekit train", *(f"DATA/{folder}" for folder in data.get("folders", []))]
     words += [f"--names DATA/{each}" for each in _lists(data)]
+    words += [f"--range {each}" for each in data.get("range", ())]
+    words += [f"--{name} {data[name]}" for name in ("nan", "page") if name in data]
     if "names" in validation:
         words.append(f"--validation-names DATA/{validation['names']}")
     elif data:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,10 @@ from fusekit.cases.names import list_name, listed
 from fusekit.cases.patterns import patterns_of
 from fusekit.cases.splits import SERIES_PATTERN, all_series, series_of
 from fusekit.errors import TrainingError, count_of, some
-from fusekit.images.files import read_image
-from fusekit.images.ranges import unit_luminance
+from fusekit.images.files import is_page, read_image
+from fusekit.images.folder_ranges import Reader, in_folder
+from fusekit.images.image import Image, with_background
+from fusekit.images.ranges import Range, doubts_about, find_range, luminance_of, model_range, to_unit
 from fusekit.machine.files import sha256_of_all
 from fusekit.registry.specs import Normalization
 
@@ -69,34 +71,51 @@ def find_cases(
     names: Sequence[Path | str] = (),
     *,
     match: Sequence[str] = (),
-    together: bool = False,
+    sources: int = 1,
     pattern: str = SERIES_PATTERN,
 ) -> list[Case]:
-    """Return what to train on: each image of ``folders`` alone, or with ``together`` those of one name as one case.
+    """Return what to train on: each image of ``folders`` alone, or those of one name in so many of them as one case.
 
     Args:
-        folders: of images.
-        names: lists as `read_names` takes them, one for all folders or one a folder; all images by default.
+        folders: of images; for several sources a case, so many folders a data set, one data set after the other.
+        names: lists as `read_names` takes them, one for all folders, or one a folder or data set; all by default.
         match: a pattern a folder, see `fusekit.cases.folders.matched`.
-        together: whether the model sees the sources of a case together.
+        sources: how many the model sees together.
         pattern: of the series in a name, see `fusekit.cases.splits.series_of`.
 
     Raises:
-        TrainingError: as `find_images`; or sources are to be seen together, and there is one folder only, more than one
-            list, or a listed name that is not in all of the folders.
+        TrainingError: as `find_images`; or several sources are to be seen together, and the folders are no multiple of
+            them, the lists neither one nor one a data set, or a listed name is not in all folders of a data set.
         InputError: no name is in all of the folders.
         OptionError: a pattern is none.
     """
-    if not together:
+    if sources == 1:
         return [
             Case(name, (path,), (path.parent.name,), series_of(name, pattern))
             for name, path in find_images(folders, names, match)
         ]
-    if len(folders) < 2:
-        raise TrainingError("this model is trained on registered sources; give a folder for each, matched by file name")
-    if len(names) > 1:
-        raise TrainingError("this model is trained on registered sources, of one name in all folders; give one list")
-    (wanted,) = names or (None,)
+    if len(folders) < 2 or len(folders) % sources:
+        raise TrainingError(
+            f"this model is trained on {max(sources, 2)} registered sources; give a folder for each, matched by file "
+            f"name, and so many again for each further data set, not {count_of(folders, 'folder')}"
+        )
+    sets = [folders[first : first + sources] for first in range(0, len(folders), sources)]
+    if len(names) > 1 and len(names) != len(sets):
+        raise TrainingError(
+            f"this model is trained on registered sources, of one name in {sources} folders; give one list, or one for "
+            f"each such data set, not {len(names)}"
+        )
+    lists: Sequence[Path | str | None] = names if len(names) == len(sets) else [names[0] if names else None] * len(sets)
+    patterns_of(match, len(folders))
+    patterns = [match[first : first + sources] for first in range(0, len(folders), sources)]
+    return [
+        case
+        for each, wanted, own in zip(sets, lists, patterns, strict=True)
+        for case in _of_one_set(each, wanted, own, pattern)
+    ]
+
+
+def _of_one_set(folders: Sequence[Path], wanted: Path | str | None, match: Sequence[str], pattern: str) -> list[Case]:
     found = matched(folders, wanted, match=match, series=partial(series_of, pattern=pattern))
     absent = [case.name for case in found if not case.complete]
     if wanted is not None and absent:
@@ -104,12 +123,74 @@ def find_cases(
     return [case for case in found if case.complete]
 
 
-def load_images(paths: Sequence[Path], normalization: Normalization) -> list[Tensor]:
-    """Return each file's luminance as (1, H, W) float32 in [0, 1], normalised as the model's spec says."""
-    return [torch.from_numpy(unit_luminance(read_image(path), normalization))[None] for path in paths]
+def read_without_gaps(path: Path, *, background: bool, page: int | None, max_pixels: int) -> Image:
+    """Return the image of a file, whose values that are no numbers are refused, or else taken for background.
+
+    Raises:
+        InputError: it cannot be read or used.
+    """
+    image = read_image(path, finite=not background, page=page, max_pixels=max_pixels)
+    return with_background(image) if background else image
 
 
-def load_cases(cases: Sequence[Case], normalization: Normalization) -> list[Sources]:
+class Images:
+    """Reads images as networks are trained on them, and keeps what of their ranges only the user can settle.
+
+    Args:
+        normalization: of the model's spec.
+        read: reads a file, with values that are all numbers.
+        ranges: what was said of the range of each file, see `ranges_of`; ``auto`` of others.
+    """
+
+    def __init__(
+        self, normalization: Normalization, read: Reader = read_image, ranges: Mapping[Path, str] | None = None
+    ) -> None:
+        self.normalization, self.read, self.ranges = normalization, read, dict(ranges or {})
+        self.found: list[Range] = []
+        self.paged = False
+
+    def load(self, path: Path) -> Tensor:
+        """Return a file's luminance as (1, H, W) float32 in [0, 1], normalised as the model's spec says.
+
+        Raises:
+            InputError: it cannot be read.
+            OptionError: its range cannot be used.
+        """
+        image = self.read(path)
+        self.paged |= is_page(image)
+        self.found.append(find_range(image, self.ranges.get(path, "auto")))
+        limits = model_range(image, self.found[-1], self.normalization)
+        return torch.from_numpy(to_unit(luminance_of(image), limits))[None]
+
+    @property
+    def doubts(self) -> list[str]:
+        """What of the ranges of the images read so far is in doubt, with the option that settles it."""
+        return [doubt.text for doubt in doubts_about(self.found)]
+
+
+def ranges_of(
+    folders: Sequence[Path], match: Sequence[str], asked: Sequence[str], read: Reader, used: Collection[Path]
+) -> dict[Path, str]:
+    """Return what is said of the range of each image, with what is found in all of a folder's.
+
+    Args:
+        folders: of images, with a pattern each, as `find_cases` takes them.
+        match: the patterns.
+        asked: of each folder, as `fusekit.choices.parse_range` takes it.
+        read: reads an image.
+        used: the images that are trained or validated on; others of a folder tell nothing.
+
+    Raises:
+        InputError: the images of a folder have no range.
+    """
+    ranges: dict[Path, str] = {}
+    for folder, pattern, text in zip(folders, patterns_of(match, len(folders)), asked, strict=True):
+        files = [path for path in images_in(folder, pattern).values() if path in used]
+        ranges.update(dict.fromkeys(files, in_folder(text, files, read)))
+    return ranges
+
+
+def load_cases(cases: Sequence[Case], images: Images) -> list[Sources]:
     """Return the pixels of each case's files.
 
     Raises:
@@ -117,7 +198,7 @@ def load_cases(cases: Sequence[Case], normalization: Normalization) -> list[Sour
     """
     loaded = []
     for case in cases:
-        sources = tuple(load_images(case.files, normalization))
+        sources = tuple(images.load(path) for path in case.files)
         for path, source in zip(case.files, sources, strict=True):
             if source.shape != sources[0].shape:
                 raise TrainingError(

@@ -8,8 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from fusekit.cases.splits import SERIES_PATTERN
+from fusekit.choices import parse_range
 from fusekit.errors import TrainingError
-from fusekit.options import DEFAULT_MODEL, check_mappings, choice, documented, matching
+from fusekit.options import (
+    DEFAULT_MODEL,
+    MAX_PIXELS,
+    as_texts,
+    check_mappings,
+    check_nan,
+    check_reading,
+    choice,
+    documented,
+    matching,
+)
 
 #: In place of series to validate on: that nothing is to be held out.
 NO_VALIDATION = "none"
@@ -58,18 +69,38 @@ class Parts:
 class TrainingData:
     """What is trained and validated on.
 
-    ``folders`` hold single images, of any modality; for a bound or joint model one folder a source, matched by name.
+    ``folders`` hold single images, of any modality; for a bound or joint model one folder a source, matched by name,
+    and, where its number of sources is fixed, so many again for each further data set.
     """
 
     folders: Sequence[Path]
     names: Sequence[str | Path] = choice(
         (),
-        "Train on these only; a file with a name a line, or FILE.json#/key/key. One for all folders, or, for single "
-        "images, one a folder; repeatable.",
+        "Train on these only; a file with a name a line, or FILE.json#/key/key. One for all folders, or one a "
+        "folder of single images or a data set of registered ones; repeatable.",
         metavar="FILE",
         commas=False,
     )
     match: Sequence[str] = matching()
+    range: Sequence[str] = choice(
+        (),
+        "Stored values that are black and white, as of fusekit fuse: auto, dtype, data, percentile:1:99.5, LOW:HIGH, "
+        "window:CENTER:WIDTH, window:brain (bone, lung, …) or folder; once for all folders, once a folder, or "
+        "FOLDER=RANGE. auto without.",
+        metavar="RANGE",
+        commas=False,
+    )
+    nan: str = choice(
+        "refuse",
+        "Values that are NaN or infinite: refuse, or background (the least value of the image).",
+        choices=("refuse", "background"),
+    )
+    page: int | None = choice(
+        None, "Which image of files that hold several (stacks, animations), counted from 1.", metavar="NUMBER"
+    )
+    max_pixels: int = choice(
+        MAX_PIXELS, "The most pixels that an image file may have, checked before memory is taken.", metavar="NUMBER"
+    )
     validation_series: Sequence[str] = choice(
         (),
         f"Hold these series (patients) out and validate on them; repeatable, or separated by commas; {NO_VALIDATION} "
@@ -88,6 +119,11 @@ class TrainingData:
     def __post_init__(self) -> None:
         if isinstance(self.names, (str, Path)):
             object.__setattr__(self, "names", (self.names,))
+        object.__setattr__(self, "range", as_texts(self.range, "range"))
+        for text in self.range:
+            parse_range(text.rpartition("=")[2])
+        check_nan(self.nan)
+        check_reading(self.page, self.max_pixels)
         if self.validation_series and self.validation_names is not None:
             raise TrainingError("validation takes either names or series, not both; leave one out")
 

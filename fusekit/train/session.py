@@ -9,11 +9,14 @@ from typing import Any
 
 from fusekit.cases.case import Case
 from fusekit.cases.splits import SERIES_PATTERN, check_apart, hold_out, series_to_hold_out
+from fusekit.choices import for_each
 from fusekit.errors import OptionError, OutputError
+from fusekit.images.files import check_page
 from fusekit.machine.files import same_file
 from fusekit.metrics.vgg import describe_perceptual, load_perceptual
+from fusekit.models.base import FusionModel
 from fusekit.train.construct import construct
-from fusekit.train.data import describe, find_cases, load_cases
+from fusekit.train.data import Images, describe, find_cases, load_cases, ranges_of, read_without_gaps
 from fusekit.train.options import NO_VALIDATION, Parts, TrainingData, TrainingRun
 from fusekit.train.recipe import Recipe
 from fusekit.train.trainer import Trainer
@@ -52,8 +55,8 @@ def start_training(data: TrainingData, parts: Parts, recipe: Recipe, run: Traini
     doubts = [] if parts.perceptual is not None or recipe.perceptual_weight is not None else [_NO_PERCEPTUAL]
     recipe = recipe.weighed(parts.perceptual is not None)
     network, init = construct(parts, recipe.seed, run.output)
-    together, pattern = network.trains_on_sources, data.series_pattern
-    find = partial(find_cases, data.folders, match=data.match, together=together, pattern=pattern)
+    sources, pattern = sources_of_a_case(network, len(data.folders)), data.series_pattern
+    find = partial(find_cases, data.folders, match=data.match, sources=sources, pattern=pattern)
     cases = find(data.names)
     held_out: list[Case] = []
     series = validation_series(data, cases)
@@ -76,15 +79,23 @@ def start_training(data: TrainingData, parts: Parts, recipe: Recipe, run: Traini
         about["validation"]["series"] = list(series)
     if pattern != SERIES_PATTERN:
         about["series_pattern"] = pattern
+    ranges = for_each(data.range, data.folders, {}, "--range", "auto")
+    chosen: dict[str, Any] = {"range": ranges if data.range else None, "page": data.page}
+    chosen["nan"] = data.nan if data.nan != "refuse" else None
+    about["data"] |= {name: said for name, said in chosen.items() if said is not None}
+    images = _images(data, ranges, network, [*cases, *held_out])
+    examples, validation = load_cases(cases, images), load_cases(held_out, images)
+    check_page(data.page, images.paged)
+    doubts += images.doubts
     features = None
     if parts.perceptual is not None:
         features, about["perceptual"] = load_perceptual(parts.perceptual), describe_perceptual(parts.perceptual)
     return Trainer(
         network,
-        load_cases(cases, network.spec.normalization),
+        examples,
         recipe,
         run.output,
-        validation=load_cases(held_out, network.spec.normalization),
+        validation=validation,
         perceptual=features,
         about=about,
         cases=cases,
@@ -95,6 +106,21 @@ def start_training(data: TrainingData, parts: Parts, recipe: Recipe, run: Traini
         log_every=run.log_every,
         doubts=doubts,
     )
+
+
+def _images(data: TrainingData, asked: Sequence[str], network: FusionModel, cases: Sequence[Case]) -> Images:
+    read = partial(read_without_gaps, background=data.nan == "background", page=data.page, max_pixels=data.max_pixels)
+    used = {path for case in cases for path in case.files}
+    ranges = ranges_of([Path(folder) for folder in data.folders], data.match, asked, read, used)
+    return Images(network.spec.normalization, read, ranges)
+
+
+def sources_of_a_case(network: FusionModel, folders: int) -> int:
+    """Return how many images a model is trained on together: its only number of sources, or else one a folder."""
+    if not network.trains_on_sources:
+        return 1
+    least, most = network.spec.n_sources
+    return least if least == most else max(folders, 2)
 
 
 def validation_series(data: TrainingData, cases: Sequence[Case]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import pickle
 import re
 import zipfile
@@ -86,16 +87,17 @@ def _unpickled(path: Path) -> Any:
         _check_size(path)
         with _harmless_allowed():
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{path} is refused: it holds more than tensors, and reading it could run code ({_reason(error)}); where "
-            "you trust it, load it with its authors' code, save the tensors alone (torch.save(model.state_dict(), "
-            "'state.pth')), and convert those"
-        ) from error
     except FusekitError:
         raise
     # A damaged archive or pickle is read until something fails, which may be anything.
     except Exception as error:
+        # PyTorch 2.4 refuses what ends too early, too.
+        if isinstance(error, pickle.UnpicklingError) and "might be corrupted" not in str(error):
+            raise WeightsError(
+                f"{path} is refused: it holds more than tensors, and reading it could run code ({_reason(error)}); "
+                "where you trust it, load it with its authors' code, save the tensors alone "
+                "(torch.save(model.state_dict(), 'state.pth')), and convert those"
+            ) from error
         ours = as_ours(error)
         damaged = WeightsError(f"{path} cannot be read as a checkpoint ({_reason(error)}); download it again")
         raise (ours if isinstance(ours, MachineError) else damaged) from error
@@ -120,6 +122,8 @@ def _harmless_allowed() -> Iterator[None]:
     scalar = np.float64(0).__reduce__()[0]
     dtypes = {type(np.dtype(each)) for each in ("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u1", "?")}
     names: list[Any] = [argparse.Namespace, scalar, np.dtype, *dtypes]
+    # The bytes of a number are written as text that this reads; PyTorch 2.4 does not let it through by itself.
+    names.append(codecs.encode)
     if hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
         # The place changed with NumPy 2; torch takes names other than an object's own since it has this function.
         names += [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.cli import run_cli, truncate, write_texture
+from helpers.forked import fork_what_is_spawned
 from torch import Tensor
 
 import fusekit
@@ -178,7 +179,8 @@ def test_a_model_made_by_hand_goes_along() -> None:
 
 
 @pytest.mark.process
-def test_an_executor_of_processes(register: Callable[[type], None]) -> None:
+def test_an_executor_of_processes(register: Callable[[type], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    fork_what_is_spawned(monkeypatch)
     register(Processes)
     cases = [
         replace(case, sources=tuple(path.resolve() for path in case.files), output=case.target.resolve())

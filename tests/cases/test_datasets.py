@@ -124,3 +124,15 @@ def test_the_harvard_slices_are_described_without_a_leak() -> None:
     datasets = read_datasets(root)
     counts = {name: (len(each.training_names()), len(each.test_cases())) for name, each in datasets.items()}
     assert counts == {"ct-mri": (111, 38), "spect-mri": (239, 53), "pet-mri": (269, 20)}
+
+
+def test_a_folder_without_a_description_has_the_layout_of_what_is_there(tmp_path: Path) -> None:
+    assert set(read_datasets(tmp_path)) == {"ct-mri", "spect-mri", "pet-mri"}
+    for folder in ("vi", "ir"):
+        write_texture(tmp_path / "vifb" / folder / "walk.jpg", 1)
+    (only,) = read_datasets(tmp_path).values()
+    assert (only.source_names, only.weights) == (("visible", "infrared"), "")
+    (case,) = only.test_cases()
+    assert case.files == (tmp_path / "vifb/vi/walk.jpg", tmp_path / "vifb/ir/walk.jpg")
+    (tmp_path / "spect-mri" / "mri").mkdir(parents=True)
+    assert "spect-mri" in read_datasets(tmp_path)

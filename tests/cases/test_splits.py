@@ -39,7 +39,7 @@ def test_images_to_train_on_are_found_by_patterns(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("2002\n10001_MR.png\n")
     assert len(find_cases(folders, [tmp_path / "names.txt"], match=match)) == 4
     with pytest.warns(FusekitWarning, match=r"1 image left out, which --match '\{\}_CT' fits: scout\.png"):
-        together = find_cases(folders, match=match, together=True)
+        together = find_cases(folders, match=match, sources=2)
     assert [case.name for case in together] == ["10001", "2001", "2002"]
     assert together[0].files == (tmp_path / "ct" / "10001_CT.png", tmp_path / "mr" / "10001_MR.png")
     with pytest.raises(InputError, match="is given twice"):
@@ -49,7 +49,7 @@ def test_images_to_train_on_are_found_by_patterns(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="lists 2 names that none of the folders holds: 9, 8"):
         find_cases(folders, [tmp_path / "names.txt"], match=match)
     with pytest.raises(TrainingError, match="lists 2 names not in all of the folders: 9, 8"):
-        find_cases(folders, [tmp_path / "names.txt"], match=match, together=True)
+        find_cases(folders, [tmp_path / "names.txt"], match=match, sources=2)
 
 
 def test_lists_of_names_are_of_all_folders_or_of_one_each(tmp_path: Path) -> None:
@@ -68,8 +68,8 @@ def test_lists_of_names_are_of_all_folders_or_of_one_each(tmp_path: Path) -> Non
     assert describe(found, lists[:1])["names"] == "0.txt"
     with pytest.raises(TrainingError, match="2 lists of names and 3 folders are given; give one list for all"):
         find_cases(folders, lists[:2])
-    with pytest.raises(TrainingError, match="registered sources, of one name in all folders; give one list"):
-        find_cases(folders, lists, together=True)
+    with pytest.raises(TrainingError, match=r"2 registered sources; .*, not 3 folders"):
+        find_cases(folders, lists, sources=2)
     lists[1].write_text("7\n")
     with pytest.raises(TrainingError, match=r"1\.txt lists 1 name that its folder does not hold: 7"):
         find_cases(folders, lists)

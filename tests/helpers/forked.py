@@ -11,12 +11,25 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 # What asks the environment when it is imported, as the client of the hub does, is left to the processes themselves.
 _CONTEXT.set_forkserver_preload(
     ["torch", "fusekit.pipeline", "fusekit.cli.main", "fusekit.cli.fuse", "fusekit_ehdran.model"]
 )
+
+
+def fork_what_is_spawned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have processes that `multiprocessing` would spawn forked here too: they are as new, and share nothing."""
+    asked = multiprocessing.get_context
+
+    def context(method: str | None = None) -> Any:
+        return _CONTEXT if method == "spawn" else asked(method)
+
+    monkeypatch.setattr(multiprocessing, "get_context", context)
 
 
 class Forked:

@@ -88,7 +88,8 @@ print(kept >> 20, before - resident_bytes() >> 20)
     told = subprocess.run([sys.executable, "-c", code], env={}, check=True, capture_output=True, text=True).stdout
     kept, released = map(int, told.split())
     assert kept < 10
-    assert 80 < released <= 100
+    # All that is free goes, some of the interpreter's own memory too.
+    assert 80 < released < 110
 
 
 @pytest.mark.process

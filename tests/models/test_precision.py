@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers.cli import write_texture
 
 import fusekit
 from fusekit.cli.main import main
 from fusekit.errors import DeviceError, OptionError
-from fusekit.images import samples
 from fusekit.models import precision
 
 NATIVE = "_is_avx512_bf16_supported"
@@ -60,7 +60,7 @@ def test_the_ratio_is_that_of_the_fused_images() -> None:
 @pytest.mark.slow
 def test_the_record_says_what_auto_took(native: None, tmp_path: Path) -> None:
     output = tmp_path / "fused.png"
-    paths = [str(samples.path(name)) for name in ("ct", "mri")]
+    paths = [str(write_texture(tmp_path / f"{seed}.png", seed)) for seed in (1, 2)]
     result = CliRunner().invoke(main, ["fuse", *paths, "-o", str(output), "--dtype", "auto", "--device", "cpu"])
     assert result.exit_code == 0, result.output
     record = json.loads((tmp_path / "fused.png.json").read_text())
@@ -94,6 +94,8 @@ def test_the_compiled_form_is_the_same_function() -> None:
 @torch.inference_mode()
 def test_a_missing_compiler_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "no-such-compiler"))
+    # Or the size that was compiled before would be a reason to compile for any size, which takes longer.
+    torch._dynamo.reset()
     model = fusekit.load("dilran", form="compile", device="cpu")
     with pytest.raises(DeviceError, match="needs a C\\+\\+ compiler; or take the form composed"):
         model.fuse(list(torch.rand(2, 1, 1, 26, 22)))

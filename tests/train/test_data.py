@@ -13,7 +13,7 @@ from helpers.training import IMAGES, SHORT, training
 
 from fusekit.cases.case import Case
 from fusekit.errors import TrainingError
-from fusekit.train.data import describe, find_cases, find_images, load_images, sample_batch
+from fusekit.train.data import Images, describe, find_cases, find_images, sample_batch
 from fusekit.train.recipe import Recipe
 
 
@@ -51,7 +51,7 @@ def test_images_names_and_digest(tmp_path: Path) -> None:
     assert describe(alone) != describe(alone[::-1])
     assert describe(alone, [f"{tmp_path}/list.json#/a"])["names"] == "list.json#/a"
     assert str(tmp_path) not in json.dumps(describe(alone, [tmp_path / "names.txt"]))
-    loaded = load_images([path for _, path in find_images([tmp_path / "images"])], "minmax")
+    loaded = [Images("minmax").load(path) for _, path in find_images([tmp_path / "images"])]
     assert all(image.shape == (1, 24, 20) and image.min() == 0 and image.max() == 1 for image in loaded)
     (tmp_path / "names.txt").write_text("9.png\n")
     with pytest.raises(TrainingError, match="lists 1 name that its folder does not hold: 9"):

@@ -23,7 +23,7 @@ from fusekit.machine.files import sha256_of
 from fusekit.models.base import BoundRule, FusionModel
 from fusekit.registry.discovery import registries
 from fusekit.registry.registry import entry_of
-from fusekit.train.data import find_cases, load_cases, sample_batch
+from fusekit.train.data import Images, find_cases, load_cases, sample_batch
 from fusekit.train.recipe import Recipe
 from fusekit.train.trainer import Trainer
 
@@ -126,22 +126,31 @@ def test_sources_are_cut_at_one_place() -> None:
 
 
 def test_sources_are_matched_by_name(pairs: list[Path], tmp_path: Path) -> None:
-    cases = find_cases(pairs, together=True)
+    cases = find_cases(pairs, sources=2)
     assert len(cases) == 6
     assert all(ct.name == mri.name and ct.parent.name == "ct" for ct, mri in (case.files for case in cases))
+    (tmp_path / "one.txt").write_text("2001.png\n")
+    (tmp_path / "two.txt").write_text("2000.png\n2001.png\n")
     (tmp_path / "names.txt").write_text("2001.png\n")
-    assert find_cases(pairs, [tmp_path / "names.txt"], together=True) == [
+    assert find_cases(pairs, [tmp_path / "names.txt"], sources=2) == [
         Case("2001", (pairs[0] / "2001.png", pairs[1] / "2001.png"), ("ct", "mri"), "2")
     ]
     assert len(find_cases(pairs, [tmp_path / "names.txt"])) == 2
     (tmp_path / "names.txt").write_text("2001.png\n3007.png\n")
     with pytest.raises(TrainingError, match="lists 1 name not in all of the folders: 3007"):
-        find_cases(pairs, [tmp_path / "names.txt"], together=True)
+        find_cases(pairs, [tmp_path / "names.txt"], sources=2)
     with pytest.raises(TrainingError, match="give a folder for each"):
-        find_cases(pairs[:1], together=True)
+        find_cases(pairs[:1], sources=2)
+    both = find_cases([*pairs, *reversed(pairs)], [tmp_path / "one.txt", tmp_path / "two.txt"], sources=2)
+    assert [[path.parent.name for path in case.files] for case in both] == [["ct", "mri"], ["mri", "ct"], ["mri", "ct"]]
+    assert [case.name for case in both] == ["2001", "2000", "2001"]
+    assert len(find_cases([*pairs, *reversed(pairs)], sources=2)) == 12
+    for folders, lists, said in ((3, 0, "2 registered sources; .* not 3 folders"), (4, 3, "one for each .*, not 3")):
+        with pytest.raises(TrainingError, match=said):
+            find_cases([*pairs, *pairs][:folders], ["one.txt"] * lists, sources=2)
     write_texture(pairs[1] / "1000.png", 1, 40, 40)
     with pytest.raises(TrainingError, match=r"1000\.png is 40×40 and .*1000\.png is 40×36; .* on one grid"):
-        load_cases(find_cases(pairs, together=True), "unit")
+        load_cases(find_cases(pairs, sources=2), Images("unit"))
 
 
 @pytest.mark.parametrize("model", [TinyBound, TinyJoint])

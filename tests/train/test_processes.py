@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
+import socket
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 from helpers.cli import run_cli, write_texture
+from helpers.forked import run_forked
 from helpers.training import IMAGES, log_rows
 
 from fusekit.errors import DeviceError, MissingExtraError
@@ -55,6 +56,12 @@ def test_several_processes_do_not_share_one_gpu(monkeypatch: pytest.MonkeyPatch)
         find_processes("cuda:1")
 
 
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
 @pytest.mark.slow
 @pytest.mark.process
 def test_two_processes_train_as_one_with_twice_the_batch(tmp_path: Path) -> None:
@@ -62,17 +69,15 @@ def test_two_processes_train_as_one_with_twice_the_batch(tmp_path: Path) -> None
     for series in range(1, 4):
         write_texture(tmp_path / "images" / f"{series}001.png", series, 40, 40)
     # --multi_gpu is accelerate's word for several processes on a machine; --device cpu makes them use the CPU.
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    launcher = ["--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
+    # Told port 0, accelerate 1.0 hands it on as it is, and the processes wait for each other in vain.
+    launcher += ["--dynamo_backend", "no", "--main_process_port", str(free_port())]
     command = ["train", str(tmp_path / "images"), *OPTIONS.split(), "--validation-series", "3"]
     command += ["--encoder", "dran", "--decoder", "conv3", "--encoder-option", "channels=4"]
-    done = subprocess.run(
-        [*launcher, "-m", "fusekit", *command, "--batch", "1", "-o", str(tmp_path / "two")],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+    done = run_forked(
+        "from accelerate.commands.launch import main; main()",
+        *(*launcher, "-m", "fusekit", *command, "--batch", "1", "-o", str(tmp_path / "two")),
+        environment={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{tmp_path / 'two' / 'weights.safetensors'}\n"

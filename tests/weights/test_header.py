@@ -178,7 +178,10 @@ def test_dtypes_that_are_no_weights_are_refused_by_name(
     def change(state: dict[str, torch.Tensor]) -> None:
         state[key] = torch.zeros(state[key].shape).to(dtype)
 
-    path = written(tmp_path / "odd.safetensors", change)
+    try:
+        path = written(tmp_path / "odd.safetensors", change)
+    except KeyError:
+        pytest.skip("this version of safetensors writes no such numbers")
     needs = "int64" if key == NORM else "float32"
     with pytest.raises(WeightsError, match=rf"{key} has the dtype {named} and the model needs {needs}; save it as"):
         fusekit.load(path)

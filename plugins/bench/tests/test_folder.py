@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.cli import run_cli
+from helpers.forked import fork_what_is_spawned
 
 from fusekit.errors import OptionError
 from fusekit.images.files import read_image
@@ -18,7 +19,8 @@ from fusekit_bench.speed.folder import METHODS, growth, make_pairs
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_race_and_memory(tmp_path: Path) -> None:
+def test_race_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fork_what_is_spawned(monkeypatch)
     target, page = tmp_path / "found.json", tmp_path / "found.md"
     counts = ["--pairs", 6, "--race", 3, "--rounds", 2, "--workers", 2]
     choices = ["--size", "24x16", "--rule", "mean", "--device", "cpu"]

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import statistics
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
@@ -17,9 +18,12 @@ import pytest
 import torch
 from helpers.cli import run_cli, texture, write_texture
 from helpers.datasets import write_data
+from helpers.forked import fork_what_is_spawned
 
 import fusekit
-from fusekit.errors import FusekitError, InputError, OptionError, UnknownNameError
+from fusekit.cases.case import Case
+from fusekit.cases.datasets import Dataset
+from fusekit.errors import FusekitError, FusekitWarning, InputError, OptionError, UnknownNameError
 from fusekit.evaluation.rate import evaluate, evaluate_detailed
 from fusekit.images.color import luminance
 from fusekit.images.files import read_image
@@ -28,13 +32,16 @@ from fusekit.models.base import EncoderDecoder
 from fusekit.pipeline import fuse
 from fusekit.registry.discovery import registries
 from fusekit.weights.store import save_weights
+from fusekit_bench.paper import paper_tables
 from fusekit_bench.publish import to_csv, to_json
 from fusekit_bench.quality import methods, runner, scores
 from fusekit_bench.quality.export import result
+from fusekit_bench.quality.figures import shown_pairs
 from fusekit_bench.quality.methods import Measure, Method, parse_measures, parse_methods
+from fusekit_bench.quality.published import Published
 from fusekit_bench.quality.runner import run
 from fusekit_bench.quality.scores import fused_by_rules
-from fusekit_bench.quality.table import Row, Table, by_rank, paper_tables, summary
+from fusekit_bench.quality.table import Row, Table, by_rank, summary
 from fusekit_bench.requests import Quality
 
 pytest.importorskip("pandas", reason="the table needs the extra bench")
@@ -184,6 +191,36 @@ def test_markdown_stands_beside_the_paper(table: Table) -> None:
     assert "The paper's rows are quoted for orientation" in lines[-1]
 
 
+def test_copies_are_rated_and_ranked_against_no_one(table: Table, data: Path) -> None:
+    assert [row.name for row in table.copies] == ["a copy of PET", "a copy of MRI"]
+    paths = [data / folder / "3001.png" for folder in ("pet", "mri")]
+    mri = read_image(paths[1]).pixels
+    expected = evaluate_detailed(paths, mri, ["qabf", "vif", "scd"])
+    ratings = table.copies[1].ratings[""]["3001"]
+    assert {name: ratings[name] for name in expected} == expected
+    assert ratings["float:psnr"]["value"] == math.inf
+    found = result(table, "x")
+    assert "| *a copy of MRI* | *inf* | *" in found.text
+    assert "- A mere copy of one source would be first in psnr (paper) (a copy of MRI)" in found.text
+    copies = json.loads(to_json(found.data))["copies"]
+    assert [each["method"] for each in copies] == ["a copy of PET", "a copy of MRI"]
+    assert copies[0]["replicates"][0]["images"]["3001"]["float:psnr"]["value"] > 50, "a colour's luminance is rounded"
+
+
+def test_a_dataset_that_asks_for_no_weights_has_those_of_other_images(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data", weights=None, roles=["visible", "infrared"], paper=None)
+    request = Quality(data, tmp_path / "out", methods=["ehdran:max", "pixel:max"], metrics=["scd"], device="cpu")
+    with pytest.warns(FusekitWarning, match=r"Tiny: ehdran have weights of other images; --weights MODEL=FILE gives"):
+        table = run(request)
+    assert [row.method.weights for row in table.rows] == ["ct-mri", None]
+    assert "- Trained on other images than visible and infrared: ehdran (on CT and MRI)." in result(table, "x").text
+    data = write_data(tmp_path / "data", weights=None, roles=["PET", "MRI"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        table = run(request)
+    assert table.rows[0].method.weights == "pet-mri", "weights of what it shows come first"
+
+
 def test_the_papers_tables_are_whole() -> None:
     quoted = paper_tables()
     assert quoted["metrics"] == list(PAPER)
@@ -262,7 +299,10 @@ def test_other_code_is_another_result(table: Table, data: Path, output: Path, fu
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_processes_give_the_same_table_and_our_errors(table: Table, data: Path, tmp_path: Path) -> None:
+def test_processes_give_the_same_table_and_our_errors(
+    table: Table, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fork_what_is_spawned(monkeypatch)
     request = Quality(data, tmp_path / "out", methods=["pixel:max"], metrics=METRICS, device="cpu", jobs=2)
     assert run(request).rows[0].ratings == table.rows[2].ratings
     broken = write_data(tmp_path / "data")
@@ -326,26 +366,45 @@ def test_missing_weights_are_named_with_the_remedy(tmp_path: Path) -> None:
 def test_the_command_writes_tables_figures_and_docs(data: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the figures need the extra bench")
     page = tmp_path / "page.md"
-    page.write_text("# Page\n<!-- quality series: begin -->\n<!-- quality series: end -->\nend\n")
+    page.write_text("# Page\n<!-- quality tiny: begin -->\n<!-- quality tiny: end -->\nend\n")
     words = ["bench", "quality", "--data", data, "--device", "cpu", "-o", tmp_path / "out", "--docs", page]
     words += ["--methods", *METHODS, "--metrics", "qabf,vif", "scd", "--datasets", "tiny"]
+    some = write_texture(tmp_path / "theirs" / "3001.png", 9, 25, 22).parent
+    words += ["--fused", f"theirs={some}", "--part", "tiny"]
     code, out, err = run_cli(words)
     assert (code, err) == (0, "fusekit: rating tiny: 3\n")
     folder = tmp_path / "out"
     assert {path.name for path in folder.iterdir()} == {
-        "cache", "results.json", "table.md", "table.csv", "plot.svg", "plot.png", "grid-tiny.png",
+        "cache", "results.json", "table.md", "table.csv", "plot.svg", "plot.png", "page-tiny.png",
     }  # fmt: skip
     text = (folder / "table.md").read_text()
     assert text.strip() in out
     assert text.strip() in page.read_text()
-    assert page.read_text().startswith("# Page\n<!-- quality series: begin -->\n\nMade by `fusekit bench quality ")
+    assert page.read_text().startswith("# Page\n<!-- quality tiny: begin -->\n\nMade by `fusekit bench quality ")
     assert "--methods ehdran:sfnn ehdran:max pixel:max laplacian-pyramid --metrics qabf vif scd" in text
     assert str(tmp_path) not in text
-    grid = read_image(folder / "grid-tiny.png").pixels[..., :3].astype(int)
+    grid = read_image(folder / "page-tiny.png").pixels[..., :3].astype(int)
     assert grid.max(2).std() > 20
     assert (grid.max(2) - grid.min(2)).max() > 50, "a colour source makes coloured images"
+    kept = [path for path in (folder / "cache" / "tiny").iterdir() if path.suffix == ".png"]
+    assert len(kept) == 3 * len(METHODS), "three pairs by every method"
     drawn = (folder / "plot.svg").read_text()
     assert all(f"<!-- {method} -->" in drawn for method in ("ehdran · max", "pixel · max", "laplacian-pyramid"))
+
+
+def test_pairs_are_shown_that_most_have_images_of() -> None:
+    names = [str(number) for number in range(10)]
+
+    def row(*pairs: str) -> Row:
+        files = {pair: Path(pair) for pair in pairs}
+        theirs = Method("", None, label="x", published=Published(Path(), files, ""))
+        method = theirs if pairs else Method("pixel", "max")
+        return Row(Dataset("d", Path(), ("a", "b")), method, cases=[Case(name, (), (), "") for name in pairs or names])
+
+    assert shown_pairs([row(), row("3", "5", "7", "8"), row("5", "7", "8")]) == ["5", "7", "8"]
+    assert shown_pairs([row(), row("3", "5", "7", "8"), row("5", "7")]) == ["3", "7", "8"]
+    assert shown_pairs([row()]) == ["1", "5", "8"]
+    assert shown_pairs([row("1", "2")]) == ["1", "2"]
 
 
 def test_a_page_without_markers_is_refused_before_anything_is_computed(data: Path, tmp_path: Path) -> None:

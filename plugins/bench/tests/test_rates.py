@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers.paths import ROOT
 
 import fusekit
 from fusekit.models.parts import build_rule
@@ -16,6 +16,7 @@ from fusekit_bench.speed.rates import count_operations, probes
 from fusekit_bench.speed.reference import Choices, choose, published, published_rule
 
 CPU = torch.device("cpu")
+PAGE = ROOT / "docs" / "speed.md"
 # Multiply-adds a pixel of the plain modules: an encoding, and the decoding.
 ENCODE, DECODE = 431_296, 55_584
 
@@ -75,6 +76,7 @@ def test_operations_of_the_networks() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not PAGE.is_file(), reason="the pages are not beside the tests")
 @pytest.mark.parametrize(
     ("model", "dtype", "encode", "decode"),
     [
@@ -86,7 +88,7 @@ def test_operations_of_the_networks() -> None:
 )
 def test_counts_of_the_page(model: str, dtype: str, encode: int, decode: int | None) -> None:
     """What runs are these counts, and the margins of tiles."""
-    page = (Path(__file__).parents[3] / "docs" / "speed.md").read_text(encoding="utf-8")
+    page = PAGE.read_text(encoding="utf-8")
     network = fusekit.load(model, dtype=dtype)
     sources = [torch.rand(1, 1, 128, 256).to(next(network.parameters()).dtype)] * 2
     # Weights are composed at the first call, by products that are counted there.
@@ -100,3 +102,16 @@ def test_counts_of_the_page(model: str, dtype: str, encode: int, decode: int | N
     if decode is not None:
         assert f"{decode:,}" in page
         assert decode <= (both - alone) / (2 * 128 * 256) < 1.25 * decode
+
+
+def test_attention_is_counted_in_all_its_forms() -> None:
+    query, key = torch.rand(2, 3, 8, 5), torch.rand(2, 3, 11, 5)
+    both = 2 * 2 * 2 * 3 * 8 * 11 * 5
+    for mask in (None, torch.rand(8, 11), torch.rand(1, 3, 8, 11)):
+
+        class Attention:
+            def fuse(self, parts: list[torch.Tensor], *_: object) -> torch.Tensor:
+                query, key, value = parts
+                return torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)  # noqa: B023
+
+        assert count_operations(Attention(), [query, key, key]) == both  # type: ignore[arg-type]

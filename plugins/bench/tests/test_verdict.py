@@ -8,7 +8,8 @@ import pytest
 
 from fusekit.cases.datasets import Dataset
 from fusekit_bench.quality.methods import Measure, Method, paper_measures
-from fusekit_bench.quality.table import Row, Table, summary, values, verdict
+from fusekit_bench.quality.table import Row, Table, summary, values
+from fusekit_bench.quality.words import verdict
 
 pytest.importorskip("pandas", reason="the table needs the extra bench")
 
@@ -37,13 +38,13 @@ def test_a_method_must_be_ahead_of_every_baseline_in_all_measures() -> None:
     ]
     half = row(Method("ehdran", "max"), judged(0.61, 0.31, 1.5))
     table = Table("series", [QABF, VIF, SCD], "abc", [*baselines, half])
-    (text,) = verdict(table, table.rows)
+    text = verdict(table, table.rows)[-1]
     assert text == (
         "- Ahead of pixel · max, ehdran · sfnn in all of qabf, vif, scd: none. In most of them: ehdran · max "
         "(against the best of these: qabf +0.010, vif +0.010, scd +0.000)."
     )
     table.rows.append(row(Method("ehdran", "energy"), judged(0.61, 0.31, 1.51)))
-    (text,) = verdict(table, table.rows)
+    text = verdict(table, table.rows)[-1]
     assert text == "- Ahead of pixel · max, ehdran · sfnn in all of qabf, vif, scd: ehdran · energy."
     gains = summary([*baselines, half], [QABF])["gain"][QABF.name]
     assert gains["ehdran · max"] > gains["pixel · max"] > gains["ehdran · sfnn"]
@@ -61,6 +62,55 @@ def test_the_papers_row_is_reached_in_all_or_by_how_much_it_is_not() -> None:
     table.rows.append(row(Method("ehdran", "l1"), dict(zip(measures, (16.83, 0.753, 0.883, 0.8196, 5.0), strict=True))))
     (text,) = verdict(table, table.rows)
     assert text.endswith("fsim.ehdran 0.82: ehdran · l1."), "figures are compared as the paper rounds them"
+
+
+def quoted(psnr: float, ssim: float, fmi: float, fsim: float, entropy: float) -> dict[Measure, float]:
+    return dict(zip(paper_measures(), (psnr, ssim, fmi, fsim, entropy), strict=True))
+
+
+def test_the_papers_claims_hold_or_not() -> None:
+    rows = [
+        row(Method("ehdran", "sfnn-local"), quoted(1, 0.1, 0.1, 0.1, 1)),
+        row(Method("ehdran", "sfnn"), quoted(17, 0.7, 0.9, 0.8, 9)),
+        row(Method("ifcnn", "max"), quoted(15, 0.75, 0.8, 0.82, 8)),
+        row(Method("ifcnn", "mean"), quoted(99, 1, 1, 1, 99)),
+        row(Method("swinfusion", None), quoted(16, 0.69, 0.8, 0.7, 10)),
+        row(Method("gesenet", None), quoted(99, 1, 1, 1, 99)),
+    ]
+    text = next(each for each in verdict(Table("series", paper_measures(), "abc", rows), rows) if "is ahead of" in each)
+    assert text == (
+        "- EH-DRAN, here ehdran · sfnn, is ahead of IFCNN, SwinFusion in the paper and here in psnr (17.000, "
+        "swinfusion 16.000), fmi.edge (0.900, ifcnn · max 0.800); in the paper but not here in fsim.ehdran (0.800, "
+        "ifcnn · max 0.820), en.float (9.000, swinfusion 10.000); neither in the paper nor here in ssim.padded (0.700, "
+        "ifcnn · max 0.750)."
+    )
+    without = [each for each in rows if each.method.model in ("ehdran", "gesenet")]
+    words = verdict(Table("series", paper_measures(), "abc", without), without)
+    assert not any("is ahead of" in each for each in words), "no peer of the paper's is there"
+
+
+def test_the_first_by_mean_rank_are_named() -> None:
+    rows = [row(Method("pixel", rule), judged(*values)) for rule, values in {
+        "max": (0.1, 0.1, 0.9), "min": (0.2, 0.2, 0.2), "mean": (0.3, 0.3, 0.3),
+    }.items()]  # fmt: skip
+    text = verdict(Table("series", [QABF, VIF, SCD], "abc", rows), rows)[0]
+    assert text == "- First by mean rank in qabf, vif, scd: pixel · mean (1.3), pixel · max (2.3), pixel · min (2.3)."
+
+
+def test_what_copying_gets_is_said() -> None:
+    rows = [row(Method("pixel", rule), judged(*values)) for rule, values in {
+        "max": (0.5, 0.3, 0.9), "min": (0.6, 0.1, 0.2), "mean": (0.7, 0.2, 0.2),
+    }.items()]  # fmt: skip
+    copies = [
+        row(Method("", None, label="a copy of CT", copies=True), judged(0.8, 0.1, 0.1)),
+        row(Method("", None, label="a copy of MRI", copies=True), judged(0.1, 0.05, 0.4)),
+    ]
+    table = Table("series", [QABF, VIF, SCD], "abc", rows, copies)
+    assert (
+        "- A mere copy of one source would be first in qabf (a copy of CT). Not in vif, worse source (2 of 3 methods "
+        "are ahead of it); scd (1 of 3 methods are ahead of it)."
+    ) in verdict(table, rows)
+    assert table.by_dataset() == {"ct-mri": rows}
 
 
 def test_steps_of_the_ablation_are_paired_by_seed() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.forked import fork_what_is_spawned
 from helpers.speed import ADAPTER
 
 from fusekit.errors import InputError, OptionError, UnknownNameError
@@ -48,6 +49,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "odd_fuser.py").write_text(ADAPTER)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
+    # The orphan's is spawned.
+    fork_what_is_spawned(monkeypatch)
     yield tmp_path
     assert multiprocessing.active_children() == []
 
@@ -182,3 +185,13 @@ def runs(process: int) -> bool:
         return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
     except (ProcessLookupError, FileNotFoundError):
         return False
+
+
+def test_a_process_that_takes_too_long_is_given_up() -> None:
+    start = time.monotonic()
+    with contextlib.closing(ProcessWorker(job("thinks")._replace(patience=60))) as worker:
+        worker.wait_for_start()
+        worker._patience = 0.2
+        with pytest.raises(OptionError, match=r"it takes longer than 0\.2 seconds; --patience waits longer"):
+            worker.introduce()
+    assert time.monotonic() - start < 60

@@ -15,7 +15,7 @@ from fusekit.extend import EncoderDecoder, build_rule
 from fusekit_ehdran.model import DILRAN, EHDRAN
 from fusekit_ehdran.rules.nuclear import nuclear_norms
 
-GOLDEN = Path(__file__).resolve().parent / "golden"
+GOLDEN = Path(__file__).parent / "golden"
 TOLERANCE: dict[str, Any] = {"atol": 1e-4, "rtol": 0}
 
 
@@ -75,8 +75,7 @@ def test_weights_and_fused_image(ehdran: EncoderDecoder, recorded: dict[str, np.
 
 @pytest.fixture(scope="module")
 def peers() -> Path:
-    beside = Path(__file__).resolve().parents[3].parent / "shared"
-    folder = Path(os.environ.get("FUSEKIT_SHARED") or beside) / "golden" / "peers"
+    folder = Path(os.environ.get("FUSEKIT_SHARED") or GOLDEN / "../../../../../shared") / "golden" / "peers"
     if not (folder / "DILRAN.safetensors").is_file():
         pytest.skip("the published DILRAN weights are not here; FUSEKIT_SHARED names the folder of golden/peers")
     return folder

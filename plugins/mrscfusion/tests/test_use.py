@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from helpers.cli import run_cli
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -105,30 +104,32 @@ def test_the_autoencoder_takes_any_rule_and_number(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.process
 def test_the_training_commands_run(tmp_path: Path) -> None:
-    for folder, pixels in zip(("mri", "ct"), pictures(70, 80), strict=True):
-        (tmp_path / folder).mkdir()
-        Image.fromarray(pixels).save(tmp_path / folder / "1001.png")
-    short = ["--perceptual-weight", "0", "--steps", "2", "--batch", "1", "--crop", "64"]
-
-    def train(*options: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "fusekit", "train", "mri", "ct", *short, *options]
-        return subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
-
-    refused = train("--model", "mrscfusion", "-o", "run")
-    assert refused.returncode == 2
-    assert "the model 'mrscfusion' is trained from trained weights of 'mrscfusion-autoencoder'" in refused.stderr
-    assert "--model mrscfusion-autoencoder -o BASE), and give --init BASE" in refused.stderr
-    assert not (tmp_path / "run").exists()
-    for options in (("--model", "mrscfusion-autoencoder", "-o", "base"), ("--model", "mrscfusion", "--init", "base")):
-        more = () if "-o" in options else ("-o", "run")
-        done = train(*options, *more)
-        assert done.returncode == 0, done.stderr
-    header = (tmp_path / "run" / "log.csv").read_text(encoding="utf-8").splitlines()[0]
+    folders, run = [tmp_path / "mri", tmp_path / "ct"], tmp_path / "run"
+    for folder, pixels in zip(folders, pictures(70, 80), strict=True):
+        folder.mkdir()
+        Image.fromarray(pixels).save(folder / "1001.png")
+    short = ["--perceptual-weight", "0", "--steps", "2", "--batch", "1", "--crop", "64", "--device", "cpu"]
+    refused = run_cli(["train", *folders, *short, "--model", "mrscfusion", "-o", run])
+    assert refused.code == 2
+    assert "the model 'mrscfusion' is trained from trained weights of 'mrscfusion-autoencoder'" in refused.err
+    assert "--model mrscfusion-autoencoder -o BASE), and give --init BASE" in refused.err
+    assert not run.exists()
+    # From drawn weights of the published size, and from narrow ones, which the fusion network is as wide as.
+    drawn, narrow, base = (tmp_path / name for name in ("drawn", "narrow", "base"))
+    Autoencoder(NARROW).save(narrow)
+    for options in (
+        ("--model", "mrscfusion-autoencoder", "-o", drawn),
+        ("--model", "mrscfusion-autoencoder", "--init", narrow, "-o", base),
+        ("--model", "mrscfusion", "--init", base, "-o", run),
+    ):
+        done = run_cli(["train", *folders, *short, *options])
+        assert done.code == 0, done.err
+    header = (run / "log.csv").read_text(encoding="utf-8").splitlines()[0]
     assert "structure,feature,gradient" in header
-    base, run = (load_file(tmp_path / name / "weights.safetensors") for name in ("base", "run"))
+    trained, kept = (load_file(folder / "weights.safetensors") for folder in (base, run))
     # The autoencoder is what it was.
-    assert base.keys() == {name for name in run if not name.startswith("fusion.")}
-    assert all(torch.equal(run[name], each) for name, each in base.items())
-    assert fusekit.load(tmp_path / "run", device="cpu").spec.id == "mrscfusion"
+    assert trained.keys() == {name for name in kept if not name.startswith("fusion.")}
+    assert all(torch.equal(kept[name], each) for name, each in trained.items())
+    assert fusekit.load(run, device="cpu").spec.id == "mrscfusion"
+    assert fusekit.load(drawn, device="cpu").spec.id == "mrscfusion-autoencoder"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
-from helpers.threads import use_one_thread
+import os
 
-use_one_thread()
+import torch
+
+# Their images are small: threads that wait for each other would take longer. Programs that they start do likewise.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))

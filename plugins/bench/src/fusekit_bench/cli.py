@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from fusekit.errors import OptionError
 from fusekit.train.recipe import Recipe
 from fusekit_bench import requests
 from fusekit_bench.options import ListsCommand, command_line, options_of, request_of
-from fusekit_bench.publish import Outputs, around, check_plot, output_options, require, write_between
+from fusekit_bench.publish import Outputs, Result, around, check_plot, output_options, require, write_between
 
 if TYPE_CHECKING:
     from fusekit_bench.quality.table import Table
@@ -41,7 +42,8 @@ def bench() -> None:
 @fields_of(Recipe, *requests.RECIPE)
 @click.option("-o", "--output", type=_PATH, help="Folder; runs/quality-PROTOCOL by default.")
 @click.option("--docs", type=_PATH, help="Markdown page whose table to replace.")
-@click.option("--no-figures", "figures", is_flag=True, help="Leave out the plot and the grids of images.")
+@click.option("--part", help="Which marks: quality PART; the protocol by default.")
+@click.option("--no-figures", "figures", is_flag=True, help="Leave out the plot and the pages of images.")
 @click.pass_context
 def quality(
     context: click.Context,
@@ -50,6 +52,7 @@ def quality(
     fused: tuple[str, ...],
     output: Path | None,
     docs: Path | None,
+    part: str | None,
     figures: bool,
     **choices: Any,
 ) -> None:
@@ -60,7 +63,7 @@ def quality(
     fusekit bench quality --data DATA --ablation --perceptual vgg19.safetensors
     fusekit bench quality --data DATA --methods all --fused SAFusion=published/SAFusion
 
-    The output folder gets results.json, table.md, table.csv, plot.svg and a grid of images a dataset.
+    The output folder gets results.json, table.md, table.csv, plot.svg and a page of images a dataset.
     """
     from fusekit.cases.folders import fused_paths
     from fusekit_bench.quality.export import result
@@ -73,7 +76,7 @@ def quality(
     request = request_of(requests.Quality, choices, weights=given, fused=published, recipe=recipe, output=folder)
     # What would fail after hours is looked at first.
     table_md, results, table_csv = (folder / name for name in ("table.md", "results.json", "table.csv"))
-    outputs = Outputs(table_md, results, table_csv, docs=docs, mark=f"quality {request.title}")
+    outputs = Outputs(table_md, results, table_csv, docs=docs, mark=f"quality {part or request.title}")
     if docs is not None:
         around(docs, outputs.mark)
     if folder.is_dir() and not (folder / "cache").is_dir():
@@ -98,12 +101,13 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _draw(table: Table, request: requests.Quality) -> None:
-    from fusekit_bench.quality.figures import draw_grid, draw_plot
+    from fusekit_bench.quality.figures import draw_page, draw_plot
 
     for suffix in ("svg", "png"):
         draw_plot(table, request.output / f"plot.{suffix}")
-    for name, rows in table.by_dataset().items():
-        draw_grid(table, rows, request.output / f"grid-{name}.png", request.device)
+    for dataset in dict.fromkeys(row.dataset.name for row in table.rows):
+        rows = [row for row in table.rows if row.dataset.name == dataset]
+        draw_page(table, rows, request.output / f"page-{dataset}.png", request.device)
 
 
 class _Progress:
@@ -198,30 +202,48 @@ def speed(
 ) -> None:
     """Time whole fusions by stage, interleaved round by round with the authors' order of operations.
 
+    With --compare or --models all, model beside model: parameters, operations, memory and seconds by size.
+
     \b
     fusekit bench speed --models ehdran dilran --sizes 256 1024 --dtypes float32 bfloat16 --threads 2
+    fusekit bench speed --models all --sizes 256 1024 --threads 2 --keep runs/speed
     fusekit bench speed --sizes 300x417 --against adapter:fuse --json speed.json --plot speed.svg
     """
     from fusekit.machine.files import check_writable
+
+    request = request_of(requests.Speed, choices)
+    outputs = replace(outputs, docs=docs, mark=f"speed {part}")
+    outputs.check()
+    if request.compares:
+        if plot is not None:
+            raise OptionError("--plot draws the stages of races, and models that stand beside each other have none")
+        outputs.write(_compared(request, command_line(context)))
+        return
+    if plot is not None:
+        check_writable(plot, outputs.overwrite)
+        check_plot(plot)
     from fusekit_bench.speed.cases import cases
     from fusekit_bench.speed.runner import measure
     from fusekit_bench.speed.table import draw, result
 
-    request = request_of(requests.Speed, choices)
-    outputs.check()
-    if plot is not None:
-        check_writable(plot, outputs.overwrite)
-        check_plot(plot)
-    if docs is not None:
-        around(docs, f"speed {part}")
     with ProgressBar("racing", len(cases(request)) * request.rounds) as bar:
         found = measure(request, bar.advance)
-    told = result(found, command_line(context))
-    outputs.write(told)
+    outputs.write(result(found, command_line(context)))
     if plot is not None:
         draw(found, plot)
-    if docs is not None:
-        write_between(docs, f"\n{told.text}\n", f"speed {part}")
+
+
+def _compared(request: requests.Speed, command: str) -> Result:
+    from fusekit.cli.start import wait_passively
+
+    # Before torch is imported, and for the processes of the models: they are timed as `fusekit fuse` runs.
+    wait_passively()
+    from fusekit_bench.speed.models import compare, steps
+    from fusekit_bench.speed.models_table import result
+
+    with ProgressBar("comparing", steps(request)) as bar:
+        found = compare(request, bar.advance)
+    return result(found, command)
 
 
 @bench.command("memory", short_help="Peak memory of large pairs.")
@@ -280,7 +302,7 @@ def shell(context: click.Context, /, outputs: Outputs, **choices: Any) -> None:
 @click.argument("model")
 @click.argument("folders", nargs=-1, required=True, type=_PATH)
 @click.option("--names", metavar="FILE", help="Only these pairs; a name a line, or FILE.json#/key/key.")
-@click.option("--rules", default="sfnn,sfnn-channel,l1-local,mean,max", show_default=True, help="Rules to fuse with.")
+@click.option("--rules", default="sfnn,sfnn-local,l1-local,mean,max", show_default=True, help="Rules to fuse with.")
 @click.option("--metrics", help="Metrics, separated by commas; all by default.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--card", type=_PATH, help="Model card whose figures to replace.")

@@ -140,7 +140,7 @@ def command_line(context: click.Context) -> str:
 
 
 #: Parameters that say where a result goes, by which it does not change.
-_OUTPUTS = ("output", "markdown", "json", "csv", "docs", "part", "plot", "figures", "jobs")
+_OUTPUTS = ("output", "markdown", "json", "csv", "docs", "part", "plot", "figures", "jobs", "keep", "overwrite")
 
 
 def _elsewhere(value: Any, metavar: str | None) -> str:

@@ -19,6 +19,8 @@ _LEAST_SIDE = 16
 #: Fields of the recipe that the trainings of ``fusekit bench quality`` leave open.
 RECIPE = ("steps", "batch", "crop", "rate", "gradient_weight", "perceptual_weight", "precision")
 PROTOCOLS = ("series", "paper")
+#: Seconds that a model may take at a size, in a comparison.
+PATIENCE = 600
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -116,9 +118,28 @@ class Quality:
 
 @dataclass(frozen=True)
 class Speed:
-    """What ``fusekit bench speed`` races: every combination of the lists."""
+    """What ``fusekit bench speed`` races: every combination of the lists, or model beside model."""
 
-    models: Sequence[str] = choice(("ehdran",), "Models, or model.weights; ehdran by default.", metavar="NAME…")
+    models: Sequence[str] = choice(
+        ("ehdran",),
+        "Models, or model.weights; ehdran by default. all is every registered one, beside ehdran.",
+        metavar="NAME…",
+    )
+    compare: bool = choice(
+        False, "One row a model, or MODEL:RULE, beside the first one; of --models all it always is so."
+    )
+    patience: int | None = choice(
+        None,
+        f"Seconds that a model may take at a size, in a comparison; {PATIENCE} by default.",
+        type=int,
+        metavar="SECONDS",
+    )
+    keep: Path | None = choice(
+        None,
+        "Keep each row of a comparison as it comes; the same command goes on where a killed one stopped.",
+        type=_PATH,
+        metavar="FOLDER",
+    )
     rules: Sequence[str] = choice((), "Fusion rules; each model's own by default.", metavar="NAME…")
     sizes: Sequence[tuple[int, int]] = choice(
         ((256, 256),), "Sides in pixels, or HEIGHTxWIDTH; 256 by default.", read=parse_size, metavar="SIZE…"
@@ -151,8 +172,39 @@ class Speed:
 
     def __post_init__(self) -> None:
         _at_least(1, rounds=self.rounds, warm_up=self.warm_up, batch=min(self.batch), threads=self.threads)
+        _at_least(1, patience=self.patience)
+        self._check_comparison()
         if self.clock == "processor" and self.threads != 1:
             raise OptionError("--clock processor adds up what several threads take; give --threads 1 with it")
+
+    @property
+    def compares(self) -> bool:
+        """Whether models stand beside each other, rather than each beside the reference."""
+        return self.compare or "all" in self.models
+
+    def _check_comparison(self) -> None:
+        """Raise `OptionError` for a choice that cannot apply to what is asked for."""
+        given = {
+            "--rules": bool(self.rules),
+            "--batch": tuple(self.batch) != (1,),
+            "--forms": tuple(self.forms) != ("composed",),
+            "--backends": bool(self.backends),
+            "--against": self.against is not None,
+            "--no-reference": not self.reference,
+            "--no-tuned": not self.tuned,
+            "several --devices": len(self.devices) > 1,
+            "several --dtypes": len(self.dtypes) > 1,
+        }
+        wrong = [option for option, there in given.items() if there]
+        if self.compares and wrong:
+            raise OptionError(
+                f"{', '.join(wrong)}: choices of a race with the reference, and here models stand beside each other; "
+                "leave them out (a rule stands behind its model, as --models ehdran:sfnn)"
+            )
+        given = {"--keep": self.keep is not None, "--patience": self.patience is not None}
+        wrong = [option for option, there in given.items() if there]
+        if not self.compares and wrong:
+            raise OptionError(f"{', '.join(wrong)}: choices of a comparison; give --compare or --models all with it")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ MACTFUSION = ModelSpec(
     summary="gradient blocks, attention in windows and on a grid, each source asking the other",
     rule_policy="joint",
     n_sources=(2, 2),
-    roles=("mri", "ct"),
+    roles=("mri", "ct/pet/spect"),
     multiple=8,
     padding="mirror",
     # Grid attention, SimAM and the norms of single channels look at the whole image.

@@ -61,7 +61,8 @@ def fusion_loss(
 
 def stretched(x: Tensor) -> Tensor:
     """Return images brought to [0, 1] by the least and greatest value of all of them."""
-    least, most = torch.aminmax(x)
+    # PyTorch 2.4 has no derivative of aminmax.
+    least, most = x.amin(), x.amax()
     return (x - least) / (most - least + _LEAST_RANGE / 255)
 
 

@@ -8,22 +8,25 @@ from typing import Any
 
 from fusekit.cases.datasets import Dataset
 from fusekit.errors import count_of
+from fusekit_bench.paper import paper_tables
 from fusekit_bench.publish import Result, table
 from fusekit_bench.quality.methods import paper_measures
-from fusekit_bench.quality.table import Row, Subset, Table, caution, paper_tables, summary, title, verdict
+from fusekit_bench.quality.table import Row, Subset, Table, summary, title
+from fusekit_bench.quality.words import caution, leaders, verdict
 
 REMARK = (
     "The paper's rows are quoted for orientation, not for comparison to the digit: its splits and draws are not "
     "published, its test slices share patients with its training slices, its checkpoint was chosen on test SSIM, and "
-    "its model was not reset between draws (see “What differs from the paper”)."
+    "its model was not reset between draws (see “What differs from the paper” in docs/quality.md)."
 )
 
 
 def result(of: Table, command: str) -> Result:
     """Return the table as data (facts, statistics and values of each image), as Markdown, and a line a row."""
-    data, subsets, rows = [], [], []
+    data, copies, subsets, rows = [], [], [], []
     for dataset in dict.fromkeys(row.dataset.name for row in of.rows):
-        group = of.by_dataset().get(dataset, [])
+        group, copied = of.by_dataset().get(dataset, []), of.copies_of(dataset)
+        copies += _entries(of, copied, [row.name for row in copied])
         data += _entries(of, group, [row.name for row in group])
         rows += _lines(of, group)
         for each in of.subsets(dataset):
@@ -32,7 +35,7 @@ def result(of: Table, command: str) -> Result:
             subsets.append({"dataset": dataset, "of": each.names, "pairs": each.pairs, "rows": entries})
             rows += _lines(of, each.rows, ", ".join(each.names))
     about = {"table": of.title, "command": command, "commit": of.commit, "rows": data, "subsets": subsets}
-    return Result({**about, "paper": paper_tables()}, _markdown(of, command), rows)
+    return Result({**about, "copies": copies, "paper": paper_tables()}, _markdown(of, command), rows)
 
 
 def _entries(of: Table, rows: list[Row], whole: Sequence[str]) -> list[dict[str, Any]]:
@@ -102,6 +105,7 @@ def _markdown(of: Table, command: str) -> str:
     for rows in of.by_dataset().values():
         paper = _paper_rows(of, rows[0].dataset)
         quoted = quoted or bool(paper)
+        paper = _copied_rows(of, rows[0].dataset) + paper
         parts.append("\n".join([f"**{rows[0].dataset.title}**: {_described(rows)}", "", *_table(of, rows, paper)]))
         parts += ["\n".join(items)] if (items := verdict(of, rows)) else []
         for subset in of.subsets(rows[0].dataset.name):
@@ -113,7 +117,7 @@ def _section(of: Table, subset: Subset) -> list[str]:
     """Return the table of all methods on the pairs of some, and what is to be said of it."""
     rows, names = subset.rows, " and ".join(subset.names)
     heading = f"**{rows[0].dataset.title}, on the {count_of(subset.pairs, 'pair')} of {names}**: {_described(rows)}"
-    return ["\n".join([heading, "", *_table(of, rows, ())]), caution(rows)]
+    return ["\n".join([heading, "", *_table(of, rows, ())]), "\n".join([*leaders(of, rows), f"- {caution(rows)}"])]
 
 
 def _described(rows: list[Row]) -> str:
@@ -168,6 +172,18 @@ def _origin(row: Row) -> str:
     if row.method.published is not None:
         return f"images `{row.method.published.sha256[:8]}`"
     return ", ".join(f"`{each[:8]}`" for each in row.weights()) or "none"
+
+
+def _copied_rows(of: Table, dataset: Dataset) -> list[list[str]]:
+    """Return what a copy of each source gets."""
+    copies, lines = of.copies_of(dataset.name), []
+    if not copies:
+        return []
+    found = summary(copies, of.measures)["mean"]
+    for row in copies:
+        cells = [f"*{_number(found.at[row.name, each.name])}*" for each in of.measures]
+        lines.append([f"*{row.name}*", *cells, *([""] if of.ranked else []), ""])
+    return lines
 
 
 def _paper_rows(of: Table, dataset: Dataset) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""The figures of a quality table: each method's means as dots, and some fused images beside their sources."""
+"""The figures of a quality table: each method's means as dots, and the same pairs fused by all of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fusekit.images.files import read_image
 from fusekit.images.image import Array, full_scale
 from fusekit.pipeline import fuse
 from fusekit_bench.publish import bare, new_figure, save_figure
-from fusekit_bench.quality.methods import Measure, key_of, loaded, roles_of, spec_of
+from fusekit_bench.quality.methods import Measure, key_of, loaded, roles_of
 from fusekit_bench.quality.protocols import spread
 from fusekit_bench.quality.table import Row, Table, by_rank, summary, title
 
@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 #: Colours that differ also for the colour-blind (Okabe and Ito, 2008).
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _PAIRS = 3
-_MOST_METHODS = 8
+_COLUMNS = 8
+#: Inches of an image and the gap beside it.
+_WIDTH = 1.75
+#: Formats that lose what the captions are of.
+_LOSSY = (".jpg", ".jpeg")
 
 
 def draw_plot(table: Table, path: Path) -> None:
@@ -85,28 +89,55 @@ def _dots(axes: Axes, rows: list[Row], measure: Measure, colors: dict[str, str])
     axes.set_xlabel(title(measure) + (", lower is better" if measure.arrow == "↓" else ""), fontsize=7)
 
 
-def draw_grid(table: Table, rows: list[Row], path: Path, device: str) -> None:
-    """Draw some test pairs of a dataset, a row each: the sources, and what the most telling methods make of them.
+def draw_page(table: Table, rows: list[Row], path: Path, device: str) -> None:
+    """Draw the same three test pairs of a dataset by every method: the sources, and what each makes of them.
 
-    Under each fused image stand its own values of what methods are ranked by. Images come as ``fusekit fuse`` writes
-    them, in colour where a source is.
+    The pairs are those that most published images are of; where others published none, a panel says so. Under each
+    fused image stand its own values of what methods are ranked by. Images come as ``fusekit fuse`` writes them, in
+    colour where a source is.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    shown = telling(rows, table.ranked or table.measures[:3])
-    cases = {case.name: case for case in rows[0].cases}
-    names = spread(sorted(cases), _PAIRS)
-    columns = len(rows[0].dataset.source_names) + len(shown)
-    figure = new_figure(1.6 * columns, 1.95 * len(names))
-    for line, name in zip(figure.subplots(len(names), columns, squeeze=False), names, strict=True):
+    dataset, cases = rows[0].dataset, {case.name: case for row in rows for case in row.cases}
+    names, per_pair = shown_pairs(rows), len(dataset.source_names) + len(rows)
+    columns = min(_COLUMNS, per_pair)
+    lines = -(-per_pair // columns)
+    heights = [_height(cases[name].files[0]) for name in names for _ in range(lines)]
+    figure = new_figure(_WIDTH * columns, sum(heights))
+    panels = figure.subplots(len(heights), columns, squeeze=False, gridspec_kw={"height_ratios": heights})
+    for number, name in enumerate(names):
+        of_pair = iter(panels[number * lines : (number + 1) * lines].flat)
         paths = cases[name].files
-        for axes, role, source in zip(line, rows[0].dataset.source_names, paths, strict=False):
-            _show(axes, read_image(source).pixels, role, name)
-        for axes, row in zip(line[len(paths) :], shown, strict=True):
-            image = _fused(row, name, paths, path.with_name("cache") / row.dataset.name, device)
-            _show(axes, image, row.name, _caption(row, name, table.ranked))
+        for role, source in zip(dataset.source_names, paths, strict=False):
+            _show(next(of_pair), read_image(source).pixels, role, name)
+        for row in rows:
+            if row.method.covers(name):
+                image = _fused(row, name, paths, path.with_name("cache") / dataset.name, device)
+                _show(next(of_pair), image, row.name, _caption(row, name, table.ranked))
+            else:
+                _say(next(of_pair), row.name, "none published", read_image(paths[0]).size)
+        for axes in of_pair:
+            axes.set_axis_off()
     save_figure(figure, path)
+
+
+def _height(source: Path) -> float:
+    """Return the inches of a line of images as high as this one, with what is written above and below."""
+    height, width = read_image(source).size
+    return _WIDTH * 0.95 * height / width + 0.35
+
+
+def shown_pairs(rows: Sequence[Row]) -> list[str]:
+    """Return the names of three pairs that most methods have images of, evenly spread over these."""
+    names = sorted({case.name for row in rows for case in row.cases})
+    counts = {name: sum(row.method.covers(name) for row in rows) for name in names}
+    # The pairs of the greatest counts, as many counts as three pairs need.
+    for least in sorted(set(counts.values()), reverse=True):
+        found = [name for name in names if counts[name] >= least]
+        if len(found) >= _PAIRS:
+            return spread(found, _PAIRS)
+    return names
 
 
 def _fused(row: Row, pair: str, paths: Sequence[Path], cache: Path, device: str) -> Array:
@@ -114,7 +145,9 @@ def _fused(row: Row, pair: str, paths: Sequence[Path], cache: Path, device: str)
     first, method = paths[0].name, row.method
     if method.published is not None:
         return read_image(method.published.files[pair]).pixels
-    kept = cache / f"{stem_of(first)}-{key_of(method, device)}{extension_of(first)}"
+    extension = extension_of(first)
+    suffix = ".png" if extension.lower() in _LOSSY else extension
+    kept = cache / f"{stem_of(first)}-{key_of(method, device)}{suffix}"
     if not kept.exists():
         model = loaded(method.model, method.weights, device)
         with warnings.catch_warnings():
@@ -125,27 +158,24 @@ def _fused(row: Row, pair: str, paths: Sequence[Path], cache: Path, device: str)
     return read_image(kept).pixels
 
 
-def telling(rows: list[Row], measures: Sequence[Measure]) -> list[Row]:
-    """Return a few rows, in their order: of each model the best by mean rank and the one with its default rule."""
-    chosen: set[str] = set()
-    ordered = by_rank(rows, measures)
-    for family in dict.fromkeys(map(_family, rows)):
-        members = [row for row in ordered if _family(row) == family]
-        for row in members:
-            if row is members[0] or row.method.rule == spec_of(row.method.model).default_rule:
-                chosen.add(row.name)
-    return [row for row in rows if row.name in chosen][:_MOST_METHODS]
-
-
 def _caption(row: Row, name: str, measures: Sequence[Measure]) -> str:
     images = list(row.ratings.values())[-1]
+    if name not in images:
+        return ""
     parts = [(each, " (worse)" if each.part == "worst" else "") for each in measures]
     return "  ".join(f"{each.metric}{note} {part_of(images[name][each.name], each.part):.2f}" for each, note in parts)
 
 
+def _say(axes: Axes, heading: str, text: str, size: Sequence[int]) -> None:
+    axes.set_box_aspect(size[0] / size[1])
+    axes.text(0.5, 0.5, text, fontsize=6.5, color="0.5", ha="center", va="center", transform=axes.transAxes)
+    axes.set_title(heading, fontsize=7, pad=2)
+    axes.set_axis_off()
+
+
 def _show(axes: Axes, pixels: Array, heading: str, caption: str) -> None:
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=full_scale(str(pixels.dtype)))
-    axes.set_title(heading, fontsize=6.5, pad=2)
+    axes.set_title(heading, fontsize=7, pad=2)
     axes.set_xlabel(caption, fontsize=5.5, labelpad=2)
     axes.set_xticks([])
     axes.set_yticks([])

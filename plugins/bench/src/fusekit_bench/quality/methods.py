@@ -19,7 +19,7 @@ from fusekit.metrics.sets import PAPER
 from fusekit.models.base import FusionModel
 from fusekit.models.load import load
 from fusekit.registry.discovery import registries
-from fusekit.registry.specs import ModelSpec, alternatives, fits, modality_of
+from fusekit.registry.specs import ModelSpec, alternatives, as_words, fits, modality_of
 from fusekit.version import code_digest
 from fusekit_bench.quality.published import Published
 
@@ -45,6 +45,7 @@ class Method:
         weights: tag, file or address; ``None`` for a model without trained weights.
         label: what the row is called.
         published: fused images of others, which are rated in place of a model's; ``model`` is empty then.
+        copies: whether these are the images of one source.
         of_all: whether it may be left out, as ``all`` names it.
     """
 
@@ -53,6 +54,7 @@ class Method:
     weights: str | None = None
     label: str = ""
     published: Published | None = None
+    copies: bool = False
     of_all: bool = field(default=False, compare=False)
 
     @property
@@ -133,8 +135,10 @@ def _check_sources(spec: ModelSpec, count: int) -> None:
 def with_weights(method: Method, dataset: Dataset, given: Mapping[str, str]) -> Method:
     """Return the method with the weights for a dataset: those given for its model, or those that its model brings.
 
+    A dataset that asks for no weights gets those of what it shows, or else a model's default ones, of other images.
+
     Raises:
-        OptionError: the model has trained weights, but none for this dataset.
+        OptionError: the model has trained weights, but none that the dataset asks for.
     """
     spec = spec_of(method.model)
     weights = given.get(method.model)
@@ -154,8 +158,25 @@ def _tag_for(spec: ModelSpec, dataset: Dataset) -> str | None:
     if spec.find_weights(dataset.weights) is not None:
         return dataset.weights
     shown = [modality_of(each) for each in dataset.source_names]
+    if not dataset.weights:
+        found = spec.weights_for(shown)
+        return None if found is None else found.tag
     only = spec.weights[0] if len(spec.weights) == 1 else None
-    return only.tag if only is not None and only.modalities and fits(only.modalities, shown) else None
+    return only.tag if only is not None and (not only.modalities or fits(only.modalities, shown)) else None
+
+
+def trained_on_others(method: Method, dataset: Dataset) -> str:
+    """Return what a model's own weights were trained on where a dataset shows something else, such as ``CT and MRI``.
+
+    Empty where it shows that or asks for these weights, where nothing is known of them, and without weights.
+    """
+    if dataset.weights or method.published is not None or method.weights is None:
+        return ""
+    found = spec_of(method.model).find_weights(method.weights)
+    shown = [modality_of(each) for each in dataset.source_names]
+    if found is None or not found.modalities or fits(found.modalities, shown):
+        return ""
+    return as_words(found.modalities)
 
 
 def roles_of(spec: ModelSpec, shown: Sequence[str]) -> dict[str, str | int]:

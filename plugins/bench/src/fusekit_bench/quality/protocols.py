@@ -21,7 +21,7 @@ from fusekit.errors import FusekitWarning, OptionError, TrainingError
 from fusekit.machine.files import write_text_atomically
 from fusekit.registry.discovery import registries
 from fusekit.train.recipe import PERCEPTUAL_WEIGHT, Recipe
-from fusekit_bench.quality.methods import Method, chosen, parse_methods, spec_of
+from fusekit_bench.quality.methods import Method, chosen, parse_methods, spec_of, trained_on_others
 from fusekit_bench.quality.published import check_names, published
 from fusekit_bench.requests import Quality
 
@@ -206,6 +206,7 @@ def _series(datasets: Sequence[Dataset], methods: Sequence[Method], request: Qua
         ready, left_out[dataset.name] = chosen(methods, dataset, request.weights, request.device)
         found.append(Replicate(dataset, "", dataset.test, dataset.test_cases(), ready, {}))
     _say_left_out(left_out)
+    _say_of_others(found)
     tests = [(each.dataset, each.cases) for each in found]
     for name, folder in request.fused.items():
         rows = published(name, folder, tests)
@@ -213,6 +214,19 @@ def _series(datasets: Sequence[Dataset], methods: Sequence[Method], request: Qua
             if each.dataset.name in rows:
                 each.methods.append(Method("", None, label=name, published=rows[each.dataset.name]))
     return found
+
+
+def _say_of_others(replicates: Sequence[Replicate]) -> None:
+    """Say in one line of each dataset which models have weights of other images than it shows."""
+    for each in replicates:
+        models = [method.model for method in each.methods if trained_on_others(method, each.dataset)]
+        if models:
+            warnings.warn(
+                f"{each.dataset.title}: {', '.join(dict.fromkeys(models))} have weights of other images; --weights "
+                "MODEL=FILE gives others",
+                FusekitWarning,
+                stacklevel=2,
+            )
 
 
 def _say_left_out(left_out: Mapping[str, Mapping[str, str]]) -> None:

@@ -27,6 +27,7 @@ from fusekit.record import settings
 from fusekit.version import code_version
 from fusekit_bench.quality.methods import RECONSTRUCTION, Method, key_of, loaded, parse_measures, roles_of
 from fusekit_bench.quality.protocols import Replicate, Report, replicates
+from fusekit_bench.quality.published import copies
 from fusekit_bench.quality.scores import Job, cached, missing, score
 from fusekit_bench.quality.table import Table
 from fusekit_bench.requests import Quality
@@ -72,7 +73,8 @@ def run(request: Quality, progress: Progress | None = None) -> Table:
 
 def _add(table: Table, replicate: Replicate, request: Quality, rate: Callable[..., Any], progress: Progress) -> None:
     """Rate a replicate's pairs and add its rows to the table."""
-    methods = {key_of(method, request.device): method for method in replicate.methods}
+    every = [*replicate.methods, *(_copies(replicate) if not request.ablation else ())]
+    methods = {key_of(method, request.device): method for method in every}
     folder, measures = request.output / "cache" / replicate.dataset.name, tuple(table.measures)
     remove_stale_partials(folder)
     shown = replicate.dataset.source_names
@@ -97,6 +99,12 @@ def _add(table: Table, replicate: Replicate, request: Quality, rate: Callable[..
         row.facts[replicate.label] = facts
         row.cases = [case for case in replicate.cases if method.covers(case.name)]
         row.partial = len(own) < len(jobs)
+
+
+def _copies(replicate: Replicate) -> list[Method]:
+    """Return the copies of each source as methods, by which a table says what copying gets."""
+    found = copies(replicate.dataset, replicate.cases)
+    return [Method("", None, label=label, published=each, copies=True) for label, each in found.items()]
 
 
 def _facts(method: Method, shown: Sequence[str], device: str) -> dict[str, Any]:

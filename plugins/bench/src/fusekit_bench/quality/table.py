@@ -1,14 +1,10 @@
-"""A quality table: its rows, their statistics as pandas frames, and what it says in words."""
+"""A quality table: its rows, and their statistics as pandas frames."""
 
 from __future__ import annotations
 
-import functools
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusekit.cases.case import Case
@@ -16,7 +12,6 @@ from fusekit.cases.datasets import Dataset
 from fusekit.evaluation.rate import Rating
 from fusekit.evaluation.ratings import deviation, part_of, ranks
 from fusekit_bench.quality.methods import RECONSTRUCTION, Measure, Method, paper_measures
-from fusekit_bench.quality.protocols import ABLATION
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -85,21 +80,28 @@ class Table:
         measures: columns, in the order asked for.
         commit: of the code that made it.
         rows: dataset after dataset.
+        copies: of each dataset what a copy of a source gets, in no one's place.
     """
 
     title: str
     measures: list[Measure]
     commit: str
     rows: list[Row] = field(default_factory=list)
+    copies: list[Row] = field(default_factory=list)
 
     def row(self, dataset: Dataset, method: Method) -> Row:
         """Return the row of a method on a dataset, a new one if there is none."""
-        for row in self.rows:
+        rows = self.copies if method.copies else self.rows
+        for row in rows:
             if (row.dataset.name, row.name) == (dataset.name, method.name):
                 row.method = method
                 return row
-        self.rows.append(Row(dataset, method))
-        return self.rows[-1]
+        rows.append(Row(dataset, method))
+        return rows[-1]
+
+    def copies_of(self, dataset: str) -> list[Row]:
+        """Return the rows of the copies of a dataset's sources."""
+        return [row for row in self.copies if row.dataset.name == dataset]
 
     def by_dataset(self) -> dict[str, list[Row]]:
         """Return the rows of all test pairs under their dataset's name: those whose means compare."""
@@ -180,13 +182,6 @@ def by_rank(rows: Sequence[Row], measures: Sequence[Measure]) -> list[Row]:
     return sorted(rows, key=lambda row: float(means[row.name]))
 
 
-@functools.cache
-def paper_tables() -> dict[str, Any]:
-    """Return the paper's tables: ``citation``, ``metrics``, ``tables`` and ``ablation`` by name of the data."""
-    tables: dict[str, Any] = json.loads(Path(__file__).with_name("paper.json").read_text(encoding="utf-8"))
-    return tables
-
-
 def title(measure: Measure) -> str:
     """Return what a column is called: the metric, and on what or of which source."""
     if measure == RECONSTRUCTION:
@@ -194,79 +189,3 @@ def title(measure: Measure) -> str:
     if measure.view == "float":
         return f"{measure.metric} (paper)" if measure in paper_measures() else f"{measure.metric} (float)"
     return f"{measure.metric}, worse source" if measure.part == "worst" else measure.metric
-
-
-# --- in words ----------------------------------------------------------------------------------------------------
-
-
-def verdict(of: Table, rows: list[Row]) -> list[str]:
-    """Return sentences on the rows of one dataset, as items of a Markdown list: who is ahead of what."""
-    if of.title == "ablation":
-        return _steps(of, rows)
-    items = _against_paper(of, rows) + _against_baselines(of, rows)
-    return items + ([f"- {caution(rows)}"] if any(row.method.published for row in rows) else [])
-
-
-def caution(rows: Sequence[Row]) -> str:
-    """Say what is to be minded of the published images of others, of which there are some."""
-    names = [row.name for row in rows if row.method.published]
-    return f"The authors of {' and '.join(names)} may have trained on these pairs."
-
-
-def _against_paper(of: Table, rows: list[Row]) -> list[str]:
-    """Say which methods reach the paper's EH-DRAN row in all of its measures but the entropy.
-
-    The entropy of float values tells of precision rather than of the image.
-    """
-    quoted = paper_tables()["tables"].get(rows[0].dataset.paper, {}).get("EH-DRAN")
-    measures = [each for each in paper_measures() if each in of.measures and each.metric != "en.float"]
-    if quoted is None or not measures:
-        return []
-    goals = [quoted[paper_measures().index(each)][0] for each in measures]
-    means = summary(rows, measures)["mean"]
-    reached = [
-        name for name, line in means.iterrows() if all(round(m, 3) >= g for m, g in zip(line, goals, strict=True))
-    ]
-    names = ", ".join(f"{each.metric} {goal:g}" for each, goal in zip(measures, goals, strict=True))
-    text = f"- At or above the paper's EH-DRAN in all of {names}: {', '.join(reached) or 'none'}."
-    return [text if reached else f"{text} In most of them: {_nearest(means - goals, measures)}."]
-
-
-def _against_baselines(of: Table, rows: list[Row]) -> list[str]:
-    """Say which methods are ahead of all baselines, models without weights and plain SFNN, in all that ranks them."""
-    baselines = [row.name for row in rows if row.method.rule == "sfnn" or not (row.weights() or row.method.published)]
-    others, measures = [row.name for row in rows if row.name not in baselines], of.ranked
-    if not baselines or not others or not measures:
-        return []
-    gains = summary(rows, measures)["gain"]
-    surplus = gains.loc[others] - gains.loc[baselines].max()
-    ahead = list(surplus.index[(surplus > 0).all(axis=1)])
-    names = ", ".join(measure.metric for measure in measures)
-    text = f"- Ahead of {', '.join(baselines)} in all of {names}: {', '.join(ahead) or 'none'}."
-    return [text if ahead else f"{text} In most of them: {_nearest(surplus, measures, 'against the best of these: ')}."]
-
-
-def _nearest(gaps: DataFrame, measures: Sequence[Measure], against: str = "") -> str:
-    """Return the method with the most gaps that are none, and of these the one with the least, with its gaps."""
-    name = max(gaps.index, key=lambda each: ((gaps.loc[each] > 0).sum(), gaps.loc[each].min()))
-    told = ", ".join(f"{each.metric} {gaps.at[name, each.name]:+.3f}" for each in measures)
-    return f"{name} ({against}{told})"
-
-
-def _steps(of: Table, rows: list[Row]) -> list[str]:
-    """Say by how much each step of the ablation changes each measure, paired by seed."""
-    items, found = [], values(rows, of.measures)
-    for before, after in pairwise(ABLATION):
-        for rule in dict.fromkeys(row.method.rule for row in rows):
-            old, new = (found.loc[f"{variant.label} · {rule}"] for variant in (before, after))
-            if len(rows[0].ratings) < 2:
-                old, new = (each.agg([statistics.fmean]) for each in (old, new))
-            changes = "; ".join(f"{title(each)}: {_change((new - old)[each.name])}" for each in of.measures)
-            items.append(f"- {before.label} → {after.label}, rule {rule}. {changes}.")
-    return items
-
-
-def _change(changes: Sequence[float]) -> str:
-    """Return the mean of the paired differences with their deviation over the seeds."""
-    mean = f"{statistics.fmean(changes):+.3f}"
-    return mean if len(changes) < 2 else f"{mean} ± {statistics.stdev(changes):.3f}"

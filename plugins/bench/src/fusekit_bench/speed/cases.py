@@ -15,18 +15,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fusekit.errors import InputError, OptionError, size_text
+from fusekit.errors import InputError, OptionError, WeightsError, size_text
 from fusekit.fusing.run import run
 from fusekit.images import samples
 from fusekit.images.files import read_image, write_image
 from fusekit.images.image import Array, Image, from_pixels
 from fusekit.images.ranges import luminance_of, unit_luminance
 from fusekit.images.resample import resize_to
+from fusekit.machine.devices import resolve_device, resolve_dtype
 from fusekit.models.base import FusionModel
 from fusekit.models.describe import machine
-from fusekit.models.load import load
+from fusekit.models.load import build_network, load
+from fusekit.models.locate import locate
 from fusekit.models.shapes import crop_to, pad_to_multiple
 from fusekit.pipeline import fuse
+from fusekit.registry.specs import ModelSpec
 from fusekit.rules.base import FusionRule
 from fusekit_bench.requests import Speed
 from fusekit_bench.speed import reference
@@ -97,9 +100,15 @@ def cases(request: Speed) -> list[Case]:
     return [Case(*each, images=request.images, fit=request.fit) for each in every]
 
 
-def entrants(request: Speed) -> list[Entrant]:
-    """Return who runs in each race, the references first."""
-    found = [Entrant("reference"), *([Entrant("tuned")] if request.tuned else [])] if request.reference else []
+def entrants(request: Speed, *, published: bool) -> list[Entrant]:
+    """Return who runs in a race, the references first.
+
+    Args:
+        request: what races.
+        published: whether the authors' order of operations is known of the race's model.
+    """
+    references = [Entrant("reference"), *([Entrant("tuned")] if request.tuned else [])]
+    found = references if request.reference and published else []
     ours = itertools.product(request.forms, request.dtypes, request.backends or (None,))
     found += [Entrant("ours", *each) for each in dict.fromkeys(ours)]
     return found + ([Entrant("against", target=request.against)] if request.against else [])
@@ -213,8 +222,16 @@ class Ready(NamedTuple):
     report: Callable[[], dict[str, Any]] = dict
 
 
+def has_weights(network: FusionModel) -> bool:
+    """Return whether trained weights are loaded, or none are needed."""
+    made_of = network.provenance
+    return (made_of is not None and made_of.weights is not None) or not any(True for _ in network.parameters())
+
+
 def load_form(case: Case, entrant: Entrant) -> FusionModel:
     """Load a model as an entrant runs it; who brings other code gets the plain modules, which set nothing.
+
+    A model that comes without trained weights has initial ones: times do not depend on their values.
 
     Raises:
         FusekitError: of `fusekit.load`; or there is no such form.
@@ -223,13 +240,26 @@ def load_form(case: Case, entrant: Entrant) -> FusionModel:
     options: dict[str, Any] = {"form": _ALWAYS.get(form, form)}
     if entrant.backend is not None:
         options["backend"] = entrant.backend
-    network = load(case.model, device=case.device, dtype=entrant.dtype, **options)
+    try:
+        network = load(case.model, device=case.device, dtype=entrant.dtype, **options)
+    except WeightsError:
+        located = locate(case.model, None)
+        if located.weights is not None:
+            raise
+        network = _initial(located.spec, case.device, entrant.dtype, **options)
     if form not in _ALWAYS and network.form != form:
         raise OptionError(
             f"the model {case.model!r} has no form {form!r} here and would run {network.form!r}; "
             f"choose {', '.join(_ALWAYS)}"
         )
     return network
+
+
+def _initial(spec: ModelSpec, device: str, dtype: str, form: str, backend: str = "auto") -> FusionModel:
+    """Return a model with initial weights, as `fusekit.load` returns one with trained weights."""
+    network = build_network(spec, dict(spec.config))
+    network.to(resolve_device(device), torch.float32 if dtype == "auto" else resolve_dtype(dtype))
+    return network.eval().use_form(form).use_backend(backend)
 
 
 def prepare(case: Case, entrant: Entrant) -> Ready:

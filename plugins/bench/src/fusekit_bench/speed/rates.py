@@ -83,7 +83,7 @@ def count_operations(network: FusionModel, sources: Sequence[Tensor], rule: Fusi
     from torch.utils.flop_counter import FlopCounterMode
 
     parts = [source[:, :, :_PART, :_PART] for source in sources]
-    counter = FlopCounterMode(display=False, custom_mapping=_of_onednn())
+    counter = FlopCounterMode(display=False, custom_mapping=_on_cpu())
     # With one thread everything runs in this one, which is the one that the counter sees.
     with torch_threads(1), torch.no_grad(), counter:
         if isinstance(network, EncoderDecoder) and not isinstance(network, BoundRule):
@@ -94,14 +94,20 @@ def count_operations(network: FusionModel, sources: Sequence[Tensor], rule: Fusi
     return round(counter.get_total_flops() * sources[0].numel() / parts[0].numel())
 
 
-def _of_onednn() -> dict[Any, Callable[..., int]]:
-    """Return how to count convolutions called by oneDNN's names, which torch's own counter does not know."""
+def _on_cpu() -> dict[Any, Callable[..., int]]:
+    """Return how to count what torch's own counter does not know: oneDNN's convolutions, a CPU's fused attention."""
     fused = [(torch.ops.mkldnn, name) for name in ("_convolution_pointwise", "_convolution_pointwise_")]
     names = [(torch.ops.aten, "mkldnn_convolution"), *fused]
-    return {getattr(space, name): _of_convolution for space, name in names if hasattr(space, name)}
+    found = {getattr(space, name): _of_convolution for space, name in names if hasattr(space, name)}
+    return found | {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _of_attention}
 
 
 def _of_convolution(*given: Any, out_shape: Sequence[int], **_: Any) -> int:
     """Return the operations of a convolution of these shapes: the input, one to add to or none, the weight."""
     weight = given[2] if isinstance(given[2], torch.Size) and len(given[2]) == len(out_shape) else given[1]
     return 2 * math.prod(out_shape) * math.prod(weight[1:])
+
+
+def _of_attention(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any, **__: Any) -> int:
+    """Return the operations of both products of attention: of (…, L, E) and (…, S, E), and with (…, S, Ev)."""
+    return 2 * math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])

@@ -40,6 +40,13 @@ class Choices(NamedTuple):
     keeps_freed_memory: bool = False
 
 
+def is_known(network: FusionModel) -> bool:
+    """Return whether the authors' order of operations is known of a model: it is of EH-DRAN's parts."""
+    from fusekit_ehdran import reference
+
+    return reference.is_known(network)
+
+
 def published(network: FusionModel, choices: Choices) -> FusionModel:
     """Return the model, changed in place to run the authors' order of operations.
 

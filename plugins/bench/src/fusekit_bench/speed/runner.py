@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import platform
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -13,6 +14,7 @@ from typing import Any, TypeAlias
 import torch
 from torch.profiler import record_function
 
+from fusekit.errors import FusekitWarning
 from fusekit.machine.allocator import keep_freed_memory
 from fusekit.machine.devices import device_name, processor_name, resolve_device
 from fusekit.machine.threads import torch_threads
@@ -20,9 +22,10 @@ from fusekit.models.describe import versions
 from fusekit.version import code_version
 from fusekit_bench.publish import load_average
 from fusekit_bench.requests import Speed
-from fusekit_bench.speed.cases import Case, Entrant, Files, cases, entrants, load_form, prepare, units
+from fusekit_bench.speed.cases import Case, Entrant, Files, cases, entrants, has_weights, load_form, prepare, units
 from fusekit_bench.speed.race import CLOCKS, Contestant, Racer, Stopwatch, Timing, race
 from fusekit_bench.speed.rates import Rate, count_operations, probes
+from fusekit_bench.speed.reference import is_known
 from fusekit_bench.speed.rows import Entry, file_row, rate_row, row
 from fusekit_bench.speed.workers import Account, Introduction, Job, LocalWorker, ProcessWorker, Worker, memory_of
 
@@ -56,11 +59,19 @@ def measure(request: Speed, progress: Callable[[], None] = lambda: None, recruit
     """
     busy_before = load_average()
     with torch_threads(request.threads or torch.get_num_threads()):
+        known = {model: _is_published(Case(model, device="cpu")) for model in dict.fromkeys(request.models)}
         for case in cases(request):
-            for entrant in entrants(request):
+            for entrant in entrants(request, published=known[case.model]):
                 prepare(replace(case, size=(32, 32), batch=1), entrant)
+        if request.reference and not all(known.values()):
+            unknown = ", ".join(model for model, published in known.items() if not published)
+            warnings.warn(
+                f"{unknown}: the authors' order of operations is known of ehdran and dilran alone: no reference races",
+                FusekitWarning,
+                stacklevel=2,
+            )
         threads = torch.get_num_threads()
-        races = [_Race(case, request).run(progress, recruit) for case in cases(request)]
+        races = [_Race(case, request, published=known[case.model]).run(progress, recruit) for case in cases(request)]
     found: dict[str, str] = {}
     for model in dict.fromkeys(request.models):
         found |= versions(load_form(Case(model, device="cpu"), Entrant("ours", "plain")))
@@ -83,12 +94,16 @@ def measure(request: Speed, progress: Callable[[], None] = lambda: None, recruit
     }
 
 
+def _is_published(case: Case) -> bool:
+    return is_known(load_form(case, Entrant("ours", "plain")))
+
+
 class _Race:
     """One race: everyone made ready, run, and told of."""
 
-    def __init__(self, case: Case, request: Speed) -> None:
+    def __init__(self, case: Case, request: Speed, *, published: bool) -> None:
         self.case, self.request, self.device = case, request, resolve_device(case.device)
-        self.entrants, self.images = entrants(request), case.pair()
+        self.entrants, self.images = entrants(request, published=published), case.pair()
         # Files are those of ours, the last: it may fuse in tiles what the reference does not.
         self.network = load_form(case, [each for each in self.entrants if each.kind == "ours"][-1])
         self.rule = self.network.choose_rule(case.rule)
@@ -161,6 +176,7 @@ class _Race:
         return {
             "model": self.case.model,
             "rule": None if self.rule is None else self.rule.name,
+            "initial": not has_weights(self.network),
             "device": str(self.device),
             "device_name": device_name(self.device),
             "size": list(self.case.size),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -110,8 +110,12 @@ def _operations() -> list[Column]:
 
 
 def race_name(race: _Facts, found: _Facts) -> str:
-    """Return model, rule and size of a race, with batch and device where they tell it from others."""
+    """Return model, rule and size of a race, with batch and device where they tell it from others.
+
+    Initial weights, of which alone the times are meant, are said.
+    """
     parts = [race["model"], race["rule"] or "", size_text(race["size"])]
+    parts += ["initial weights"] if race["initial"] else []
     parts += [f"{race['batch']} a call"] if race["batch"] > 1 else []
     parts += [race["device"]] if len({each["device"] for each in found["races"]}) > 1 else []
     return " ".join(filter(None, parts))
@@ -177,17 +181,31 @@ def _share_of_rate(race: _Facts, row: _Facts, name: str) -> str:
 
 
 def caption(found: _Facts, command: str) -> str:
-    """Return what the figures were measured with, in a sentence."""
+    """Return what the figures of races were measured with, in a sentence."""
+    first, races = found["races"][0], found["races"]
+    devices = dict.fromkeys(race["device_name"] for race in races if race["device"] != "cpu")
+    return measured_with({**found, "images": first["images"], "fit": first["fit"]}, command, list(devices))
+
+
+def measured_with(found: _Facts, command: str, devices: Sequence[str] | None = None) -> str:
+    """Return what figures were measured with, in a sentence.
+
+    Args:
+        found: of the machine, its load and threads, versions, code, rounds, clock, images and how they fit.
+        command: that made them.
+        devices: names of what computed beside the processor; ``found`` has the one without.
+    """
     machine, versions = found["machine"], found["versions"]
-    devices = dict.fromkeys(race["device_name"] for race in found["races"] if race["device"] != "cpu")
+    if devices is None:
+        devices = [] if found["device"] == "cpu" else [found["device_name"]]
     threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
+    rounds = f"{found['rounds']} round{'s' if found['rounds'] > 1 else ''}"
     load = "" if machine["load_average"] is None else f", load average {machine['load_average'][0]:.1f} before"
     clock = ", in its processor time" if found["clock"] == "processor" else ""
-    first = found["races"][0]
-    images = "given images" if first["images"] == "given" else "the embedded sample"
-    images += {"resample": " resampled", "mirror": " mirrored on"}[first["fit"]]
+    images = "given images" if found["images"] == "given" else "the embedded sample"
+    images += {"resample": " resampled", "mirror": " mirrored on"}[found["fit"]]
     return (
-        f"`{command}`: {found['rounds']} rounds on {images}, {' and '.join(devices) + ' and ' if devices else ''}"
+        f"`{command}`: {rounds} on {images}, {' and '.join(devices) + ' and ' if devices else ''}"
         f"{threads} of {machine['processor']} ({machine['cores']} cores{load}){clock}, torch {versions['torch']}, "
         f"fusekit {versions['fusekit']}, code `{found['code']}`."
     )

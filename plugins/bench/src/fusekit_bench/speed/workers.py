@@ -25,7 +25,7 @@ from fusekit.images.image import Array
 from fusekit.machine.devices import resolve_device
 from fusekit.machine.memory import resident_bytes
 from fusekit.registry.specs import OutputPolicy
-from fusekit_bench.speed.cases import Case, Entrant, Ready, first_output, prepare, tuned
+from fusekit_bench.speed.cases import Case, Entrant, Ready, first_output, has_weights, load_form, prepare, tuned
 from fusekit_bench.speed.race import CLOCKS, Contestant, Stopwatch, Timing
 from fusekit_bench.speed.rates import count_operations
 
@@ -34,12 +34,21 @@ _PATIENCE = 2.0
 
 
 class Job(NamedTuple):
-    """What a worker is given: the race, who runs it, torch's threads, and a CPU's clock, ``wall`` or ``processor``."""
+    """What a worker is given.
+
+    Attributes:
+        case: the race.
+        entrant: who runs it.
+        threads: of torch.
+        clock: of a CPU, ``wall`` or ``processor``.
+        patience: seconds after which a process that has not answered is given up; ``None`` for never.
+    """
 
     case: Case
     entrant: Entrant
     threads: int
     clock: str = "wall"
+    patience: float | None = None
 
 
 class Introduction(NamedTuple):
@@ -70,6 +79,22 @@ class Account(NamedTuple):
     report: Mapping[str, Any]
     operations: int | None
     memory: Mapping[str, int] | None
+
+
+class Description(NamedTuple):
+    """What is known of a model beside its times.
+
+    Attributes:
+        parameters: their number.
+        weights: what they are called, ``initial``, or empty where none are needed.
+        rule: its name, ``None`` for a model that takes none.
+        form: that ran.
+    """
+
+    parameters: int
+    weights: str
+    rule: str | None
+    form: str
 
 
 class LocalWorker(Contestant):
@@ -108,6 +133,28 @@ class LocalWorker(Contestant):
         report = self._ready.report()
         memory = _memory_on_cuda(self._ready, device) if device.type == "cuda" else None
         return Account(report, _executed(self._ready), memory)
+
+    def peak(self) -> int:
+        """Return the peak in bytes of what fused once by now: of this process's memory, or of a CUDA device's."""
+        assert self._ready is not None
+        device = self.stopwatch.device
+        return _memory_on_cuda(self._ready, device)["peak"] if device.type == "cuda" else peak_bytes()
+
+    def describe(self) -> Description:
+        """Return what is known of the model beside its times."""
+        assert self._ready is not None
+        network, rule = self._ready.network, self._ready.rule
+        assert network is not None
+        weights = network.provenance.weights if network.provenance is not None else None
+        name = weights.name if weights is not None else "" if has_weights(network) else "initial"
+        count = sum(each.numel() for each in network.parameters())
+        return Description(count, name, None if rule is None else rule.name or "", network.form)
+
+    def operations(self) -> int:
+        """Return the operations of the plain network on the case's images."""
+        assert self._ready is not None
+        plain = load_form(self.job.case, Entrant("ours", "plain"))
+        return count_operations(plain, [source.float() for source in self._ready.sources])
 
     def memory(self) -> dict[str, int]:
         """Fuse once and nothing else; return the resident bytes of this process ``before``, and at the ``peak``."""
@@ -189,7 +236,7 @@ class ProcessWorker:
     """
 
     def __init__(self, job: Job) -> None:
-        self.name = job.entrant.label
+        self.name, self._patience = job.entrant.label, job.patience
         context = multiprocessing.get_context("spawn")
         self._connection, its_end = context.Pipe()
         # Not a daemon: these may not start processes, and someone else's function may want to.
@@ -222,6 +269,18 @@ class ProcessWorker:
         memory: dict[str, int] = self._ask("memory")
         return memory
 
+    def peak(self) -> int:
+        peak: int = self._ask("peak")
+        return peak
+
+    def describe(self) -> Description:
+        described: Description = self._ask("describe")
+        return described
+
+    def operations(self) -> int:
+        operations: int = self._ask("operations")
+        return operations
+
     def close(self) -> None:
         """End the process: by itself where it is idle, by force where it does not within two seconds."""
         self._connection.close()
@@ -240,6 +299,8 @@ class ProcessWorker:
 
     def _answer(self) -> Any:
         try:
+            if not self._connection.poll(self._patience):
+                raise OptionError(f"it takes longer than {self._patience:g} seconds; --patience waits longer")
             answer = self._connection.recv()
         except (EOFError, OSError):
             self._process.join(_PATIENCE)

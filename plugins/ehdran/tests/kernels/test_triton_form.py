@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import pickle
 from typing import Any
 
@@ -45,10 +46,12 @@ def test_features_and_images_are_those_of_the_plain_modules(
     sources = images(2, *shape)
     wanted_features = [network.encode(each) for each in sources]
     wanted = network.fuse(sources, "mean")
-    network.use_form("fastest").use_backend("triton")
-    for found, expected in zip(network.encode_sources(sources), wanted_features, strict=True):
+    features = network.use_form("fastest").use_backend("triton").encode_sources(sources)
+    for found, expected in zip(features, wanted_features, strict=True):
         torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)
-    torch.testing.assert_close(network.fuse(sources, "mean"), wanted, atol=2e-5, rtol=0)
+    # What a fusion does behind the encoder, which need not run again.
+    fused = network.fuse_encoded(features, sources, [network.choose_rule("mean")]).image
+    torch.testing.assert_close(fused, wanted, atol=2e-5, rtol=0)
     assert type(network._inference) is TritonForm
 
 
@@ -71,18 +74,24 @@ def test_edge_operators(arguments: dict[str, Any]) -> None:
     torch.testing.assert_close(network.use_form("fastest").use_backend("triton").encode(x), wanted, atol=2e-5, rtol=0)
 
 
+@functools.cache
+def encoded(count: int, batch: int) -> tuple[Any, list[Tensor], dict[str, list[Tensor]]]:
+    """Return a network, sources, and their features by both backends."""
+    network, sources = made(encoder_options={"channels": 16}), images(count, batch, 1, 6, 9)
+    sources[1] *= 0.3
+    return network, sources, {each: network.use_backend(each).encode_sources(sources) for each in ("torch", "triton")}
+
+
 @pytest.mark.parametrize(
     ("rule", "count", "batch"), [("sfnn", 3, 2), ("sfnn-mean", 2, 1), ("sfnn-sum", 2, 1), ("sfnn-channel", 2, 1)]
 )
 @torch.inference_mode()
 def test_rules_of_sfnn_are_computed_by_kernels(rule: str, count: int, batch: int) -> None:
-    network, sources = made(encoder_options={"channels": 16}), images(count, batch, 1, 6, 9)
-    sources[1] *= 0.3
-    chosen = network.choose_rule(rule)
-    wanted, weights, report = network.run(sources, chosen)
+    network, sources, features = encoded(count, batch)
+    chosen = [network.choose_rule(rule)]
+    wanted, weights, report = network.use_backend("torch").fuse_encoded(features["torch"], sources, chosen)
     assert {each["norms"] for each in report} == {"exact"}
-    network.use_backend("triton")
-    found, by_kernels, report = network.run(sources, chosen)
+    found, by_kernels, report = network.use_backend("triton").fuse_encoded(features["triton"], sources, chosen)
     torch.testing.assert_close(by_kernels[0], weights[0], atol=0, rtol=5e-5)
     torch.testing.assert_close(found, wanted, atol=2e-5, rtol=0)
     assert {each["norms"] for each in report} == {"by matrix products, within 1e-5"}
@@ -94,7 +103,7 @@ def test_rules_of_sfnn_are_computed_by_kernels(rule: str, count: int, batch: int
 
 @torch.inference_mode()
 def test_the_form_follows_weights_backend_and_copies() -> None:
-    network, (x,) = made(), images(1, 1, 1, 6, 4)
+    network, (x,) = made(encoder_options={"channels": 16}), images(1, 1, 1, 6, 4)
     network.use_backend("triton")
     before = network.encode(x)
     first = network._inference
