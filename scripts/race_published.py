@@ -5,8 +5,8 @@
 The file is the authors', from a copy of their repository; what it imports is looked for in its folder and in the one
 above. Their network is called as their test script calls it, in float32. It has random weights, or those of
 ``--weights``, and ours has the same, converted as by ``fusekit weights convert``. Both fuse the embedded CT and MRI,
-brought to the size, in the race of ``fusekit bench speed``: each in a process of its own, round by round. The table says
-also by how much the outputs differ, as a part of the extent of theirs.
+brought to the size, in the race of ``fusekit bench speed``: each in a process of its own, round by round. The table
+says also by how much the outputs differ, as a part of the extent of theirs.
 
 A package that their file imports and that is not there can be left out by ``--stub NAME``, where none of it is called.
 """
